@@ -1,0 +1,42 @@
+import type { Counters } from './counters.ts'
+import type { FileIndex } from './file-index.ts'
+import type { Leases } from './leases.ts'
+import type { Routes } from './routes.ts'
+
+export interface DatabaseEvent {
+  level: 'info' | 'warn' | 'error'
+  text: string
+}
+
+export interface CacheOptions {
+  /** redis://[user:pass@]host:port[/db], or rediss:// */
+  redisUrl: string
+}
+
+export interface OpenOptions {
+  /** A cache in front of files.find and routes.groupOf. */
+  cache?: CacheOptions
+  /** Connections to MySQL. Default POOL_SIZE_DEFAULT. */
+  poolSize?: number
+  connectTimeoutMs?: number
+  /** How long one call may wait for the database. */
+  queryTimeoutMs?: number
+  onEvent?: (event: DatabaseEvent) => void
+}
+
+export interface Database {
+  readonly engine: 'sqlite' | 'mysql'
+  readonly files: FileIndex
+  readonly routes: Routes
+  readonly counters: Counters
+  readonly leases: Leases
+
+  /** UUID made by the first migration: tells one cluster's database from another's. */
+  clusterId(): Promise<string>
+
+  /** @throws {DatabaseUnavailableError} no answer within `timeoutMs`. */
+  ping(timeoutMs: number): Promise<void>
+
+  /** Waits for writes that were accepted, then closes. Idempotent; later calls reject as unavailable. */
+  close(): Promise<void>
+}
