@@ -1,0 +1,75 @@
+/**
+ * Every command of the wire protocol: the published ones and our extensions. Append only.
+ * Source: docs/PROTOCOL.md, Commands and Extensions.
+ *
+ * `bodyBytesMax` bounds what a server collects before it calls the handler; of commands that carry content
+ * (`content: true`) it bounds the part in front of the content.
+ */
+import { FILE_KEY_BYTES } from './file-key.ts'
+
+/** The largest content that may ride in the frame of a STORE, and the largest a pipelined FETCH returns. */
+export const INLINE_BYTES_MAX = 64 * 1024
+/** The largest piece of a body whose size was not announced (STORE_BODY). */
+export const PIECE_BYTES_MAX = 16 * 1024 * 1024
+export const EXTENSION_BODY_BYTES_MAX = 64 * 1024
+
+export const JOIN_BYTES = 171
+export const BEAT_BYTES = 146
+export const ID_KEY_BYTES_MAX = 65
+export const UPLOAD_HEAD_BYTES = FILE_KEY_BYTES + 8
+export const DOWNLOAD_BYTES = FILE_KEY_BYTES + 16
+
+export interface Command {
+  readonly code: number
+  readonly role: Role
+  readonly bodyBytesMax: number
+  /** Content follows the part that is collected. */
+  readonly content?: true
+  /** Ours only: never sent to a peer that did not answer HELLO. */
+  readonly extension?: true
+}
+export type Role = 'tracker' | 'id' | 'storage'
+
+export const COMMANDS = {
+  JOIN: { code: 10, role: 'tracker', bodyBytesMax: JOIN_BYTES },
+  BEAT: { code: 11, role: 'tracker', bodyBytesMax: BEAT_BYTES },
+  SADDRS: { code: 12, role: 'tracker', bodyBytesMax: FILE_KEY_BYTES },
+  GROUPS: { code: 13, role: 'tracker', bodyBytesMax: 0 },
+  TRACKER_HELLO: { code: 14, role: 'tracker', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
+  PRESENCE: { code: 15, role: 'tracker', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
+  LEAVE: { code: 16, role: 'tracker', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
+  LOCATE: { code: 17, role: 'tracker', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
+  LIST: { code: 18, role: 'tracker', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
+  CLUSTER: { code: 19, role: 'tracker', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
+  ID_GET: { code: 40, role: 'id', bodyBytesMax: ID_KEY_BYTES_MAX },
+  ID_HELLO: { code: 41, role: 'id', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
+  ID_BLOCK: { code: 42, role: 'id', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
+  ID_RAISE: { code: 43, role: 'id', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
+  UPLOAD: { code: 70, role: 'storage', bodyBytesMax: UPLOAD_HEAD_BYTES, content: true },
+  FILESIZE: { code: 71, role: 'storage', bodyBytesMax: FILE_KEY_BYTES },
+  DOWNLOAD: { code: 72, role: 'storage', bodyBytesMax: DOWNLOAD_BYTES },
+  DELETE: { code: 73, role: 'storage', bodyBytesMax: FILE_KEY_BYTES },
+  STORAGE_HELLO: { code: 74, role: 'storage', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
+  FETCH: { code: 75, role: 'storage', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
+  STORE: {
+    code: 76,
+    role: 'storage',
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX + INLINE_BYTES_MAX,
+    extension: true
+  },
+  STORE_BODY: { code: 77, role: 'storage', bodyBytesMax: 0, content: true, extension: true },
+  STAT: { code: 78, role: 'storage', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true }
+} as const satisfies Record<string, Command>
+export type CommandName = keyof typeof COMMANDS
+export type CommandsOf<R extends Role> = {
+  [K in CommandName]: (typeof COMMANDS)[K]['role'] extends R ? K : never
+}[CommandName]
+
+/** Every reply carries the code of the role that answers, on success and on error alike. */
+export const REPLY_CODES = { tracker: 100, id: 101, storage: 102 } as const satisfies Record<Role, number>
+
+export const HELLO_OF = {
+  tracker: COMMANDS.TRACKER_HELLO,
+  id: COMMANDS.ID_HELLO,
+  storage: COMMANDS.STORAGE_HELLO
+} as const satisfies Record<Role, Command>

@@ -1,0 +1,263 @@
+/**
+ * Bodies of our extension commands, all of tagged fields. Legacy peers never see them. Append only: a released
+ * tag keeps its number and type. Source: docs/PROTOCOL.md, Extensions.
+ */
+import { fieldsCodec, type FieldsOf } from './tagged-fields.ts'
+
+export const PROTOCOL_VERSION_MIN = 1
+export const PROTOCOL_VERSION_MAX = 1
+
+/** What a peer can do beyond the first version; bits are appended. */
+export const FEATURES = { NONE: 0 } as const
+
+/** HELLO (14, 41, 74), both directions: first on a new connection between our own programs. */
+const helloTable = {
+  protocolMin: { tag: 1, type: 'u32' },
+  protocolMax: { tag: 2, type: 'u32' },
+  /** 'tracker' | 'id' | 'storage' | 'client' */
+  role: { tag: 3, type: 'text' },
+  /** Cluster UUID; absent where the sender does not know it (clients). */
+  cluster: { tag: 4, type: 'text', optional: true },
+  features: { tag: 5, type: 'u64' },
+  /** UNIX milliseconds of the sender's clock */
+  timeMs: { tag: 6, type: 'u64' },
+  nonce: { tag: 7, type: 'hex' },
+  /** Program version, for logs */
+  version: { tag: 8, type: 'text' }
+} as const
+export const hello = fieldsCodec(helloTable)
+export type Hello = FieldsOf<typeof helloTable>
+
+/** Where a storage server can be reached; `host` is an IP address or a name. */
+const addressTable = {
+  host: { tag: 1, type: 'text' },
+  port: { tag: 2, type: 'u32' },
+  /** 4, 6, or 0 for a name */
+  family: { tag: 3, type: 'u32' },
+  tls: { tag: 4, type: 'flag', optional: true },
+  region: { tag: 5, type: 'text', optional: true }
+} as const
+export type ExtendedAddress = FieldsOf<typeof addressTable>
+
+/** PRESENCE: join, heartbeat and load in one; idempotent, sent at every heartbeat interval. */
+const presenceTable = {
+  version: { tag: 1, type: 'text' },
+  group: { tag: 2, type: 'text' },
+  hostName: { tag: 3, type: 'text' },
+  port: { tag: 4, type: 'u32' },
+  /** UNIX seconds */
+  startedAtS: { tag: 5, type: 'u64' },
+  joinedAtS: { tag: 6, type: 'u64' },
+  /** false: serving is not possible right now (a volume is missing); it is not handed out */
+  serving: { tag: 7, type: 'flag' },
+  /** false: nothing new is taken (full, draining); existing files are served */
+  taking: { tag: 8, type: 'flag' },
+  reason: { tag: 9, type: 'text', optional: true },
+  /** Configured addresses, handed out instead of the peer's */
+  advertised: { tag: 10, type: addressTable, optional: true },
+  /** Bytes that new files may still take, the reserve already taken off */
+  freeBytes: { tag: 11, type: 'u64' },
+  totalBytes: { tag: 12, type: 'u64' },
+  connections: { tag: 13, type: 'u32' },
+  /** Since the last report, per second */
+  requestsPerS: { tag: 14, type: 'u32' },
+  bytesPerS: { tag: 15, type: 'u64' },
+  /** Share of one core that the busiest process used, 0 to 1000 */
+  busyPermille: { tag: 16, type: 'u32' }
+} as const
+export const presence = fieldsCodec(presenceTable)
+export type Presence = FieldsOf<typeof presenceTable>
+
+const presenceReplyTable = { checkIntervalMs: { tag: 1, type: 'u32' } } as const
+export const presenceReply = fieldsCodec(presenceReplyTable)
+
+/** LEAVE: this storage server shuts down; it is no longer handed out from now on. */
+const leaveTable = {
+  group: { tag: 1, type: 'text' },
+  hostName: { tag: 2, type: 'text' },
+  port: { tag: 3, type: 'u32' }
+} as const
+export const leave = fieldsCodec(leaveTable)
+
+const keyTable = {
+  application: { tag: 1, type: 'text' },
+  user: { tag: 2, type: 'text' },
+  file: { tag: 3, type: 'text' }
+} as const
+
+/** LOCATE: SADDRS for ours; an empty file asks where a new file would go. */
+export const locate = fieldsCodec(keyTable)
+const locateReplyTable = {
+  group: { tag: 1, type: 'text' },
+  exists: { tag: 2, type: 'flag' },
+  addresses: { tag: 3, type: addressTable }
+} as const
+export const locateReply = fieldsCodec(locateReplyTable)
+export type LocateReply = FieldsOf<typeof locateReplyTable>
+
+/** LIST: a keyset page of a user's files in byte order of the file id. */
+export const LIST_LIMIT_MAX = 1_000
+const listTable = {
+  application: { tag: 1, type: 'text' },
+  user: { tag: 2, type: 'text' },
+  /** Files after this id; empty = from the first */
+  after: { tag: 3, type: 'text' },
+  limit: { tag: 4, type: 'u32' }
+} as const
+export const list = fieldsCodec(listTable)
+const listedFileTable = {
+  file: { tag: 1, type: 'text' },
+  generation: { tag: 2, type: 'hex' },
+  sizeBytes: { tag: 3, type: 'u64' },
+  crc32: { tag: 4, type: 'u32' },
+  storedAtMs: { tag: 5, type: 'u64' },
+  mediaType: { tag: 6, type: 'text' },
+  name: { tag: 7, type: 'text' },
+  group: { tag: 8, type: 'text' }
+} as const
+export type ListedFile = FieldsOf<typeof listedFileTable>
+const listReplyTable = {
+  files: { tag: 1, type: listedFileTable },
+  /** More files follow after the last one of this page */
+  more: { tag: 2, type: 'flag' }
+} as const
+export const listReply = fieldsCodec(listReplyTable)
+
+/** CLUSTER: the tracker's table for programs; the request body is empty. */
+const memberTable = {
+  version: { tag: 1, type: 'text' },
+  hostName: { tag: 2, type: 'text' },
+  addresses: { tag: 3, type: addressTable },
+  startedAtS: { tag: 4, type: 'u64' },
+  joinedAtS: { tag: 5, type: 'u64' },
+  /** 0 = never */
+  beatAtS: { tag: 6, type: 'u64' },
+  /** 'OFFLINE' | 'ONLINE' | 'ACTIVE' */
+  status: { tag: 7, type: 'text' },
+  serving: { tag: 8, type: 'flag' },
+  taking: { tag: 9, type: 'flag' },
+  reason: { tag: 10, type: 'text', optional: true },
+  freeBytes: { tag: 11, type: 'u64' },
+  totalBytes: { tag: 12, type: 'u64' },
+  connections: { tag: 13, type: 'u32' },
+  requestsPerS: { tag: 14, type: 'u32' },
+  bytesPerS: { tag: 15, type: 'u64' },
+  /** Speaks the plain commands only */
+  legacy: { tag: 16, type: 'flag' }
+} as const
+const groupTable = {
+  name: { tag: 1, type: 'text' },
+  region: { tag: 2, type: 'text' },
+  /** In the database; a group that is not is listed, never given new users */
+  known: { tag: 3, type: 'flag' },
+  members: { tag: 4, type: memberTable }
+} as const
+const clusterReplyTable = {
+  cluster: { tag: 1, type: 'text' },
+  groups: { tag: 2, type: groupTable }
+} as const
+export const clusterReply = fieldsCodec(clusterReplyTable)
+export type ClusterReply = FieldsOf<typeof clusterReplyTable>
+export type ClusterGroup = FieldsOf<typeof groupTable>
+export type ClusterMember = FieldsOf<typeof memberTable>
+
+/** ID_BLOCK: `count` consecutive ids at once, at most ID_BLOCK_MAX. */
+export const ID_BLOCK_MAX = 10_000
+const idBlockTable = { key: { tag: 1, type: 'text' }, count: { tag: 2, type: 'u32' } } as const
+export const idBlock = fieldsCodec(idBlockTable)
+const idBlockReplyTable = { first: { tag: 1, type: 'u64' }, count: { tag: 2, type: 'u32' } } as const
+export const idBlockReply = fieldsCodec(idBlockReplyTable)
+
+/** ID_RAISE: from now on ids of `key` are at least `atLeast`; after a restore of an older database. */
+const idRaiseTable = { key: { tag: 1, type: 'text' }, atLeast: { tag: 2, type: 'u64' } } as const
+export const idRaise = fieldsCodec(idRaiseTable)
+
+/**
+ * FETCH: metadata, condition and range together with the bytes, in one round trip.
+ * Its reply is u32 length of the fields · fields · content.
+ */
+const fetchTable = {
+  ...keyTable,
+  /** Only this generation; another one is GENERATION_MISMATCH. For resumed reads. */
+  generation: { tag: 4, type: 'hex', optional: true },
+  /** The caller has this generation: no content is sent when it is still the one. */
+  unlessGeneration: { tag: 5, type: 'hex', optional: true },
+  /** The range counts only for this generation; with another one the whole file is sent (If-Range). */
+  rangeGeneration: { tag: 6, type: 'hex', optional: true },
+  /** First byte wanted; absent together with `suffix` = the whole file */
+  start: { tag: 7, type: 'u64', optional: true },
+  /** Last byte wanted, inclusive; beyond the end is cut; absent = to the end */
+  end: { tag: 8, type: 'u64', optional: true },
+  /** The last so many bytes; instead of start and end */
+  suffix: { tag: 9, type: 'u64', optional: true },
+  /** When the range is longer than this, only metadata comes back (`omitted`). */
+  contentBytesMax: { tag: 10, type: 'u64', optional: true }
+} as const
+export const fetch = fieldsCodec(fetchTable)
+export type FetchRequest = FieldsOf<typeof fetchTable>
+
+/** What is known of a file; STAT's reply, and in front of a FETCH's content. */
+const fileFactsTable = {
+  generation: { tag: 1, type: 'hex' },
+  sizeBytes: { tag: 2, type: 'u64' },
+  crc32: { tag: 3, type: 'u32' },
+  storedAtMs: { tag: 4, type: 'u64' },
+  mediaType: { tag: 5, type: 'text' },
+  name: { tag: 6, type: 'text' }
+} as const
+/** Of FETCH only: what the content is. No tag beyond the facts = the whole file follows. */
+const fetchReplyTable = {
+  ...fileFactsTable,
+  /** Resolved range of the content that follows; absent = the whole file */
+  offset: { tag: 10, type: 'u64', optional: true },
+  lengthBytes: { tag: 11, type: 'u64', optional: true },
+  /** No content follows, because … */
+  notModified: { tag: 12, type: 'flag', optional: true },
+  unsatisfiable: { tag: 13, type: 'flag', optional: true },
+  omitted: { tag: 14, type: 'flag', optional: true }
+} as const
+export const fileFacts = fieldsCodec(fileFactsTable)
+export type FileFacts = FieldsOf<typeof fileFactsTable>
+export const fetchReply = fieldsCodec(fetchReplyTable)
+export type FetchReply = FieldsOf<typeof fetchReplyTable>
+
+/**
+ * STORE: an upload announced. Body: u32 length of the fields · fields · content or nothing.
+ *
+ * - content rides along (`inline`, at most INLINE_BYTES_MAX): the reply is the final one.
+ * - else the reply says `send` (or the upload is already there: final), and the next frames on this connection are
+ *   STORE_BODY: one with all `sizeBytes`; or, where sizeBytes is absent, pieces, each answered by an empty reply,
+ *   ended by an empty one, which is answered by the final reply.
+ */
+const storeTable = {
+  ...keyTable,
+  nonce: { tag: 4, type: 'hex' },
+  sizeBytes: { tag: 5, type: 'u64', optional: true },
+  name: { tag: 6, type: 'text', optional: true },
+  mediaType: { tag: 7, type: 'text', optional: true },
+  inline: { tag: 8, type: 'flag', optional: true }
+} as const
+export const store = fieldsCodec(storeTable)
+export type StoreRequest = FieldsOf<typeof storeTable>
+const storeReplyTable = {
+  /** The body is awaited now; the facts below come with the final reply */
+  send: { tag: 20, type: 'flag', optional: true },
+  generation: { tag: 1, type: 'hex', optional: true },
+  sizeBytes: { tag: 2, type: 'u64', optional: true },
+  crc32: { tag: 3, type: 'u32', optional: true },
+  storedAtMs: { tag: 4, type: 'u64', optional: true },
+  mediaType: { tag: 5, type: 'text', optional: true },
+  name: { tag: 6, type: 'text', optional: true }
+} as const
+export const storeReply = fieldsCodec(storeReplyTable)
+export type StoreReply = FieldsOf<typeof storeReplyTable>
+
+/** STAT: facts of a file. With `nonce`: is this upload the one that is there? */
+export const stat = fieldsCodec(keyTable)
+const statReplyTable = {
+  ...fileFactsTable,
+  nonce: { tag: 10, type: 'hex' },
+  group: { tag: 11, type: 'text' }
+} as const
+export const statReply = fieldsCodec(statReplyTable)
+export type StatReply = FieldsOf<typeof statReplyTable>
