@@ -154,7 +154,8 @@ function npmCacheArgs() {
 
 function installFailed(what, output) {
   const lines = output.split('\n').map(line => line.replace(/^npm (error|ERR!) ?/, '').trim())
-  const reason = lines.find(line => /^(code |request to|network|EACCES|ENOSPC)/i.test(line)) ?? lines.find(Boolean)
+  const reason =
+    lines.find(line => /^(code |request to|network|EACCES|ENOSPC)/i.test(line)) ?? lines.find(Boolean)
   return new SetupError(
     `Installing ${what} failed (${reason ?? 'npm said nothing'}); is the npm registry reachable, and the disk not full?`
   )
