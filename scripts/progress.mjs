@@ -18,7 +18,7 @@ export function formatDuration(ms) {
 export async function withProgress(title, work) {
   const startMs = performance.now()
   const elapsed = () => formatDuration(performance.now() - startMs)
-  const terminal = process.stderr.isTTY === true
+  const terminal = process.stderr.isTTY
   const show = () => process.stderr.write(`\r${title} … ${elapsed()} `)
   if (terminal) show()
   else process.stderr.write(`${title} …\n`)
