@@ -1,0 +1,104 @@
+import { isatty } from 'node:tty'
+import pino from 'pino'
+import { formatLogLine } from './log-line.ts'
+import { redactJsonLine } from './redaction.ts'
+
+export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
+export type LogLevel = (typeof LOG_LEVELS)[number]
+export type LogFields = Readonly<Record<string, unknown>>
+
+export interface LogMethod {
+  (message: string): void
+  /** An error goes under `err`: it is printed with its stack and its causes. */
+  (fields: LogFields, message: string): void
+}
+
+/** What every package logs through; message last, as in pino: `log.warn({ err }, 'database does not answer')`. */
+export interface Log {
+  readonly fatal: LogMethod
+  readonly error: LogMethod
+  readonly warn: LogMethod
+  readonly info: LogMethod
+  readonly debug: LogMethod
+  /** A log that adds these fields to each of its lines. */
+  child(fields: LogFields): Log
+  /** Writes what is buffered before it returns; for the last lines before an exit. */
+  flush(): void
+}
+
+export interface LogDestination {
+  write(line: string): void
+  flushSync?(): void
+}
+
+export interface LogOptions {
+  /** The role, as in `tracker`. */
+  name: string
+  level?: LogLevel
+  /** `auto`: short coloured lines on a terminal, JSON everywhere else. */
+  format?: 'auto' | 'json' | 'pretty'
+  /** Default: standard error, so that standard output stays free for results. */
+  destination?: LogDestination
+}
+
+const STANDARD_ERROR = 2
+/** Lines wait in memory while their reader is slow; beyond this they are dropped, as a log must not stop a server. */
+const BUFFERED_BYTES_MAX = 1024 * 1024
+
+/** Makes the log of one process. No line leaves it with a secret in it: see redaction.ts. */
+export function createLog({ name, level = 'info', format = 'auto', destination }: LogOptions): Log {
+  const pretty = format === 'pretty' || (format === 'auto' && !destination && isatty(STANDARD_ERROR))
+  const out = destination ?? standardError()
+  const stream = {
+    write(line: string) {
+      const safe = redactJsonLine(line)
+      out.write(pretty ? formatLogLine(safe) : safe)
+    }
+  }
+  const logger = pino(
+    {
+      name,
+      level,
+      base: { name },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: label => ({ level: label }) },
+      serializers: { err: pino.stdSerializers.err }
+    },
+    stream
+  )
+  return wrap(logger, () => out.flushSync?.())
+}
+
+/** A log that says nothing, for tests and for callers that give none. */
+export function silentLog(): Log {
+  return createLog({ name: 'silent', level: 'silent', destination: { write() {} } })
+}
+
+function wrap(logger: pino.Logger, flush: () => void): Log {
+  return {
+    fatal: logger.fatal.bind(logger) as LogMethod,
+    error: logger.error.bind(logger) as LogMethod,
+    warn: logger.warn.bind(logger) as LogMethod,
+    info: logger.info.bind(logger) as LogMethod,
+    debug: logger.debug.bind(logger) as LogMethod,
+    child: fields => wrap(logger.child(fields), flush),
+    flush
+  }
+}
+
+function standardError(): LogDestination {
+  const boom = pino.destination({ fd: STANDARD_ERROR, sync: false, maxLength: BUFFERED_BYTES_MAX })
+  boom.on('error', () => {}) // the reader of our log is gone; the server goes on without one
+  return {
+    write: line => {
+      boom.write(line)
+    },
+    flushSync() {
+      try {
+        boom.flushSync()
+      } catch {
+        // Not open yet, or the reader is gone: there is nowhere left to report it to.
+      }
+    }
+  }
+}
