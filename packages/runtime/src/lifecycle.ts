@@ -77,16 +77,18 @@ export async function runUntilSignal(server: RunnableServer, options: RunOptions
     port.onDisconnect(() => {
       if (!stopping) tell('the parent is gone')
     })
+    if (!port.parentConnected) tell('the parent is gone') // it went before anybody listened
   }
 
   let failure: unknown
+  const started = Promise.resolve().then(() => server.start(starting.signal))
   try {
-    await server.start(starting.signal)
+    await Promise.race([started, told.promise])
     if (!stopping) {
       const fields = (await options.onReady?.()) ?? {}
       port.send({ type: 'ready', pid: port.pid, fields })
-      log.info({ why: await told.promise }, 'stopping')
     }
+    log.info({ why: await told.promise }, 'stopping')
   } catch (error) {
     // A start that was told to stop fails by that: it is no failure.
     if (!stopping) {
@@ -95,7 +97,13 @@ export async function runUntilSignal(server: RunnableServer, options: RunOptions
     }
     stopping = true
   }
-  const clean = await stopWithin(server, stopMs, log)
+  // A start that does not heed its signal is waited for within the same time; then the process ends anyway.
+  const clean = await stopWithin(
+    started.catch(() => {}),
+    server,
+    stopMs,
+    log
+  )
   if (failure !== undefined) return leave(failure instanceof ConfigError ? EXIT.misconfigured : EXIT.failed)
   log.info(clean ? 'stopped' : 'stopped, but not in order')
   leave(clean ? EXIT.ok : EXIT.failed)
@@ -141,7 +149,12 @@ function reportStartFailure(error: unknown, port: ProcessPort, log: Log | undefi
   port.send({ type: 'failed', message: sentence })
 }
 
-async function stopWithin(server: RunnableServer, stopMs: number, log: Log): Promise<boolean> {
+async function stopWithin(
+  started: Promise<unknown>,
+  server: RunnableServer,
+  stopMs: number,
+  log: Log
+): Promise<boolean> {
   const deadline = new AbortController()
   const timers = [
     setTimeout(() => deadline.abort(new Error(`the stop took longer than ${stopMs} ms`)), stopMs)
@@ -149,7 +162,7 @@ async function stopWithin(server: RunnableServer, stopMs: number, log: Log): Pro
   const tooLate = new Promise<false>(resolve => {
     timers.push(setTimeout(() => resolve(false), stopMs + STOP_GRACE_MS))
   })
-  const stopped = Promise.resolve()
+  const stopped = started
     .then(() => server.stop(deadline.signal))
     .then(
       () => true,

@@ -16,8 +16,10 @@ export interface ProcessPort {
   /** Node's own path and flags, as a child needs them that runs from the same sources. */
   readonly execPath: string
   readonly execArgv: readonly string[]
-  /** True where a parent started this process with an IPC channel that is still open. */
+  /** True where a parent started this process with an IPC channel. */
   readonly hasParent: boolean
+  /** False once that channel has closed, because the parent is gone or closed it. */
+  readonly parentConnected: boolean
 
   onSignal(signal: StopSignal, listener: () => void): Unsubscribe
   /** Errors that nobody caught; the process no longer knows its state. */
@@ -63,7 +65,8 @@ export function processPort(own: NodeJS.Process): ProcessPort {
     env: own.env,
     execPath: own.execPath,
     execArgv: own.execArgv,
-    get hasParent() {
+    hasParent: own.send !== undefined,
+    get parentConnected() {
       return own.send !== undefined && own.connected
     },
     onSignal: (signal, listener) => listen(signal, () => listener()),

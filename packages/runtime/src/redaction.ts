@@ -1,11 +1,12 @@
 /** What replaces a secret wherever text leaves the process. */
 export const REDACTED = '[redacted]'
 
-const CREDENTIALS_IN_URL = /([a-z][a-z0-9+.-]*:\/\/)[^\s/?#"'@]*(?:@[^\s/?#"'@]*)*@/gi
+// The length of a scheme is bounded: without it a long line of letters takes the square of its length.
+const CREDENTIALS_IN_URL = /([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/?#"'@]*(?:@[^\s/?#"'@]*)*@/gi
 const TOKEN_IN_QUERY = /([?&](?:token|access_token|signature|password)=)[^\s&#"']+/gi
 const BEARER = /\b(Bearer|Basic) +[A-Za-z0-9._~+/=-]{4,}/g
 const SECRET_MEMBER =
-  /"([a-z0-9_-]*(?:token|password|passwd|secret|authorization|cookie|private_?key))":(?:"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*)/gi
+  /"([a-z0-9_-]*(?:token|password|passwd|secret|authorization|cookie|private_?key)s?)":(?:"(?:[^"\\]|\\.)*"|\[[^\]]*\]|-?\d[\d.eE+-]*)/gi
 
 /** Takes credentials out of URLs, of query strings and of Authorization headers in free text. */
 export function redactText(text: string): string {
