@@ -15,7 +15,7 @@ export interface FileKey {
 export type FileState = 'stored' | 'trashed' | 'deleting'
 
 export interface FileRow extends FileKey {
-  /** 32 lower-case hex digits; unique over the table, never reused. */
+  /** 32 lower-case hex digits of randomness, never reused; its 128 bits make it unique, no index does. */
   generation: string
   /** 32 lower-case hex digits, of the upload; the same nonce again is the same upload. */
   nonce: string
@@ -80,7 +80,7 @@ export interface FileIndex {
   /**
    * One outcome per row, in order. A row whose key is taken is not inserted and reported with what
    * exists; the others are inserted. A key taken by the same generation counts as inserted (a retry after
-   * an unknown outcome). Of two rows with one key in one call the first wins. A row whose generation or
+   * an unknown outcome). Of two rows with one key in one call the first wins. A row whose
    * (store, path) belongs to another key is not inserted and reported with `existing: undefined`.
    *
    * @throws {CommitOutcomeUnknownError} rows may or may not be there; inserting them again is safe.

@@ -1,0 +1,78 @@
+import { sql, type Kysely } from 'kysely'
+import { fileRowOfRecord } from './file-record.ts'
+import {
+  assertApplication,
+  assertLimit,
+  assertUser,
+  FILE_STATES,
+  hexOfUuid,
+  safeIntegerOf,
+  STATE_STORED
+} from './file-row.ts'
+import { PAGE_ROWS_MAX, type FileIndex, type FileRow } from './file-index.ts'
+import type { Schema } from './schema.ts'
+
+/** Paths asked for in one statement; engines bound the number of parameters. */
+const PATHS_PER_QUERY_MAX = 500
+
+/** The reads that both engines answer by the same SQL: pages, sums, and rows by place. */
+export class FilePages implements Pick<FileIndex, 'list' | 'listStore' | 'findPaths' | 'totals'> {
+  readonly #database: Kysely<Schema>
+
+  constructor(database: Kysely<Schema>) {
+    this.#database = database
+  }
+
+  async list(where: {
+    application: string
+    user: string
+    after?: string
+    limit: number
+  }): Promise<FileRow[]> {
+    assertApplication(where.application)
+    assertUser(where.user)
+    assertLimit(where.limit, PAGE_ROWS_MAX)
+    let query = this.#database
+      .selectFrom('files')
+      .selectAll()
+      .where('application', '=', Buffer.from(where.application))
+      .where('user', '=', Buffer.from(where.user))
+      .where('state', '=', STATE_STORED)
+    if (where.after !== undefined) query = query.where('file', '>', Buffer.from(where.after))
+    return (await query.orderBy('file').limit(where.limit).execute()).map(fileRowOfRecord)
+  }
+
+  async listStore(where: Parameters<FileIndex['listStore']>[0]): Promise<FileRow[]> {
+    assertLimit(where.limit, PAGE_ROWS_MAX)
+    let query = this.#database.selectFrom('files').selectAll().where('store', '=', storeBytesOf(where.store))
+    if (where.afterPath !== undefined) query = query.where('path', '>', where.afterPath)
+    if (where.state !== undefined) {
+      // Written out: SQLite uses a partial index only where it can see that its condition holds.
+      query = query.where('state', '=', sql.lit(FILE_STATES.indexOf(where.state)))
+    }
+    return (await query.orderBy('path').limit(where.limit).execute()).map(fileRowOfRecord)
+  }
+
+  async findPaths(store: string, paths: readonly string[]): Promise<FileRow[]> {
+    const rows: FileRow[] = []
+    for (let at = 0; at < paths.length; at += PATHS_PER_QUERY_MAX) {
+      const part = paths.slice(at, at + PATHS_PER_QUERY_MAX)
+      const query = this.#database.selectFrom('files').selectAll().where('store', '=', storeBytesOf(store))
+      rows.push(...(await query.where('path', 'in', part).execute()).map(fileRowOfRecord))
+    }
+    return rows
+  }
+
+  async totals(store: string): Promise<{ files: number; bytes: number }> {
+    const { files, bytes } = await this.#database
+      .selectFrom('files')
+      .select([sql<number>`count(*)`.as('files'), sql<string>`coalesce(sum(size_bytes), 0)`.as('bytes')])
+      .where('store', '=', storeBytesOf(store))
+      .executeTakeFirstOrThrow()
+    return { files: safeIntegerOf(files), bytes: safeIntegerOf(bytes) }
+  }
+}
+
+function storeBytesOf(store: string): Buffer {
+  return Buffer.from(hexOfUuid(store), 'hex')
+}

@@ -1,0 +1,40 @@
+import { sql, type Kysely } from 'kysely'
+import { Migrator } from 'kysely/migration'
+import { SchemaVersionError } from './errors.ts'
+import { migrationsOf, type Engine } from './migrations.ts'
+import { SCHEMA_VERSION_MAX, SCHEMA_VERSION_MIN } from './schema.ts'
+import { textOf } from './file-record.ts'
+
+/** Version of the schema: the number of the last migration that was run, 0 where there is none. */
+export async function schemaVersionOf(database: Kysely<any>): Promise<number> {
+  const tables = await database.introspection.getTables({ withInternalKyselyTables: true })
+  if (!tables.some(table => table.name === 'kysely_migration')) return 0
+  const { rows } = await sql<{ name: string | Uint8Array }>`SELECT name FROM kysely_migration`.execute(
+    database
+  )
+  return Math.max(0, ...rows.map(row => Number.parseInt(textOf(row.name), 10)))
+}
+
+/** @throws {SchemaVersionError} */
+export async function checkSchemaVersion(database: Kysely<any>): Promise<void> {
+  const version = await schemaVersionOf(database)
+  if (version > SCHEMA_VERSION_MAX) {
+    throw new SchemaVersionError(
+      `the database has schema ${version}, this program knows up to ${SCHEMA_VERSION_MAX}: use a newer program`
+    )
+  }
+  if (version >= SCHEMA_VERSION_MIN) return
+  const found =
+    version === 0 ? 'has not been migrated' : `has schema ${version}, ${SCHEMA_VERSION_MIN} is needed`
+  throw new SchemaVersionError(`the database ${found}: run \`tributary db migrate\``)
+}
+
+/** Runs what is missing. @throws {SchemaVersionError} the database is newer than this program. */
+export async function migrate(database: Kysely<any>, engine: Engine): Promise<{ from: number; to: number }> {
+  const from = await schemaVersionOf(database)
+  if (from > SCHEMA_VERSION_MAX) await checkSchemaVersion(database)
+  const provider = { getMigrations: async () => migrationsOf(engine) }
+  const { error } = await new Migrator({ db: database, provider }).migrateToLatest()
+  if (error) throw error
+  return { from, to: await schemaVersionOf(database) }
+}

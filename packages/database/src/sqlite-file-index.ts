@@ -1,0 +1,73 @@
+import { FilePages } from './file-pages.ts'
+import { assertFileKey, assertFileRow } from './file-row.ts'
+import { INSERT_ROWS_MAX } from './file-index.ts'
+import { FIND, fileRowOf, insertValuesOf } from './sqlite-file-row.ts'
+import { SqliteRead } from './sqlite-read.ts'
+import type { FileIndex, FileKey, FileRow, InsertOptions, InsertOutcome } from './file-index.ts'
+import type { DatabaseSync } from './sqlite-connection.ts'
+import type { InsertAnswer } from './sqlite-write.ts'
+import type { SqliteWriteQueue } from './sqlite-write-queue.ts'
+
+export class SqliteFileIndex implements FileIndex {
+  readonly #find: SqliteRead
+  readonly #queue: SqliteWriteQueue
+  readonly #pages: FilePages
+
+  constructor(database: DatabaseSync, queue: SqliteWriteQueue, pages: FilePages, timeoutMs: number) {
+    this.#find = new SqliteRead(database, FIND, timeoutMs)
+    this.#queue = queue
+    this.#pages = pages
+  }
+
+  find(key: FileKey): FileRow | undefined | Promise<FileRow | undefined> {
+    assertFileKey(key)
+    return this.#find.get([key.application, key.user, key.file], found => fileRowOf(key, found))
+  }
+
+  async insert(rows: readonly FileRow[], options: InsertOptions = {}): Promise<InsertOutcome[]> {
+    rows.forEach(assertFileRow)
+    const parts: Promise<InsertOutcome[]>[] = []
+    for (let at = 0; at < rows.length; at += INSERT_ROWS_MAX) {
+      parts.push(this.#insertPart(rows.slice(at, at + INSERT_ROWS_MAX), options.durable ?? true))
+    }
+    return (await Promise.all(parts)).flat()
+  }
+
+  async #insertPart(rows: readonly FileRow[], durable: boolean): Promise<InsertOutcome[]> {
+    const values = rows.flatMap(insertValuesOf)
+    const answer = (await this.#queue.write(['insert', values], durable, rows.length)) as InsertAnswer
+    return rows.map((row, index) => {
+      const found = answer === true ? null : answer[index]!
+      if (found === null) return { inserted: true }
+      return { inserted: false, existing: found.length > 0 ? fileRowOf(row, found) : undefined }
+    })
+  }
+
+  async markDeleting(key: FileKey, generation: string): Promise<boolean> {
+    assertFileKey(key)
+    const { application, user, file } = key
+    return (await this.#queue.write(['mark-deleting', application, user, file, generation])) as boolean
+  }
+
+  async remove(key: FileKey, generation: string): Promise<boolean> {
+    assertFileKey(key)
+    const { application, user, file } = key
+    return (await this.#queue.write(['remove', application, user, file, generation])) as boolean
+  }
+
+  list(where: Parameters<FileIndex['list']>[0]): Promise<FileRow[]> {
+    return this.#pages.list(where)
+  }
+
+  listStore(where: Parameters<FileIndex['listStore']>[0]): Promise<FileRow[]> {
+    return this.#pages.listStore(where)
+  }
+
+  findPaths(store: string, paths: readonly string[]): Promise<FileRow[]> {
+    return this.#pages.findPaths(store, paths)
+  }
+
+  totals(store: string): Promise<{ files: number; bytes: number }> {
+    return this.#pages.totals(store)
+  }
+}

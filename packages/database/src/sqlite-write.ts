@@ -1,0 +1,23 @@
+import type { SQLInputValue, SQLOutputValue } from 'node:sqlite'
+
+/** What the data path asks of the writing thread: a verb and its values, flat, because they are copied. */
+export type SqliteWrite =
+  | readonly ['insert', SQLInputValue[]]
+  | readonly ['mark-deleting', application: string, user: string, file: string, generation: string]
+  | readonly ['remove', application: string, user: string, file: string, generation: string]
+  | readonly ['add-application', name: string]
+  | readonly ['add-group', name: string]
+  | readonly ['tie', application: string, user: string, group: string]
+  | readonly ['reserve', key: string, count: number]
+  | readonly ['raise', key: string, atLeast: bigint]
+  | readonly ['take', name: string, holder: string, ttlMs: number]
+  | readonly ['release', name: string, holder: string]
+
+/** One transaction's worth; `durable`: synced before the answer. */
+export interface SqliteBatch {
+  durable: boolean
+  writes: SqliteWrite[]
+}
+
+/** Per row: null = inserted (or there with the same generation), [] = its place is taken, else what FIND answers. */
+export type InsertAnswer = true | (SQLOutputValue[] | null)[]
