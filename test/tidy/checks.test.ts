@@ -317,6 +317,14 @@ describe('the check for dead files', () => {
     finds(checkDeadFiles, { 'test/testkit/film.ts': '' }, /film\.ts/)
   })
 
+  it('follows a thread that is named without its ending', () => {
+    accepts(checkDeadFiles, {
+      ...manifest,
+      'packages/client/src/index.ts': `startThread('hash-thread', import.meta.url)`,
+      'packages/client/src/hash-thread.ts': ''
+    })
+  })
+
   it('follows imports, types, and files that are started by URL', () => {
     accepts(checkDeadFiles, {
       ...manifest,

@@ -2,8 +2,10 @@
 import { importsOf, scan } from './module-scanner.ts'
 import { packageFolders, resolveFrom, type Tree } from './tree.ts'
 
-/** `./x.ts` in any string: new URL('./worker.ts', import.meta.url) starts a file without importing it. */
+/** `./x.ts` in any string: a thread or a process is started by its file, without importing it. */
 const FILE_REFERENCE = /^\.{1,2}\/[\w./-]+\.(ts|tsx|mjs|js)$/
+/** `sqlite-writer`: where the file's ending depends on whether it was built, its name stands alone. */
+const BARE_NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)+$/
 
 export function checkDeadFiles(tree: Tree): string[] {
   const reached = new Set<string>()
@@ -11,7 +13,10 @@ export function checkDeadFiles(tree: Tree): string[] {
     const text = tree.get(path)
     if (text === undefined || reached.has(path)) return
     reached.add(path)
-    for (const target of referencesOf(text)) visit(resolveFrom(path, target))
+    for (const target of referencesOf(text)) {
+      visit(resolveFrom(path, target))
+      visit(resolveFrom(path, `${target}.ts`))
+    }
   }
   for (const path of entries(tree)) visit(path)
   return [...tree.keys()]
@@ -22,7 +27,8 @@ export function checkDeadFiles(tree: Tree): string[] {
 
 function referencesOf(text: string): string[] {
   const strings = scan(text).filter(
-    ({ kind, text: content }) => kind === 'string' && FILE_REFERENCE.test(content)
+    ({ kind, text: content }) =>
+      kind === 'string' && (FILE_REFERENCE.test(content) || BARE_NAME.test(content))
   )
   const imported = importsOf(text).filter(({ specifier }) => specifier.startsWith('.'))
   return [...imported.map(({ specifier }) => specifier), ...strings.map(({ text: content }) => content)]
