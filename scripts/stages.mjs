@@ -43,7 +43,7 @@ function toolStages() {
         ...builtCommand()
       ]
     },
-    { name: 'knip', commands: () => [tool('knip', '--no-progress')] }
+    { name: 'knip', commands: () => [tool('knip', '--no-progress', '--no-config-hints')] }
   ]
 }
 

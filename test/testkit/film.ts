@@ -82,14 +82,22 @@ function encoderArgs(seconds: number, kind: FilmKind): string[] {
   const bframes = kind === 'bframes' ? 3 : 0
   // drops every third picture of every other second, and keeps the times of the rest
   const vfr = ['-vf', `select='not(eq(mod(n,3),1)*eq(mod(floor(t),2),1))'`, '-fps_mode', 'vfr']
+  const quietly = ['-hide_banner', '-loglevel', 'error', '-nostdin', '-y']
+  const video = ['-c:v', 'libx264', '-preset', 'veryfast', '-pix_fmt', 'yuv420p', '-bf', String(bframes)]
+  const keyPictures = ['-g', '60', '-keyint_min', '60', '-sc_threshold', '0']
   return [
-    ...['-hide_banner', '-loglevel', 'error', '-nostdin', '-y'],
+    ...quietly,
     ...source('testsrc2=size=1280x720:rate=30'),
     ...source('sine=frequency=440:sample_rate=48000'),
-    ...['-t', String(seconds), ...(kind === 'vfr' ? vfr : [])],
-    ...['-c:v', 'libx264', '-preset', 'veryfast', '-pix_fmt', 'yuv420p', '-bf', String(bframes)],
-    ...['-g', '60', '-keyint_min', '60', '-sc_threshold', '0'],
-    ...['-c:a', 'aac', '-b:a', '128k'],
+    ...(kind === 'vfr' ? vfr : []),
+    ...video,
+    ...keyPictures,
+    '-t',
+    String(seconds),
+    '-c:a',
+    'aac',
+    '-b:a',
+    '128k',
     ...(kind === 'index-at-end' ? [] : ['-movflags', '+faststart'])
   ]
 }
