@@ -22,6 +22,8 @@ export const DOWNLOAD_BYTES = FILE_KEY_BYTES + 16
 export interface Command {
   readonly code: number
   readonly role: Role
+  /** A shorter body is an error; the same as bodyBytesMax where the layout is fixed. */
+  readonly bodyBytesMin: number
   readonly bodyBytesMax: number
   /** Content follows the part that is collected. */
   readonly content?: true
@@ -31,34 +33,113 @@ export interface Command {
 export type Role = 'tracker' | 'id' | 'storage'
 
 export const COMMANDS = {
-  JOIN: { code: 10, role: 'tracker', bodyBytesMax: JOIN_BYTES },
-  BEAT: { code: 11, role: 'tracker', bodyBytesMax: BEAT_BYTES },
-  SADDRS: { code: 12, role: 'tracker', bodyBytesMax: FILE_KEY_BYTES },
-  GROUPS: { code: 13, role: 'tracker', bodyBytesMax: 0 },
-  TRACKER_HELLO: { code: 14, role: 'tracker', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
-  PRESENCE: { code: 15, role: 'tracker', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
-  LEAVE: { code: 16, role: 'tracker', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
-  LOCATE: { code: 17, role: 'tracker', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
-  LIST: { code: 18, role: 'tracker', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
-  CLUSTER: { code: 19, role: 'tracker', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
-  ID_GET: { code: 40, role: 'id', bodyBytesMax: ID_KEY_BYTES_MAX },
-  ID_HELLO: { code: 41, role: 'id', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
-  ID_BLOCK: { code: 42, role: 'id', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
-  ID_RAISE: { code: 43, role: 'id', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
-  UPLOAD: { code: 70, role: 'storage', bodyBytesMax: UPLOAD_HEAD_BYTES, content: true },
-  FILESIZE: { code: 71, role: 'storage', bodyBytesMax: FILE_KEY_BYTES },
-  DOWNLOAD: { code: 72, role: 'storage', bodyBytesMax: DOWNLOAD_BYTES },
-  DELETE: { code: 73, role: 'storage', bodyBytesMax: FILE_KEY_BYTES },
-  STORAGE_HELLO: { code: 74, role: 'storage', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
-  FETCH: { code: 75, role: 'storage', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true },
+  JOIN: { code: 10, role: 'tracker', bodyBytesMin: JOIN_BYTES, bodyBytesMax: JOIN_BYTES },
+  BEAT: { code: 11, role: 'tracker', bodyBytesMin: BEAT_BYTES, bodyBytesMax: BEAT_BYTES },
+  SADDRS: { code: 12, role: 'tracker', bodyBytesMin: FILE_KEY_BYTES, bodyBytesMax: FILE_KEY_BYTES },
+  GROUPS: { code: 13, role: 'tracker', bodyBytesMin: 0, bodyBytesMax: 0 },
+  TRACKER_HELLO: {
+    code: 14,
+    role: 'tracker',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
+  PRESENCE: {
+    code: 15,
+    role: 'tracker',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
+  LEAVE: {
+    code: 16,
+    role: 'tracker',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
+  LOCATE: {
+    code: 17,
+    role: 'tracker',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
+  LIST: {
+    code: 18,
+    role: 'tracker',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
+  CLUSTER: {
+    code: 19,
+    role: 'tracker',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
+  ID_GET: { code: 40, role: 'id', bodyBytesMin: 1, bodyBytesMax: ID_KEY_BYTES_MAX },
+  ID_HELLO: {
+    code: 41,
+    role: 'id',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
+  ID_BLOCK: {
+    code: 42,
+    role: 'id',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
+  ID_RAISE: {
+    code: 43,
+    role: 'id',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
+  UPLOAD: {
+    code: 70,
+    role: 'storage',
+    bodyBytesMin: UPLOAD_HEAD_BYTES,
+    bodyBytesMax: UPLOAD_HEAD_BYTES,
+    content: true
+  },
+  FILESIZE: { code: 71, role: 'storage', bodyBytesMin: FILE_KEY_BYTES, bodyBytesMax: FILE_KEY_BYTES },
+  DOWNLOAD: { code: 72, role: 'storage', bodyBytesMin: DOWNLOAD_BYTES, bodyBytesMax: DOWNLOAD_BYTES },
+  DELETE: { code: 73, role: 'storage', bodyBytesMin: FILE_KEY_BYTES, bodyBytesMax: FILE_KEY_BYTES },
+  STORAGE_HELLO: {
+    code: 74,
+    role: 'storage',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
+  FETCH: {
+    code: 75,
+    role: 'storage',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
   STORE: {
     code: 76,
     role: 'storage',
+    bodyBytesMin: 0,
     bodyBytesMax: EXTENSION_BODY_BYTES_MAX + INLINE_BYTES_MAX,
     extension: true
   },
-  STORE_BODY: { code: 77, role: 'storage', bodyBytesMax: 0, content: true, extension: true },
-  STAT: { code: 78, role: 'storage', bodyBytesMax: EXTENSION_BODY_BYTES_MAX, extension: true }
+  STORE_BODY: { code: 77, role: 'storage', bodyBytesMin: 0, bodyBytesMax: 0, content: true, extension: true },
+  STAT: {
+    code: 78,
+    role: 'storage',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  }
 } as const satisfies Record<string, Command>
 export type CommandName = keyof typeof COMMANDS
 export type CommandsOf<R extends Role> = {

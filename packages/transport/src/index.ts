@@ -1,0 +1,6 @@
+export * from './connection.ts'
+export * from './frame-server.ts'
+export * from './greeting.ts'
+export * from './incoming-content.ts'
+export * from './peer-pool.ts'
+export * from './reply.ts'
