@@ -90,10 +90,18 @@ async function provideDependencies(node) {
       ? 'The dependencies changed: installing them'
       : 'First start: installing the dependencies'
     await withProgress(title, async () => {
-      // development tools too, whatever NODE_ENV says: one kind of installation, the one that is tested
-      const args = ['ci', '--include=dev', '--ignore-scripts', '--prefer-offline']
+      // Not `npm ci`: it refuses a lockfile that leaves out optional packages of other systems, and ours has to, because
+      // not every registry serves all of them. What is in the lockfile is installed exactly as it says, or this fails.
+      // Development tools too, whatever NODE_ENV says: one kind of installation, the one that is tested.
+      const args = ['install', '--no-save', '--include=dev', '--ignore-scripts', '--prefer-offline']
       const { exitCode, output } = await runNpm(node, args, ROOT, environmentFor(node))
       if (exitCode !== 0) throw installFailed('the dependencies', output)
+      const wrong = missingDependency()
+      if (wrong !== undefined) {
+        throw new SetupError(
+          `package-lock.json and what npm installed differ at ${wrong}; run npm install under Node 24 and commit the lockfile.`
+        )
+      }
     })
   })
 }
@@ -153,11 +161,13 @@ function npmCacheArgs() {
 }
 
 function installFailed(what, output) {
-  const lines = output.split('\n').map(line => line.replace(/^npm (error|ERR!) ?/, '').trim())
-  const reason =
-    lines.find(line => /^(code |request to|network|EACCES|ENOSPC)/i.test(line)) ?? lines.find(Boolean)
+  const lines = output
+    .split('\n')
+    .map(line => line.replace(/^npm (error|ERR!) ?/, '').trim())
+    .filter(line => line !== '' && !/^(A complete log|npm warn)/.test(line))
+  const reason = lines.slice(0, 3).join('; ').slice(0, 400)
   return new SetupError(
-    `Installing ${what} failed (${reason ?? 'npm said nothing'}); is the npm registry reachable, and the disk not full?`
+    `Installing ${what} failed (${reason || 'npm said nothing'}); is the npm registry reachable, and the disk not full?`
   )
 }
 

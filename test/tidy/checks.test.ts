@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import { checkDeadFiles } from './dead-files.ts'
 import { checkDocLinks } from './doc-links.ts'
 import * as imports from './import-rules.ts'
-import { checkBuildReferences, checkManifests } from './manifest-rules.ts'
+import { checkBuildReferences, checkLockfileFollowsManifests, checkManifests } from './manifest-rules.ts'
 import { importsOf, scan } from './module-scanner.ts'
 import * as texts from './text-rules.ts'
 import type { Check } from './tree.ts'
@@ -279,6 +279,18 @@ describe('the manifest checks', () => {
       checkManifests,
       tree({ exports: { '.': { ...good.exports['.'], default: './dist/main.js' } } }),
       /must lead to/
+    )
+  })
+
+  it('find a dependency that the lockfile does not know', () => {
+    const lock = (dependencies: object) => ({
+      'package-lock.json': JSON.stringify({ packages: { '': {}, 'packages/client': { dependencies } } })
+    })
+    accepts(checkLockfileFollowsManifests, { ...tree({}), ...lock(good.dependencies) })
+    finds(
+      checkLockfileFollowsManifests,
+      { ...tree({}), ...lock({ ...good.dependencies, a: '0.9.0' }) },
+      /differ in a;/
     )
   })
 

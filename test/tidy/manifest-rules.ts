@@ -42,6 +42,29 @@ export function checkManifests(tree: Tree): string[] {
   return problems
 }
 
+const DEPENDENCY_FIELDS = ['dependencies', 'devDependencies', 'optionalDependencies', 'peerDependencies']
+
+/** A dependency added by hand is not in the lockfile, and each machine would resolve it anew. */
+export function checkLockfileFollowsManifests(tree: Tree): string[] {
+  const problems: string[] = []
+  const lock = JSON.parse(tree.get('package-lock.json') ?? '{ "packages": {} }').packages
+  for (const dir of ['', ...packageFolders(tree).map(folder => `packages/${folder}`)]) {
+    const path = dir === '' ? 'package.json' : `${dir}/package.json`
+    const manifest = JSON.parse(tree.get(path)!)
+    for (const field of DEPENDENCY_FIELDS) {
+      const [wanted, locked] = [manifest[field] ?? {}, lock[dir]?.[field] ?? {}]
+      const names = new Set([...Object.keys(wanted), ...Object.keys(locked)])
+      const different = [...names].filter(name => wanted[name] !== locked[name])
+      if (different.length > 0) {
+        problems.push(
+          `${path} and package-lock.json differ in ${different.join(', ')}; run npm install under Node 24`
+        )
+      }
+    }
+  }
+  return problems
+}
+
 /** tsc -b builds in the order of these references: a missing one works only by luck. */
 export function checkBuildReferences(tree: Tree): string[] {
   const problems: string[] = []

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import { checkDeadFiles } from './dead-files.ts'
 import { checkDocLinks } from './doc-links.ts'
 import * as imports from './import-rules.ts'
-import { checkBuildReferences, checkManifests } from './manifest-rules.ts'
+import { checkBuildReferences, checkLockfileFollowsManifests, checkManifests } from './manifest-rules.ts'
 import * as texts from './text-rules.ts'
 import { readRepository, type Check } from './tree.ts'
 
@@ -24,6 +24,7 @@ const CHECKS: [title: string, check: Check][] = [
   ['no file names a registry or a download address', texts.checkNoRegistryHosts],
   ['no file has a path of one machine', texts.checkNoMachinePaths],
   ['package manifests agree', checkManifests],
+  ['the lockfile follows the manifests', checkLockfileFollowsManifests],
   ['build references follow the dependencies', checkBuildReferences],
   ['every file is reached from an entry', checkDeadFiles],
   ['links between documents resolve', checkDocLinks]
