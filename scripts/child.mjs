@@ -42,17 +42,19 @@ export function runToEnd(program, args, { env, cwd, ipc = false, stdin = 'inheri
       const nowMs = performance.now()
       if (nowMs - (lastMs.get(signal) ?? -Infinity) < SAME_SIGNAL_MS) return
       lastMs.set(signal, nowMs)
-      child.kill(signal === 'SIGHUP' ? 'SIGTERM' : signal) // the child itself: it stops its own children in order
+      child.kill(signal) // the child itself: it stops its own children in order
     }
-    const signals = ['SIGINT', 'SIGTERM', 'SIGHUP']
-    for (const signal of signals) process.on(signal, passOn)
+    // a second signal means "at once" to the child, so what only follows from the first must not become one
+    const stopOnce = () => {
+      if (lastMs.size === 0) passOn('SIGTERM')
+    }
+    const reactions = { SIGINT: passOn, SIGTERM: passOn, SIGHUP: stopOnce }
+    for (const [signal, react] of Object.entries(reactions)) process.on(signal, react)
 
     const parentPid = process.ppid
     const parentWatch = process.env.npm_lifecycle_event
       ? setInterval(() => {
-          if (process.ppid === parentPid) return
-          clearInterval(parentWatch)
-          child.kill('SIGTERM')
+          if (process.ppid !== parentPid) stopOnce()
         }, PARENT_POLL_MS)
       : undefined
     const limit =
@@ -65,7 +67,7 @@ export function runToEnd(program, args, { env, cwd, ipc = false, stdin = 'inheri
           }, timeoutMs)
 
     const settle = () => {
-      for (const signal of signals) process.off(signal, passOn)
+      for (const [signal, react] of Object.entries(reactions)) process.off(signal, react)
       clearInterval(parentWatch)
       clearTimeout(limit)
       clearTimeout(killTimer)
