@@ -1,0 +1,164 @@
+/** What the client takes and gives: types only. */
+import type { Readable } from 'node:stream'
+import type { Address, FileFacts, FileKey } from '@tributary/protocol'
+import type { PieceTaker } from '@tributary/transport'
+
+export interface ClientEvent {
+  level: 'info' | 'warn'
+  text: string
+}
+
+export interface ClientOptions {
+  /** `host:port`, `host` (port 21000) or addresses; tried in turn, starting at the last good one. */
+  trackers: readonly (string | Address)[]
+  /** Longest wait for one reply. Default CALL_TIMEOUT_MS. */
+  callTimeoutMs?: number
+  /** Default CONNECT_TIMEOUT_MS of the transport. */
+  connectTimeoutMs?: number
+  /** Longest silence in the middle of a transfer. Default SILENCE_MS. */
+  silenceMs?: number
+  /**
+   * For so long a request that nobody could serve (no storage server ready, all busy, …) is tried again.
+   * 0: each server once. Default RETRY_FOR_MS.
+   */
+  retryForMs?: number
+  /** Connections to one server. */
+  connectionsPerPeerMax?: number
+  /** Version of the program, for the servers' logs. */
+  version?: string
+  /** Told what was survived: a server that failed, another one taken. */
+  onEvent?: (event: ClientEvent) => void
+}
+
+export interface Progress {
+  doneBytes: number
+  /** undefined: not known, as when reading a stream. */
+  totalBytes: number | undefined
+}
+export type ProgressListener = (progress: Progress) => void
+
+/** What an upload reads: a path (or file: URL), bytes, or a stream that can be read once. */
+export type UploadSource = string | URL | Uint8Array | AsyncIterable<Uint8Array>
+
+export interface UploadOptions {
+  key: FileKey
+  /** Of a stream, where it is known. With fewer or more bytes the upload fails as SIZE_MISMATCH. */
+  sizeBytes?: number | undefined
+  /** File name to be shown; default the path's last part. */
+  name?: string | undefined
+  /** Default: what the storage server finds in the content. */
+  mediaType?: string | undefined
+  /** 32 hexadecimal digits. The same nonce again is the same upload. Default: random. */
+  nonce?: string | undefined
+  signal?: AbortSignal | undefined
+  onProgress?: ProgressListener | undefined
+}
+
+/** An upload that is stored. From a legacy server only key and size are known. */
+export interface Uploaded {
+  key: FileKey
+  generation: string
+  sizeBytes: number
+  crc32: number
+  mediaType: string
+  storedAtMs: number
+}
+
+export interface FetchOptions {
+  /** First byte wanted; together with `end` or alone. */
+  start?: number | undefined
+  /** Last byte wanted, inclusive; beyond the file's end it is cut. */
+  end?: number | undefined
+  /** The last so many bytes; instead of start and end. */
+  suffix?: number | undefined
+  /** Only this generation; another one is GENERATION_MISMATCH. */
+  generation?: string | undefined
+  /** No content when this is still the generation: `not-modified`. */
+  unlessGeneration?: string | undefined
+  /** The range counts only for this generation; of another one the whole file comes. */
+  rangeGeneration?: string | undefined
+  signal?: AbortSignal | undefined
+}
+
+/** Facts only: the condition held, or the range lies outside of the file. */
+export interface FetchedFacts {
+  facts: FileFacts
+  outcome: 'not-modified' | 'unsatisfiable'
+}
+
+/** Content: `bytes` when it is small, else `stream`; call exactly one of `stream` and `cancel` then. */
+export interface FetchedContent {
+  facts: FileFacts
+  outcome: 'content'
+  /** First byte of the content within the file */
+  offset: number
+  lengthBytes: number
+  /** It is the whole file: no range, or one that does not count. */
+  whole: boolean
+  bytes?: Buffer
+  /**
+   * Gives the content piece by piece; see PieceTaker for who owns what. Goes on with another server, from the byte
+   * reached, when one dies or falls silent. Resolves after the last piece was given.
+   *
+   * @throws {UnavailableError} no server could go on. {RejectedError} GENERATION_MISMATCH: the file was replaced.
+   */
+  stream?(taker: PieceTaker, options?: { signal?: AbortSignal | undefined }): Promise<void>
+  /** The content is not wanted, or no more. Idempotent. */
+  cancel(): void
+}
+/** Facts of a legacy server: generation '', crc32 0, storedAtMs 0, mediaType '', name ''. */
+export type Fetched = FetchedFacts | FetchedContent
+
+export interface DownloadOptions {
+  start?: number | undefined
+  end?: number | undefined
+  suffix?: number | undefined
+  generation?: string | undefined
+  signal?: AbortSignal | undefined
+  onProgress?: ProgressListener | undefined
+}
+
+export interface Download {
+  facts: FileFacts
+  /** First byte within the file. */
+  offset: number
+  lengthBytes: number
+  /** Back-pressured. Of a whole file the checksum is compared before it ends: CHECKSUM_MISMATCH destroys it. */
+  stream: Readable
+}
+
+export interface DownloadToFileOptions {
+  /** Replaces a file of that name; else FILE_EXISTS. */
+  overwrite?: boolean | undefined
+  /** Ignores what an earlier, broken download left in `<path>.part`. */
+  restart?: boolean | undefined
+  signal?: AbortSignal | undefined
+  onProgress?: ProgressListener | undefined
+}
+
+export interface DownloadedFile {
+  facts: FileFacts
+  path: string
+  /** Bytes that an earlier download had left. */
+  resumedBytes: number
+}
+
+/** What is known of a file. From a legacy server: the size only; the rest is 0 or ''. */
+export interface FileStat extends FileFacts {
+  key: FileKey
+  group: string
+}
+
+export interface ListOptions {
+  application: string
+  user: string
+  /** Files after this id, in byte order. */
+  after?: string | undefined
+  /** Default and most: LIST_LIMIT_MAX of the protocol. */
+  limit?: number | undefined
+  signal?: AbortSignal | undefined
+}
+
+export interface CallOptions {
+  signal?: AbortSignal | undefined
+}

@@ -1,0 +1,3 @@
+export { Client } from './client.ts'
+export type * from './contract.ts'
+export { makeFileId } from './file-id.ts'
