@@ -45,7 +45,7 @@ export type Handlers<R extends Role> = Record<Exclude<CommandsOf<R>, HelloName>,
 /** Called once for every request answered. `elapsedMs` ends when the reply is handed to the socket. */
 export type CallObserver = (
   command: CommandName | 'UNKNOWN',
-  outcome: 'OK' | ErrorCode,
+  outcome: 'ok' | ErrorCode,
   elapsedMs: number,
   bytesIn: number,
   bytesOut: number

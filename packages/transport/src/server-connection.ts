@@ -53,7 +53,7 @@ interface Slot {
   startedMs: number
   bytesIn: number
   reply: Reply | undefined
-  outcome: 'OK' | ErrorCode
+  outcome: 'ok' | ErrorCode
   closeAfter: boolean
 }
 
@@ -266,7 +266,7 @@ export class ServerConnection<R extends Role> implements Peer {
       startedMs: performance.now(),
       bytesIn,
       reply: undefined,
-      outcome: 'OK',
+      outcome: 'ok',
       closeAfter: false
     }
     this.#slots.push(slot)
