@@ -18,9 +18,12 @@ export interface OpenOptions {
   cache?: CacheOptions
   /** Connections to MySQL. Default POOL_SIZE_DEFAULT. */
   poolSize?: number
+  /** How long opening may take, and later one attempt to connect. Default 5 s. */
   connectTimeoutMs?: number
-  /** How long one call may wait for the database. */
+  /** How long one read may wait for the database. Default 2 s on MySQL, 5 s on SQLite. */
   queryTimeoutMs?: number
+  /** How long one write may wait, and be tried again. Default five times queryTimeoutMs on MySQL, 10 s on SQLite. */
+  writeTimeoutMs?: number
   onEvent?: (event: DatabaseEvent) => void
 }
 

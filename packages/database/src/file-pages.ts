@@ -39,7 +39,7 @@ export class FilePages implements Pick<FileIndex, 'list' | 'listStore' | 'findPa
       .where('user', '=', Buffer.from(where.user))
       .where('state', '=', STATE_STORED)
     if (where.after !== undefined) query = query.where('file', '>', Buffer.from(where.after))
-    return (await query.orderBy('file').limit(where.limit).execute()).map(fileRowOfRecord)
+    return (await query.orderBy('file').limit(sql.lit(where.limit)).execute()).map(fileRowOfRecord)
   }
 
   async listStore(where: Parameters<FileIndex['listStore']>[0]): Promise<FileRow[]> {
@@ -50,7 +50,7 @@ export class FilePages implements Pick<FileIndex, 'list' | 'listStore' | 'findPa
       // Written out: SQLite uses a partial index only where it can see that its condition holds.
       query = query.where('state', '=', sql.lit(FILE_STATES.indexOf(where.state)))
     }
-    return (await query.orderBy('path').limit(where.limit).execute()).map(fileRowOfRecord)
+    return (await query.orderBy('path').limit(sql.lit(where.limit)).execute()).map(fileRowOfRecord)
   }
 
   async findPaths(store: string, paths: readonly string[]): Promise<FileRow[]> {

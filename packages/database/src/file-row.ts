@@ -63,6 +63,7 @@ function assertText(text: string, bytesMin: number, bytesMax: number, what: stri
   // One UTF-16 unit is at most three bytes: most texts need no counting.
   const fits = text.length * 3 <= bytesMax || Buffer.byteLength(text) <= bytesMax
   invariant(text.length >= bytesMin && fits, `a ${what} has ${bytesMin}..${bytesMax} bytes`)
+  invariant(!text.includes('\0'), `a ${what} has no NUL`)
 }
 
 function assertInteger(value: number, max: number, what: string): void {

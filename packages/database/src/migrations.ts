@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { sql, type Kysely } from 'kysely'
 import type { Migration } from 'kysely/migration'
+import type { Schema } from './schema.ts'
 
 export type Engine = 'sqlite' | 'mysql'
 
@@ -11,7 +12,7 @@ export type Engine = 'sqlite' | 'mysql'
 export function migrationsOf(engine: Engine): Record<string, Migration> {
   return {
     '0001-first-schema': {
-      async up(database: Kysely<any>) {
+      async up(database: Kysely<Schema>) {
         for (const statement of engine === 'sqlite' ? FIRST_SQLITE : FIRST_MYSQL) {
           await sql.raw(statement).execute(database)
         }

@@ -1,4 +1,5 @@
 import { invariant } from './invariant.ts'
+import { migrateMysqlDatabase, openMysqlDatabase } from './mysql-database.ts'
 import { migrateSqliteDatabase, openSqliteDatabase } from './sqlite-database.ts'
 import type { Database, OpenOptions } from './database.ts'
 
@@ -17,21 +18,28 @@ export async function openDatabase(
   urls: string | readonly string[],
   options: OpenOptions = {}
 ): Promise<Database> {
-  return openSqliteDatabase(sqlitePathOf(urls)!, options)
+  const path = sqlitePathOf(urls)
+  return path === undefined ? openMysqlDatabase(listOf(urls), options) : openSqliteDatabase(path, options)
 }
 
 /** Brings the schema up to date; safe when several run it at once. Answers the schema's versions. */
 export async function migrateDatabase(
   urls: string | readonly string[],
-  _options: OpenOptions = {}
+  options: OpenOptions = {}
 ): Promise<{ from: number; to: number }> {
-  return migrateSqliteDatabase(sqlitePathOf(urls)!)
+  const path = sqlitePathOf(urls)
+  return path === undefined ? migrateMysqlDatabase(listOf(urls), options) : migrateSqliteDatabase(path)
 }
 
 /** The path of a SQLite address; undefined where the addresses are MySQL's. */
 function sqlitePathOf(urls: string | readonly string[]): string | undefined {
-  const list = typeof urls === 'string' ? [urls] : urls
+  const list = listOf(urls)
+  invariant(list.length > 0, 'a database has an address')
   const path = SQLITE.exec(list[0] ?? '')?.groups?.['path']
   invariant(path === undefined || list.length === 1, 'SQLite is one file, not a list')
   return path
+}
+
+function listOf(urls: string | readonly string[]): readonly string[] {
+  return typeof urls === 'string' ? [urls] : urls
 }

@@ -4,9 +4,10 @@ import { SchemaVersionError } from './errors.ts'
 import { migrationsOf, type Engine } from './migrations.ts'
 import { SCHEMA_VERSION_MAX, SCHEMA_VERSION_MIN } from './schema.ts'
 import { textOf } from './file-record.ts'
+import type { Schema } from './schema.ts'
 
 /** Version of the schema: the number of the last migration that was run, 0 where there is none. */
-export async function schemaVersionOf(database: Kysely<any>): Promise<number> {
+export async function schemaVersionOf(database: Kysely<Schema>): Promise<number> {
   const tables = await database.introspection.getTables({ withInternalKyselyTables: true })
   if (!tables.some(table => table.name === 'kysely_migration')) return 0
   const { rows } = await sql<{ name: string | Uint8Array }>`SELECT name FROM kysely_migration`.execute(
@@ -16,7 +17,7 @@ export async function schemaVersionOf(database: Kysely<any>): Promise<number> {
 }
 
 /** @throws {SchemaVersionError} */
-export async function checkSchemaVersion(database: Kysely<any>): Promise<void> {
+export async function checkSchemaVersion(database: Kysely<Schema>): Promise<void> {
   const version = await schemaVersionOf(database)
   if (version > SCHEMA_VERSION_MAX) {
     throw new SchemaVersionError(
@@ -30,7 +31,10 @@ export async function checkSchemaVersion(database: Kysely<any>): Promise<void> {
 }
 
 /** Runs what is missing. @throws {SchemaVersionError} the database is newer than this program. */
-export async function migrate(database: Kysely<any>, engine: Engine): Promise<{ from: number; to: number }> {
+export async function migrate(
+  database: Kysely<Schema>,
+  engine: Engine
+): Promise<{ from: number; to: number }> {
   const from = await schemaVersionOf(database)
   if (from > SCHEMA_VERSION_MAX) await checkSchemaVersion(database)
   const provider = { getMigrations: async () => migrationsOf(engine) }

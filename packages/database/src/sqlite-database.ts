@@ -33,6 +33,7 @@ import type { Schema } from './schema.ts'
 import type { SqliteReaderData } from './sqlite-reader.ts'
 
 const QUERY_TIMEOUT_MS = 5_000
+const WRITE_TIMEOUT_MS = 10_000
 const MIGRATION_TIMEOUT_MS = 60_000
 /** The reading thread gives up waiting for a lock a little before its caller gives up on it. */
 const BUSY_SHARE = 0.8
@@ -55,7 +56,7 @@ export class SqliteDatabase implements Database {
     const onEvent = options.onEvent ?? (() => {})
     this.#timeoutMs = options.queryTimeoutMs ?? QUERY_TIMEOUT_MS
     this.#connection = connection
-    this.#queue = new SqliteWriteQueue(path, this.#timeoutMs, onEvent)
+    this.#queue = new SqliteWriteQueue(path, options.writeTimeoutMs ?? WRITE_TIMEOUT_MS, onEvent)
     const readerData: SqliteReaderData = { path, busyTimeoutMs: this.#timeoutMs * BUSY_SHARE }
     this.#reader = new ThreadCalls('sqlite-reader', readerData, onEvent)
     const queries = new Kysely<Schema>({

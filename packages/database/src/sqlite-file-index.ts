@@ -1,4 +1,4 @@
-import { FilePages } from './file-pages.ts'
+import type { FilePages } from './file-pages.ts'
 import { assertFileKey, assertFileRow } from './file-row.ts'
 import { INSERT_ROWS_MAX } from './file-index.ts'
 import { FIND, fileRowOf, insertValuesOf } from './sqlite-file-row.ts'

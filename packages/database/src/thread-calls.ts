@@ -46,6 +46,7 @@ export class ThreadCalls {
       }, timeoutMs)
       if (this.#waiting.size === 0) worker.ref()
       this.#waiting.set(id, { resolve, reject, timer })
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is for windows, not threads
       worker.postMessage([id, message])
     })
   }
@@ -61,6 +62,7 @@ export class ThreadCalls {
     const exited = new Promise<void>(resolve => worker.once('exit', () => resolve()))
     const timer = setTimeout(() => void worker.terminate(), timeoutMs)
     worker.ref()
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is for windows, not threads
     worker.postMessage('close')
     await exited
     clearTimeout(timer)

@@ -1,0 +1,90 @@
+import { fileRowOfRecord } from './file-record.ts'
+import { assertFileKey, assertFileRow } from './file-row.ts'
+import { INSERT_ROWS_MAX } from './file-index.ts'
+import { MysqlInserts } from './mysql-inserts.ts'
+import { KEY_IS, MysqlLookups, SELECT_FILES } from './mysql-lookups.ts'
+import type { FileIndex, FileKey, FileRow, FindOptions, InsertOutcome } from './file-index.ts'
+import type { FilePages } from './file-pages.ts'
+import type { MysqlConnection } from './mysql-connection.ts'
+import type { MysqlPool } from './mysql-pool.ts'
+import type { MysqlTimeouts } from './mysql-timeouts.ts'
+
+const MARK_DELETING = `UPDATE files SET state = 2, trashed_until_ms = 0 WHERE ${KEY_IS} AND generation = ?`
+const REMOVE = `DELETE FROM files WHERE ${KEY_IS} AND generation = ?`
+
+export class MysqlFileIndex implements FileIndex {
+  readonly #pool: MysqlPool
+  readonly #timeouts: MysqlTimeouts
+  readonly #pages: FilePages
+  readonly #lookups: MysqlLookups
+  readonly #causalLookups: MysqlLookups
+  readonly #inserts: MysqlInserts
+
+  constructor(pool: MysqlPool, pages: FilePages, timeouts: MysqlTimeouts) {
+    this.#pool = pool
+    this.#timeouts = timeouts
+    this.#pages = pages
+    this.#lookups = new MysqlLookups(pool, timeouts.readMs, false)
+    this.#causalLookups = new MysqlLookups(pool, timeouts.readMs, true)
+    this.#inserts = new MysqlInserts(pool, this.#causalLookups, timeouts.writeMs)
+  }
+
+  async find(key: FileKey, options: FindOptions = {}): Promise<FileRow | undefined> {
+    assertFileKey(key)
+    return (options.causal ? this.#causalLookups : this.#lookups).find(key)
+  }
+
+  async insert(rows: readonly FileRow[]): Promise<InsertOutcome[]> {
+    rows.forEach(assertFileRow)
+    const parts: Promise<InsertOutcome[]>[] = []
+    for (let at = 0; at < rows.length; at += INSERT_ROWS_MAX) {
+      parts.push(this.#inserts.insert(rows.slice(at, at + INSERT_ROWS_MAX)))
+    }
+    return (await Promise.all(parts)).flat()
+  }
+
+  async markDeleting(key: FileKey, generation: string): Promise<boolean> {
+    assertFileKey(key)
+    return this.#write(async connection => {
+      const values = [...keyValuesOf(key), Buffer.from(generation, 'hex')]
+      if ((await connection.change(MARK_DELETING, values)).affectedRows === 1) return true
+      // Nothing changed: deleting already, or not there.
+      const rows = await connection.selectCausally(`${SELECT_FILES} WHERE ${KEY_IS}`, keyValuesOf(key))
+      const row = rows[0] && fileRowOfRecord(rows[0] as never)
+      return row?.generation === generation && row.state === 'deleting'
+    })
+  }
+
+  async remove(key: FileKey, generation: string): Promise<boolean> {
+    assertFileKey(key)
+    return this.#write(async (connection, isResent) => {
+      const values = [...keyValuesOf(key), Buffer.from(generation, 'hex')]
+      // After a lost answer the row may be gone by our own hand.
+      return (await connection.change(REMOVE, values)).affectedRows === 1 || isResent
+    })
+  }
+
+  list(where: Parameters<FileIndex['list']>[0]): Promise<FileRow[]> {
+    return this.#pages.list(where)
+  }
+
+  listStore(where: Parameters<FileIndex['listStore']>[0]): Promise<FileRow[]> {
+    return this.#pages.listStore(where)
+  }
+
+  findPaths(store: string, paths: readonly string[]): Promise<FileRow[]> {
+    return this.#pages.findPaths(store, paths)
+  }
+
+  totals(store: string): Promise<{ files: number; bytes: number }> {
+    return this.#pages.totals(store)
+  }
+
+  #write<T>(work: (connection: MysqlConnection, isResent: boolean) => Promise<T>): Promise<T> {
+    return this.#pool.run(work, { timeoutMs: this.#timeouts.writeMs, isWrite: true })
+  }
+}
+
+function keyValuesOf({ application, user, file }: FileKey): Buffer[] {
+  return [Buffer.from(application), Buffer.from(user), Buffer.from(file)]
+}
