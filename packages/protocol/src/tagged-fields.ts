@@ -42,6 +42,10 @@ export interface FieldsCodec<V> {
   encode(value: V): Buffer
   /** @throws {RejectedError} BAD_FIELD: cut short, a value of the wrong length, or a missing field. */
   decode(source: Buffer): V
+  /** Bytes that `encode` yields. */
+  sizeOf(value: V): number
+  /** Writes what `encode` yields at `start` and returns where it ends; `target` has room. */
+  write(value: V, target: Buffer, start: number): number
 }
 
 export function fieldsCodec<const T extends FieldTable>(table: T): FieldsCodec<FieldsOf<T>> {
@@ -51,22 +55,37 @@ export function fieldsCodec<const T extends FieldTable>(table: T): FieldsCodec<F
   const encoders = entries.map(([name, spec]) => ({ name, ...spec, codec: listCodec(spec) }))
   const required = encoders.filter(field => field.optional !== true)
 
-  function encode(value: FieldsOf<T>): Buffer {
+  function sizeOf(value: FieldsOf<T>): number {
     const values = value as Record<string, unknown>
-    const parts: Buffer[] = []
-    for (const field of encoders) {
-      const item = values[field.name]
-      if (item === undefined) {
-        invariant(field.optional, `field ${field.name} is required`)
-        continue
-      }
-      const bytes = encodeValue(field.type, item, field.codec)
-      const head = Buffer.allocUnsafe(FIELD_HEAD_BYTES)
-      head.writeUInt16BE(field.tag, 0)
-      head.writeUInt32BE(bytes.byteLength, 2)
-      parts.push(head, bytes)
+    let bytes = 0
+    for (const { name, type, codec, optional } of encoders) {
+      const item = values[name]
+      if (item === undefined) invariant(optional, `field ${name} is required`)
+      else bytes += FIELD_HEAD_BYTES + valueBytes(type, item, codec)
     }
-    return parts.length === 1 ? parts[0]! : Buffer.concat(parts)
+    return bytes
+  }
+
+  function write(value: FieldsOf<T>, target: Buffer, start: number): number {
+    const values = value as Record<string, unknown>
+    let offset = start
+    for (const { name, tag, type, codec } of encoders) {
+      const item = values[name]
+      if (item === undefined) continue
+      const end = writeValue(type, item, codec, target, offset + FIELD_HEAD_BYTES)
+      target.writeUInt16BE(tag, offset)
+      target.writeUInt32BE(end - offset - FIELD_HEAD_BYTES, offset + 2)
+      offset = end
+    }
+    return offset
+  }
+
+  /** One allocation, whatever the number of fields: this runs for every upload and download. */
+  function encode(value: FieldsOf<T>): Buffer {
+    const target = Buffer.allocUnsafe(sizeOf(value))
+    const end = write(value, target, 0)
+    invariant(end === target.byteLength, 'sizes and bytes written agree')
+    return target
   }
 
   function decode(source: Buffer): FieldsOf<T> {
@@ -86,7 +105,7 @@ export function fieldsCodec<const T extends FieldTable>(table: T): FieldsCodec<F
     return values as FieldsOf<T>
   }
 
-  return { encode, decode }
+  return { encode, decode, sizeOf, write }
 }
 
 /** A block of fields with its length in front, for bodies in which content follows: u32 · fields · content. */
@@ -116,31 +135,55 @@ function listCodec({ type }: FieldSpec): ListCodec {
   return typeof type === 'string' ? undefined : (fieldsCodec(type) as unknown as ListCodec)
 }
 
-function encodeValue(type: FieldSpec['type'], value: unknown, codec: ListCodec): Buffer {
+function valueBytes(type: FieldSpec['type'], value: unknown, codec: ListCodec): number {
   switch (type) {
-    case 'u64': {
-      invariant(Number.isSafeInteger(value) && (value as number) >= 0, 'a u64 field is a whole number')
-      const bytes = Buffer.allocUnsafe(8)
-      bytes.writeUInt32BE(Math.floor((value as number) / 0x1_0000_0000), 0)
-      bytes.writeUInt32BE((value as number) % 0x1_0000_0000, 4)
-      return bytes
-    }
-    case 'u32': {
-      const bytes = Buffer.allocUnsafe(4)
-      bytes.writeUInt32BE(value as number, 0)
-      return bytes
-    }
+    case 'u64':
+      return 8
+    case 'u32':
+      return 4
     case 'flag':
-      return Buffer.from([value ? 1 : 0])
+      return 1
     case 'text':
-      return Buffer.from(value as string, 'utf8')
+      return Buffer.byteLength(value as string, 'utf8')
     case 'hex':
-      return Buffer.from(value as string, 'hex')
+      return (value as string).length >>> 1
     default: {
-      const parts: Buffer[] = []
-      for (const entry of value as Record<string, unknown>[])
-        parts.push(encodeFieldBlock(codec!.encode(entry)))
-      return Buffer.concat(parts)
+      let bytes = 0
+      for (const entry of value as Record<string, unknown>[]) bytes += 4 + codec!.sizeOf(entry)
+      return bytes
+    }
+  }
+}
+
+function writeValue(
+  type: FieldSpec['type'],
+  value: unknown,
+  codec: ListCodec,
+  target: Buffer,
+  offset: number
+): number {
+  switch (type) {
+    case 'u64':
+      invariant(Number.isSafeInteger(value) && (value as number) >= 0, 'a u64 field is a whole number')
+      target.writeUInt32BE(Math.floor((value as number) / 0x1_0000_0000), offset)
+      target.writeUInt32BE((value as number) % 0x1_0000_0000, offset + 4)
+      return offset + 8
+    case 'u32':
+      return target.writeUInt32BE(value as number, offset)
+    case 'flag':
+      return target.writeUInt8(value ? 1 : 0, offset)
+    case 'text':
+      return offset + target.write(value as string, offset, 'utf8')
+    case 'hex':
+      return offset + target.write(value as string, offset, 'hex')
+    default: {
+      let end = offset
+      for (const entry of value as Record<string, unknown>[]) {
+        const start = end + 4
+        end = codec!.write(entry, target, start)
+        target.writeUInt32BE(end - start, start - 4)
+      }
+      return end
     }
   }
 }
