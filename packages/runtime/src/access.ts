@@ -1,4 +1,4 @@
-import { BlockList, isIP, isIPv4, isIPv6 } from 'node:net'
+import { BlockList, isIPv4, isIPv6 } from 'node:net'
 
 /** Words that stand for several networks. */
 export const NAMED_NETWORKS = {
@@ -26,7 +26,8 @@ export class NetworkSyntaxError extends Error {
 export class AllowList {
   /** The entries as they were written, for logs. */
   readonly entries: readonly string[]
-  readonly #networks = new BlockList() // a set of networks, whatever its name says
+  // Sets of networks, whatever their name says; two, as `::/0` in one set would let every IPv4 address in.
+  readonly #networks = { ipv4: new BlockList(), ipv6: new BlockList() }
   readonly #answers = new Map<string, boolean>()
 
   private constructor(entries: readonly string[]) {
@@ -48,8 +49,8 @@ export class AllowList {
     const known = this.#answers.get(ip)
     if (known !== undefined) return known
     const plain = plainAddress(ip)
-    const family = isIP(plain)
-    const answer = family !== 0 && this.#networks.check(plain, family === 4 ? 'ipv4' : 'ipv6')
+    const family = familyOf(plain)
+    const answer = family !== undefined && this.#networks[family].check(plain, family)
     if (this.#answers.size >= ANSWERS_MAX) this.#answers.clear()
     this.#answers.set(ip, answer)
     return answer
@@ -63,11 +64,11 @@ export class AllowList {
     const [, written = '', prefix] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(entry) ?? []
     const mapped = plainAddress(written)
     const shortened = mapped !== written && isIPv4(mapped) && isIPv6(written)
-    const family = isIP(mapped)
-    const bitsMax = family === 4 ? 32 : 128
+    const family = familyOf(mapped)
+    const bitsMax = family === 'ipv4' ? 32 : 128
     const bits = prefix === undefined ? bitsMax : Number(prefix) - (shortened ? 96 : 0)
-    if (family === 0 || bits < 0 || bits > bitsMax) throw new NetworkSyntaxError(entry)
-    this.#networks.addSubnet(mapped, bits, family === 4 ? 'ipv4' : 'ipv6')
+    if (family === undefined || bits < 0 || bits > bitsMax) throw new NetworkSyntaxError(entry)
+    this.#networks[family].addSubnet(mapped, bits, family)
   }
 }
 
@@ -86,4 +87,8 @@ export function plainAddress(ip: string): string {
   const high = parseInt(words[1], 16)
   const low = parseInt(words[2], 16)
   return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`
+}
+
+function familyOf(address: string): 'ipv4' | 'ipv6' | undefined {
+  return isIPv4(address) ? 'ipv4' : isIPv6(address) ? 'ipv6' : undefined
 }

@@ -41,13 +41,13 @@ export {
   LOG_LEVELS,
   silentLog,
   type Log,
-  type LogDestination,
   type LogFields,
   type LogLevel,
   type LogMethod,
   type LogOptions
 } from './log.ts'
 export { formatLogLine } from './log-line.ts'
+export type { LogDestination } from './log-output.ts'
 export { LogThrottle, type LogThrottleOptions } from './log-throttle.ts'
 export {
   emptySnapshot,

@@ -1,6 +1,7 @@
 import { isatty } from 'node:tty'
 import pino from 'pino'
 import { formatLogLine } from './log-line.ts'
+import { LogOutput, type LogDestination } from './log-output.ts'
 import { redactJsonLine } from './redaction.ts'
 
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
@@ -26,11 +27,6 @@ export interface Log {
   flush(): void
 }
 
-export interface LogDestination {
-  write(line: string): void
-  flushSync?(): void
-}
-
 export interface LogOptions {
   /** The role, as in `tracker`. */
   name: string
@@ -42,13 +38,11 @@ export interface LogOptions {
 }
 
 const STANDARD_ERROR = 2
-/** Lines wait in memory while their reader is slow; beyond this they are dropped, as a log must not stop a server. */
-const BUFFERED_BYTES_MAX = 1024 * 1024
 
 /** Makes the log of one process. No line leaves it with a secret in it: see redaction.ts. */
 export function createLog({ name, level = 'info', format = 'auto', destination }: LogOptions): Log {
   const pretty = format === 'pretty' || (format === 'auto' && !destination && isatty(STANDARD_ERROR))
-  const out = destination ?? standardError()
+  const out = destination ?? new LogOutput(STANDARD_ERROR)
   const stream = {
     write(line: string) {
       const safe = redactJsonLine(line)
@@ -83,22 +77,5 @@ function wrap(logger: pino.Logger, flush: () => void): Log {
     debug: logger.debug.bind(logger) as LogMethod,
     child: fields => wrap(logger.child(fields), flush),
     flush
-  }
-}
-
-function standardError(): LogDestination {
-  const boom = pino.destination({ fd: STANDARD_ERROR, sync: false, maxLength: BUFFERED_BYTES_MAX })
-  boom.on('error', () => {}) // the reader of our log is gone; the server goes on without one
-  return {
-    write: line => {
-      boom.write(line)
-    },
-    flushSync() {
-      try {
-        boom.flushSync()
-      } catch {
-        // Not open yet, or the reader is gone: there is nowhere left to report it to.
-      }
-    }
   }
 }
