@@ -12,6 +12,8 @@ const CONNECTIONS_MAX = 64
 const HEADERS_WAIT_MS = 5_000
 const REQUEST_WAIT_MS = 10_000
 const KEEP_ALIVE_MS = 30_000
+/** A peer that does not read its answer is let go after this silence. */
+const SILENCE_MS = 30_000
 const HEADER_BYTES_MAX = 8 * 1024
 /** Reading a gauge may ask a disk that hangs; a scrape does not wait for ever. */
 const METRICS_WAIT_MS = 5_000
@@ -54,6 +56,7 @@ export class AdminServer {
       }
     )
     this.#server.maxConnections = CONNECTIONS_MAX
+    this.#server.setTimeout(SILENCE_MS)
     this.#server.on('connection', socket => {
       if (options.allow && !options.allow.allows(socket.remoteAddress ?? '')) socket.destroy()
     })

@@ -270,6 +270,19 @@ function readEnvironment(
     const variable = envName(COMMON_SECTION, name)
     if (env[variable]) take(name, { raw: env[variable], origin: variable })
   }
+  const prefix = envName(COMMON_SECTION, '')
+  const common = [...names, ...siblings.flatMap(keyNames)]
+  for (const [variable, raw] of Object.entries(env)) {
+    if (!raw || !variable.startsWith(prefix)) continue
+    const name = variable.slice(prefix.length).toLowerCase()
+    if (common.includes(name)) continue
+    const meant = nearest(name, common)
+    // As in the file's [common]: it may be another role's, unless it looks like a misspelling.
+    if (siblings.length === 0 && !meant) continue
+    const variables = common.map(known => envName(COMMON_SECTION, known))
+    const expected = unknown('variable', meant && envName(COMMON_SECTION, meant), variables)
+    problems.push({ key: variable, value: '', origin: 'environment', expected })
+  }
   // A section may begin with another's name (`storage`, `storage_group`): the longer prefix owns the variable.
   const longer = siblings
     .map(({ section }) => envName(section, ''))

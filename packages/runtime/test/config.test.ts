@@ -191,6 +191,14 @@ describe('loading a configuration', () => {
     const path = await file('port = 1\n[trackr]\nport = 1\n[common]\nidel_s = 3\n')
     const keys = problems({ file: path }).problems.map(({ key }) => key)
     deepEqual(keys, ['port', '[trackr]', 'common.idel_s'])
+    match(
+      problems({ env: { TRIBUTARY_COMMON_IDEL_S: '3' } }).message,
+      /did you mean 'TRIBUTARY_COMMON_IDLE_S'/
+    )
+    equal(
+      loadConfig(definition, { env: { TRIBUTARY_COMMON_TRACKERS: 'a:1', TRIBUTARY_COMMON_PARTS: '1' } }).port,
+      21_000
+    )
   })
 
   it('says where a TOML file is broken, without showing its lines', async () => {

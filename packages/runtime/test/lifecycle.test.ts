@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { describeStartFailure, EXIT } from '../src/index.ts'
 
-const MODULE = fileURLToPath(new URL('children/server.ts', import.meta.url))
+const MODULE = fileURLToPath(new URL('./children/server.ts', import.meta.url))
 
 interface Started {
   child: ChildProcess

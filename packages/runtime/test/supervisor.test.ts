@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { ChildStartError, ProcessSupervisor, type ChildEnd, type SupervisorOptions } from '../src/index.ts'
 
-const MODULE = fileURLToPath(new URL('children/server.ts', import.meta.url))
+const MODULE = fileURLToPath(new URL('./children/server.ts', import.meta.url))
 
 interface Watched {
   supervisor: ProcessSupervisor
