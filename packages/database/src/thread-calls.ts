@@ -73,8 +73,7 @@ export class ThreadCalls {
     const ending = import.meta.url.endsWith('.ts') ? '.ts' : '.js'
     const worker = new Worker(new URL(`./${this.#file}${ending}`, import.meta.url), {
       workerData: this.#workerData,
-      // --input-type is for text given on the command line and refuses a file.
-      execArgv: process.execArgv.filter(flag => !flag.startsWith('--input-type'))
+      ...flagsOfThread(process.execArgv)
     })
     worker.on('message', ([id, answer]: [number, unknown]) => this.#settle(id)?.resolve(answer))
     worker.on('error', error => this.#died(worker, error))
@@ -102,4 +101,13 @@ export class ThreadCalls {
     const lost = new ThreadLostError(`${this.#file} ended`, { cause: error })
     for (const id of this.#waiting.keys()) this.#settle(id)?.reject(lost)
   }
+}
+
+/**
+ * A thread inherits this process's flags, unless it is given some; then it is picky and refuses most of those that
+ * the test runner passes. Only --input-type must not be inherited: it is for text on the command line.
+ */
+function flagsOfThread(flags: readonly string[]): { execArgv?: string[] } {
+  if (!flags.some(flag => flag.startsWith('--input-type'))) return {}
+  return { execArgv: flags.filter(flag => flag.startsWith('--conditions')) }
 }
