@@ -14,7 +14,7 @@ export interface CacheOptions {
 }
 
 export interface OpenOptions {
-  /** A cache in front of files.find and routes.groupOf. */
+  /** A cache in front of files.find and routes.groupOf on MySQL; SQLite is faster than any. */
   cache?: CacheOptions
   /** Connections to MySQL. Default POOL_SIZE_DEFAULT. */
   poolSize?: number

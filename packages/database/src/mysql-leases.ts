@@ -35,7 +35,7 @@ export class MysqlLeases implements Leases {
           if (row.held === 1 && !isMine) return undefined
           const token = BigInt(textOf(row.token)) + (isMine ? 0n : 1n)
           await connection.change(
-            `UPDATE leases SET holder = ?, token = ?, until_ms = ${NOW_MS} + ? WHERE name = ?`,
+            `UPDATE leases SET holder = ?, token = CAST(? AS SIGNED), until_ms = ${NOW_MS} + CAST(? AS SIGNED) WHERE name = ?`,
             [Buffer.from(holder), token.toString(), ttlMs, key]
           )
           return token

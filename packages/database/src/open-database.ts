@@ -1,5 +1,7 @@
+import { CachedDatabase } from './cached-database.ts'
 import { invariant } from './invariant.ts'
 import { migrateMysqlDatabase, openMysqlDatabase } from './mysql-database.ts'
+import { RedisCache } from './redis-cache.ts'
 import { migrateSqliteDatabase, openSqliteDatabase } from './sqlite-database.ts'
 import type { Database, OpenOptions } from './database.ts'
 
@@ -19,7 +21,21 @@ export async function openDatabase(
   options: OpenOptions = {}
 ): Promise<Database> {
   const path = sqlitePathOf(urls)
-  return path === undefined ? openMysqlDatabase(listOf(urls), options) : openSqliteDatabase(path, options)
+  const onEvent = options.onEvent ?? (() => {})
+  if (path !== undefined) {
+    // A look-up in the file takes 10 µs, one in Redis 25 and a promise.
+    if (options.cache) onEvent({ level: 'info', text: 'cache: not used, SQLite is faster' })
+    return openSqliteDatabase(path, options)
+  }
+  const database = await openMysqlDatabase(listOf(urls), options)
+  if (!options.cache) return database
+  try {
+    const clusterId = await database.clusterId()
+    return new CachedDatabase(database, new RedisCache(options.cache.redisUrl, onEvent), clusterId)
+  } catch (error) {
+    await database.close()
+    throw error
+  }
 }
 
 /** Brings the schema up to date; safe when several run it at once. Answers the schema's versions. */
