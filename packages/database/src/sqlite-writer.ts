@@ -109,7 +109,8 @@ function perform(write: SqliteWrite): unknown {
       tie.run(write[1], write[2], write[3])
       return (groupOf.get(write[1], write[2]) as unknown as [string])[0]
     case 'reserve':
-      return (reserve.get(write[1], write[2]) as unknown as [bigint])[0]
+      // A bigint, because a number is bound as a float, and the sum with one is a float too: inexact past 2^53.
+      return (reserve.get(write[1], BigInt(write[2])) as unknown as [bigint])[0]
     case 'raise':
       return void raise.run(write[1], write[2])
     case 'take':
