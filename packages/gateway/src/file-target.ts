@@ -1,0 +1,74 @@
+/** Which file, or whose files, a URL under /files/ names. Ids are byte-exact UTF-8; a `/` in one is %2F. */
+import { checkFileKey, type FileKey } from '@tributary/protocol'
+import { HttpProblem } from './problem.ts'
+
+export interface Owner {
+  application: string
+  user: string
+}
+
+/** `file` undefined: the folder of a user. */
+export interface Target extends Owner {
+  file: string | undefined
+  /** Without `?`; empty where there is none. */
+  query: string
+}
+
+export const FILES_PREFIX = '/files/'
+const ABSOLUTE_FORM = /^https?:\/\/[^/?#]*/i
+const PRINTABLE = /^[\x21-\x7e]*$/
+
+/**
+ * Reads a request target: `/files/{file}`, `/files/{application}/{user}` or `/files/{application}/{user}/{file}`.
+ *
+ * @param fallback  whose file `/files/{file}` is.
+ * @throws {HttpProblem} 400: not a URL, 404: nothing can be there. {RejectedError} BAD_FIELD: an id too long or empty.
+ */
+export function parseTarget(requestTarget: string, fallback: Owner): Target {
+  let path = requestTarget.startsWith('/') ? requestTarget : requestTarget.replace(ABSOLUTE_FORM, '')
+  let query = ''
+  const queryAt = path.indexOf('?')
+  if (queryAt >= 0) {
+    query = path.slice(queryAt + 1)
+    path = path.slice(0, queryAt)
+  }
+  if (!PRINTABLE.test(path) || path.includes('#')) {
+    throw new HttpProblem(400, 'the URL holds characters that must be percent-encoded')
+  }
+  const segments = path.slice(FILES_PREFIX.length).split('/')
+  const ids = segments.map(decodeId)
+  if (ids.length > 3) {
+    throw new HttpProblem(404, 'expected /files/{application}/{user}/{file}; a / within an id is written %2F')
+  }
+  const [first, second, third] = ids as [string, string?, string?]
+  if (second === undefined) {
+    checkFileKey({ ...fallback, file: first })
+    return { application: fallback.application, user: fallback.user, file: first, query }
+  }
+  checkFileKey({ application: first, user: second, file: third ?? '' }, third === undefined)
+  return { application: first, user: second, file: third, query }
+}
+
+/** The URL's path of a file. */
+export function pathOf({ application, user, file }: FileKey): string {
+  return `${FILES_PREFIX}${application}/${encodeURIComponent(user)}/${encodeURIComponent(file)}`
+}
+
+/** `.` and `..` cannot be addressed: every client folds them away before it sends. */
+export function isAddressable(file: string): boolean {
+  return file !== '.' && file !== '..'
+}
+
+function decodeId(segment: string): string {
+  const id = segment.includes('%') ? decodeSegment(segment) : segment
+  if (!isAddressable(id)) throw new HttpProblem(404, `an id '${id}' cannot be addressed in a URL`)
+  return id
+}
+
+function decodeSegment(segment: string): string {
+  try {
+    return decodeURIComponent(segment)
+  } catch {
+    throw new HttpProblem(400, 'the URL is not percent-encoded UTF-8')
+  }
+}

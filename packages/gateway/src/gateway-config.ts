@@ -1,0 +1,172 @@
+import { isIP } from 'node:net'
+import { checkFileKey } from '@tributary/protocol'
+import {
+  AllowList,
+  defineConfig,
+  NetworkSyntaxError,
+  plainAddress,
+  type ConfigConflict,
+  type ConfigOf
+} from '@tributary/runtime'
+
+const MIB = 1024 ** 2
+const TIB = 1024 ** 4
+
+/** One entry of `allow`. */
+function parseNetwork(text: string): string {
+  try {
+    AllowList.parse([text])
+  } catch (error) {
+    if (error instanceof NetworkSyntaxError)
+      throw new Error('an address, a network or its name', { cause: error })
+    throw error
+  }
+  return text
+}
+
+function parseOwner(part: 'application' | 'user'): (text: string) => string {
+  return text => checkFileKey({ application: 'a', user: 'u', file: 'f', [part]: text })[part]
+}
+
+/** Configuration of the HTTP server: the table `[gateway]`, `TRIBUTARY_GATEWAY_…`, and flags. */
+export const gatewayConfig = defineConfig(
+  'gateway',
+  {
+    host: {
+      type: 'string',
+      default: '127.0.0.1',
+      describe: 'Address to listen on. Beyond loopback it needs `allow` and `write_token`, or `insecure`.'
+    },
+    port: { type: 'port', default: 8080, describe: 'Port to listen on; 0: any free one.' },
+    trackers: {
+      type: 'addresses',
+      default: [{ host: '127.0.0.1', port: 21_000 }],
+      minCount: 1,
+      maxCount: 64,
+      describe: 'Trackers to ask, tried in turn.'
+    },
+    allow: {
+      type: 'list',
+      default: [],
+      maxCount: 256,
+      parse: parseNetwork,
+      describe:
+        'Who may connect: addresses, networks, or loopback, private, any. This machine itself always may.'
+    },
+    write_token: {
+      type: 'secret',
+      optional: true,
+      describe: 'Uploading and deleting then need the header `Authorization: Bearer <token>`.'
+    },
+    insecure: {
+      type: 'boolean',
+      default: false,
+      describe: 'Listens beyond loopback without a token or an allow list: whoever connects may write.'
+    },
+    names: {
+      type: 'list',
+      default: [],
+      maxCount: 64,
+      describe: 'Host names this server is known under; writes that need no token are taken under these.'
+    },
+    default_app: {
+      type: 'string',
+      default: 'media',
+      flag: '--default-app',
+      parse: parseOwner('application'),
+      describe: 'Application of /files/{file}.'
+    },
+    default_user: {
+      type: 'string',
+      default: 'public',
+      parse: parseOwner('user'),
+      describe: 'User of /files/{file}.'
+    },
+    cache_control: {
+      type: 'string',
+      default: 'no-cache',
+      describe:
+        'Cache-Control of files. An id may be deleted and used again, so caches ask by ETag by default.'
+    },
+    upload_max_bytes: {
+      type: 'bytes',
+      default: TIB,
+      min: 0,
+      describe: 'Largest upload.'
+    },
+    uploads_max: {
+      type: 'integer',
+      default: 256,
+      min: 1,
+      max: 100_000,
+      describe: 'Uploads at a time; more are told to come back.'
+    },
+    connections_max: {
+      type: 'integer',
+      default: 4_096,
+      min: 8,
+      max: 1_000_000,
+      describe: 'Connections at a time; idle ones are closed to let others in.'
+    },
+    header_max_bytes: {
+      type: 'bytes',
+      default: 16 * 1024,
+      min: 1_024,
+      max: MIB,
+      describe: 'Longest request line and headers together.'
+    },
+    header_wait_s: {
+      type: 'number',
+      default: 10,
+      min: 0.1,
+      max: 3_600,
+      describe:
+        'A request must have its headers within this time, counted from the connection or the request.'
+    },
+    keep_alive_s: {
+      type: 'number',
+      default: 15,
+      min: 0.1,
+      max: 3_600,
+      describe: 'An idle connection is kept open for so long.'
+    },
+    silence_s: {
+      type: 'number',
+      default: 30,
+      min: 0.1,
+      max: 3_600,
+      describe: 'An upload whose sender says nothing for so long is given up.'
+    },
+    stall_s: {
+      type: 'number',
+      default: 60,
+      min: 0.1,
+      max: 86_400,
+      describe: 'A download whose receiver takes nothing for so long is given up.'
+    }
+  },
+  config => {
+    const conflicts: ConfigConflict[] = []
+    if (!config.insecure && !isLoopbackHost(config.host)) {
+      const why = `for listening on ${config.host}, beyond this machine (or insecure = true, which lets everybody write)`
+      if (config.allow.length === 0) {
+        conflicts.push({ key: 'allow', expected: `the networks that may read, such as private, ${why}` })
+      }
+      if (config.writeToken === undefined) {
+        conflicts.push({ key: 'write_token', expected: `a token for uploading and deleting ${why}` })
+      }
+    }
+    return conflicts
+  }
+)
+
+export type GatewayConfig = ConfigOf<typeof gatewayConfig>
+
+/** An address or name that only programs of this machine reach. */
+export function isLoopbackHost(host: string): boolean {
+  const name = host.toLowerCase().replace(/\.$/, '')
+  if (name === 'localhost' || name.endsWith('.localhost')) return true
+  return isIP(name) !== 0 && LOOPBACK.allows(plainAddress(name))
+}
+
+const LOOPBACK = AllowList.parse(['loopback'])

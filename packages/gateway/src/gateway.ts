@@ -1,0 +1,512 @@
+/** The HTTP server: one more client of trackers and storage servers. It holds no data; as many as wanted. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { once } from 'node:events'
+import type { AddressInfo, Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { fileURLToPath } from 'node:url'
+import fastifyStatic from '@fastify/static'
+import { fastify, type FastifyInstance, type FastifyReply, type RouteHandlerMethod } from 'fastify'
+import { Client } from '@tributary/client'
+import {
+  AllowList,
+  LogThrottle,
+  Metrics,
+  OUTCOME_OK,
+  Readiness,
+  type Clock,
+  type Log
+} from '@tributary/runtime'
+import { ClusterProbe } from './cluster-probe.ts'
+import { ConnectionWatch } from './connection-watch.ts'
+import type { About } from './contract/index.ts'
+import { methodNotAllowed, sendJson, sendProblem, sendWhole, type Exchange } from './exchange.ts'
+import { CORS_HEADERS, FileHeaderCache } from './file-headers.ts'
+import { listFiles } from './file-listing.ts'
+import { FileReader } from './file-reader.ts'
+import type { FileService } from './file-service.ts'
+import { FILES_PREFIX, parseTarget, type Owner, type Target } from './file-target.ts'
+import { FileWriter } from './file-writer.ts'
+import type { GatewayConfig } from './gateway-config.ts'
+import { HttpMeter, type Route } from './http-meter.ts'
+import { HttpProblem, isOurFault, problemReply } from './problem.ts'
+import { WriteGuard } from './write-guard.ts'
+
+export interface GatewayDependencies {
+  config: GatewayConfig
+  log: Log
+  clock: Clock
+  /** Of the program. */
+  version: string
+  /** Default: a client of its own for `config.trackers`, closed with the gateway. */
+  client?: FileService
+  /** What /metrics shows besides the requests; a program adds its process there. */
+  metrics?: Metrics
+}
+
+export interface Gateway {
+  /** @throws what `listen` does (EADDRINUSE, …), with nothing left open. */
+  start(): Promise<{ host: string; port: number }>
+  /** Finishes the answers in hand, cuts what is left when `deadline` aborts. Idempotent. */
+  stop(deadline: AbortSignal): Promise<void>
+}
+
+/** Folder of the page, beside src/ and dist/ alike. */
+const PAGE_FOLDER = fileURLToPath(new URL('../public/', import.meta.url))
+const PAGE_POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const CHECK_INTERVAL_MS = 1_000
+const STOP_SWEEP_MS = 25
+/** Ids are at most 255 bytes, three characters each; the router is given room for what we refuse in our own words. */
+const PARAMETER_CHARACTERS_MAX = 1024 * 1024
+const PREFLIGHT_AGE_S = '86400'
+const FILE_METHODS = 'GET, HEAD, PUT, DELETE, OPTIONS'
+const FOLDER_METHODS = 'GET, HEAD, POST, OPTIONS'
+const READ_METHODS = 'GET, HEAD'
+const READ_HEADERS =
+  'Range, If-Range, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, Cache-Control'
+
+export function createGateway(dependencies: GatewayDependencies): Gateway {
+  return new HttpGateway(dependencies)
+}
+
+class HttpGateway implements Gateway {
+  readonly #config: GatewayConfig
+  readonly #log: Log
+  readonly #clock: Clock
+  readonly #version: string
+  readonly #files: FileService
+  readonly #ownsClient: boolean
+  readonly #owner: Owner
+  readonly #guard: WriteGuard
+  readonly #reader: FileReader
+  readonly #writer: FileWriter
+  readonly #meter = new HttpMeter()
+  readonly #metrics: Metrics
+  readonly #readiness = new Readiness(['tracker', 'storage'])
+  readonly #probe: ClusterProbe
+  readonly #watch: ConnectionWatch
+  readonly #server: Server
+  readonly #app: FastifyInstance
+  #stopping = false
+  #stopped: Promise<void> | undefined
+
+  constructor({ config, log, clock, version, client, metrics }: GatewayDependencies) {
+    this.#config = config
+    this.#log = log
+    this.#clock = clock
+    this.#version = version
+    this.#ownsClient = client === undefined
+    this.#files =
+      client ??
+      new Client({
+        trackers: config.trackers.map(({ host, port }) => ({ host, port })),
+        version,
+        onEvent: ({ level, text }) => log[level](text)
+      })
+    this.#owner = { application: config.defaultApp, user: config.defaultUser }
+    this.#guard = new WriteGuard({
+      token: config.writeToken,
+      insecure: config.insecure,
+      names: config.names
+    })
+    this.#reader = new FileReader({
+      files: this.#files,
+      headers: new FileHeaderCache(config.cacheControl),
+      clock
+    })
+    this.#writer = new FileWriter({
+      files: this.#files,
+      clock,
+      uploadBytesMax: config.uploadMaxBytes,
+      uploadsMax: config.uploadsMax,
+      silenceMs: config.silenceS * 1_000
+    })
+    this.#probe = new ClusterProbe(this.#files, this.#readiness, clock)
+    this.#metrics = metrics ?? new Metrics('gateway')
+    this.#meter.expose(this.#metrics)
+    this.#metrics.gauge('uploads_in_progress', 'Uploads in progress', () => this.#writer.uploadsInProgress)
+    const refusals = new LogThrottle(log, { clock })
+    this.#watch = new ConnectionWatch({
+      allow: allowedNetworks(config),
+      connectionsMax: config.connectionsMax,
+      stallMs: config.stallS * 1_000,
+      meter: this.#meter.requests,
+      clock,
+      onRefused: (address, why) => refusals.warn(why, { address }, `connection refused: the peer ${why}`)
+    })
+    let serve: (request: IncomingMessage, response: ServerResponse) => void = () => {}
+    this.#server = createServer(
+      {
+        maxHeaderSize: config.headerMaxBytes,
+        headersTimeout: config.headerWaitS * 1_000,
+        requestTimeout: 0, // a film takes as long as it takes; silence is what ends an upload
+        keepAliveTimeout: config.keepAliveS * 1_000,
+        connectionsCheckingInterval: Math.min(CHECK_INTERVAL_MS, config.headerWaitS * 250),
+        noDelay: true
+      },
+      (request, response) => {
+        if (this.#stopping) response.shouldKeepAlive = false
+        serve(request, response)
+      }
+    )
+    this.#watch.attach(this.#server)
+    this.#server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+      AWAITS_CONTINUE.add(request)
+      this.#server.emit('request', request, response)
+    })
+    this.#server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+      const exchange = this.#exchange('other', request, response)
+      this.#fail(exchange, new HttpProblem(417, 'the only expectation that can be met is 100-continue'))
+    })
+    this.#app = fastify({
+      serverFactory: handler => {
+        serve = handler
+        return this.#server
+      },
+      logger: false,
+      return503OnClosing: false,
+      routerOptions: { maxParamLength: PARAMETER_CHARACTERS_MAX },
+      exposeHeadRoutes: false,
+      clientErrorHandler: (error, socket) => this.#refuseBytes(error, socket),
+      frameworkErrors: (_error, request, reply) => {
+        this.#run('other', request.raw, reply, () =>
+          Promise.reject(new HttpProblem(400, 'the URL is not percent-encoded UTF-8'))
+        )
+      }
+    })
+    this.#addRoutes()
+  }
+
+  async start(): Promise<{ host: string; port: number }> {
+    await this.#app.ready()
+    this.#server.listen({ host: this.#config.host, port: this.#config.port })
+    try {
+      await once(this.#server, 'listening')
+    } catch (error) {
+      this.#release()
+      throw error
+    }
+    this.#server.on('error', err => this.#log.error({ err }, 'the listener failed'))
+    const { address, port } = this.#server.address() as AddressInfo
+    this.#log.info({ host: address, port }, 'gateway serves')
+    return { host: address, port }
+  }
+
+  stop(deadline: AbortSignal): Promise<void> {
+    return (this.#stopped ??= this.#drain(deadline))
+  }
+
+  async #drain(deadline: AbortSignal): Promise<void> {
+    this.#stopping = true
+    if (this.#server.listening) {
+      const closed = once(this.#server, 'close')
+      this.#server.close()
+      // A connection becomes idle when its answer ends, and would linger for its keep-alive time.
+      const sweep = setInterval(() => this.#server.closeIdleConnections(), STOP_SWEEP_MS)
+      const cut = (): void => this.#server.closeAllConnections()
+      if (deadline.aborted) cut()
+      deadline.addEventListener('abort', cut, { once: true })
+      await closed
+      deadline.removeEventListener('abort', cut)
+      clearInterval(sweep)
+    }
+    this.#release()
+    await this.#app.close()
+  }
+
+  #release(): void {
+    this.#watch.detach()
+    if (this.#ownsClient) this.#files.close()
+  }
+
+  #addRoutes(): void {
+    const app = this.#app
+    // Content is never parsed here: whoever wants it reads it.
+    app.removeAllContentTypeParsers()
+    app.addContentTypeParser('*', (_request, _payload, done) => done(null))
+    app.route({
+      method: 'GET',
+      url: `${FILES_PREFIX}*`,
+      handler: (request, reply) => {
+        this.#run('GET file', request.raw, reply, this.#get)
+      }
+    })
+    app.route({
+      method: ['HEAD', 'PUT', 'POST', 'DELETE', 'OPTIONS', 'PATCH'],
+      url: `${FILES_PREFIX}*`,
+      // Before the framework looks at the content, its type or its length.
+      onRequest: (request, reply) => {
+        const route = `${request.method} file` as Route
+        this.#run(KNOWN_ROUTES.has(route) ? route : 'other', request.raw, reply, this.#other)
+      },
+      handler: () => {}
+    })
+    const reading = (url: string, handler: RouteHandlerMethod): void => {
+      app.route({ method: ['GET', 'HEAD'], url, handler })
+    }
+    reading('/healthz', (request, reply) => {
+      this.#run('other', request.raw, reply, exchange => {
+        sendJson(exchange, 200, { status: 'ok' })
+        return 200
+      })
+    })
+    reading('/readyz', (request, reply) => {
+      this.#run('other', request.raw, reply, async exchange => {
+        await this.#probe.refresh()
+        const report = this.#readiness.report()
+        const ready = report.ready && !this.#stopping
+        sendJson(exchange, ready ? 200 : 503, { ...report, ready })
+        return ready ? 200 : 503
+      })
+    })
+    reading('/metrics', (request, reply) => {
+      this.#run('other', request.raw, reply, async exchange => {
+        const text = Buffer.from(await this.#metrics.text())
+        sendWhole(
+          exchange,
+          200,
+          [
+            'Content-Type',
+            this.#metrics.contentType,
+            'Content-Length',
+            String(text.byteLength),
+            'Cache-Control',
+            'no-store',
+            'X-Content-Type-Options',
+            'nosniff'
+          ],
+          text
+        )
+        return 200
+      })
+    })
+    reading('/about.json', (request, reply) => {
+      this.#run('GET page', request.raw, reply, exchange => {
+        const about: About = {
+          version: this.#version,
+          application: this.#config.defaultApp,
+          user: this.#config.defaultUser,
+          writeToken: this.#guard.needsToken,
+          uploadBytesMax: this.#config.uploadMaxBytes
+        }
+        sendJson(exchange, 200, about)
+        return 200
+      })
+    })
+    void app.register(fastifyStatic, {
+      root: PAGE_FOLDER,
+      wildcard: false,
+      cacheControl: false,
+      setHeaders: reply => {
+        reply.header('Cache-Control', 'no-cache')
+        reply.header('Content-Security-Policy', PAGE_POLICY)
+        reply.header('X-Content-Type-Options', 'nosniff')
+        reply.header('Referrer-Policy', 'no-referrer')
+        reply.header('Cross-Origin-Opener-Policy', 'same-origin')
+      }
+    })
+    app.setNotFoundHandler((request, reply) => {
+      this.#run('other', request.raw, reply, () => Promise.reject(this.#noRoute(request.method, request.url)))
+    })
+    app.setErrorHandler((error, request, reply) => {
+      this.#run('other', request.raw, reply, () => Promise.reject(error))
+    })
+  }
+
+  /** Every request ends up here: it is answered by `work`, or by the error of it. */
+  #run(
+    route: Route,
+    request: IncomingMessage,
+    reply: FastifyReply,
+    work: (exchange: Exchange) => number | Promise<number>
+  ): void {
+    reply.hijack()
+    const exchange = this.#exchange(route, request, reply.raw)
+    try {
+      checkHostHeader(request)
+      const status = work(exchange)
+      if (typeof status === 'number') return this.#done(exchange, status)
+      status.then(
+        answered => this.#done(exchange, answered),
+        error => this.#fail(exchange, error)
+      )
+    } catch (error) {
+      this.#fail(exchange, error)
+    }
+  }
+
+  #exchange(route: Route, request: IncomingMessage, response: ServerResponse): Exchange {
+    return {
+      request,
+      response,
+      route,
+      startedMs: this.#clock.monotonicMs(),
+      sentBytes: 0,
+      awaitsContinue: request.headers.expect !== undefined && AWAITS_CONTINUE.has(request),
+      errorHeaders: NO_HEADERS
+    }
+  }
+
+  #done({ route, startedMs, sentBytes }: Exchange, status: number): void {
+    if (sentBytes > 0) this.#meter.requests.bytesSent(sentBytes)
+    this.#meter.record(route, status, OUTCOME_OK, this.#clock.monotonicMs() - startedMs)
+  }
+
+  #fail(exchange: Exchange, error: unknown): void {
+    const { request, response, route, startedMs } = exchange
+    const gone = response.destroyed
+    const { status } = problemReply(error)
+    if (!gone && isOurFault(error)) {
+      this.#log.error({ err: error, method: request.method, route }, 'a request failed')
+    }
+    const code = sendProblem(exchange, error)
+    this.#meter.record(
+      route,
+      gone ? 499 : status,
+      gone ? 'CANCELLED' : code,
+      this.#clock.monotonicMs() - startedMs
+    )
+  }
+
+  readonly #get = (exchange: Exchange): Promise<number> => {
+    exchange.errorHeaders = CORS_HEADERS
+    const target = parseTarget(exchange.request.url!, this.#owner)
+    if (isFile(target)) return this.#reader.get(exchange, target, target.query)
+    exchange.route = 'GET folder'
+    exchange.errorHeaders = NO_HEADERS
+    // Not for scripts of other sites: a list tells what there is.
+    this.#guard.checkName(exchange.request.headers)
+    return listFiles(exchange, this.#files, target, target.query)
+  }
+
+  readonly #other = (exchange: Exchange): number | Promise<number> => {
+    const { request } = exchange
+    const target = parseTarget(request.url!, this.#owner)
+    const file = isFile(target)
+    switch (request.method) {
+      case 'HEAD':
+        if (file) {
+          exchange.errorHeaders = CORS_HEADERS
+          return this.#reader.head(exchange, target, target.query)
+        }
+        exchange.route = 'HEAD folder'
+        this.#guard.checkName(request.headers)
+        return listFiles(exchange, this.#files, target, target.query)
+      case 'OPTIONS':
+        return this.#options(exchange, file)
+      case 'PUT':
+        if (!file) break
+        this.#guard.checkWrite(request.headers)
+        return this.#received(exchange, this.#writer.put(exchange, target, target.query))
+      case 'POST':
+        if (file) break
+        exchange.route = 'POST folder'
+        this.#guard.checkWrite(request.headers)
+        return this.#received(exchange, this.#writer.post(exchange, target, target.query))
+      case 'DELETE':
+        if (!file) break
+        this.#guard.checkWrite(request.headers)
+        return this.#writer.delete(exchange, target)
+      default:
+    }
+    throw methodNotAllowed(file ? FILE_METHODS : FOLDER_METHODS)
+  }
+
+  /** Counts what an upload brought, whatever becomes of it. */
+  #received({ request }: Exchange, upload: Promise<number>): Promise<number> {
+    const { socket } = request
+    const beforeBytes = socket.bytesRead
+    return upload.finally(() => this.#meter.requests.bytesReceived(socket.bytesRead - beforeBytes))
+  }
+
+  /** Also the preflight of a script of another site: it may read files, and no more. */
+  #options(exchange: Exchange, file: boolean): number {
+    const headers = ['Allow', file ? FILE_METHODS : FOLDER_METHODS]
+    if (file) {
+      headers.push(
+        ...CORS_HEADERS,
+        'Access-Control-Allow-Methods',
+        READ_METHODS,
+        'Access-Control-Allow-Headers',
+        READ_HEADERS,
+        'Access-Control-Max-Age',
+        PREFLIGHT_AGE_S
+      )
+    }
+    sendWhole(exchange, 204, headers)
+    return 204
+  }
+
+  #noRoute(method: string, url: string): HttpProblem {
+    const path = url.split('?', 1)[0]!
+    if (path.startsWith(FILES_PREFIX)) {
+      try {
+        return methodNotAllowed(isFile(parseTarget(url, this.#owner)) ? FILE_METHODS : FOLDER_METHODS)
+      } catch {
+        return new HttpProblem(404, 'there is nothing at this URL')
+      }
+    }
+    const known = method !== 'GET' && this.#app.hasRoute({ method: 'GET', url: path })
+    return known ? methodNotAllowed(READ_METHODS) : new HttpProblem(404, 'there is nothing at this URL')
+  }
+
+  /** What came is no HTTP, too long, or too late: there is a socket only, and it gets an answer before it goes. */
+  #refuseBytes(error: NodeJS.ErrnoException, socket: Socket | Duplex): void {
+    if (error.code === 'ECONNRESET' || !socket.writable || hasAnswerInHand(socket)) {
+      socket.destroy()
+      return
+    }
+    const [status, detail] = BAD_BYTES[error.code ?? ''] ?? [400, 'this is not an HTTP request']
+    const { headers, body } = problemReply(new HttpProblem(status, detail))
+    let text = `HTTP/1.1 ${status} ${PHRASES[status]}\r\nDate: ${new Date(this.#clock.nowMs()).toUTCString()}\r\nConnection: close\r\n`
+    for (let index = 0; index < headers.length; index += 2)
+      text += `${String(headers[index])}: ${String(headers[index + 1])}\r\n`
+    socket.end(`${text}\r\n${body.toString()}`)
+    const timer = setTimeout(() => socket.destroy(), CHECK_INTERVAL_MS)
+    socket.once('close', () => clearTimeout(timer))
+    socket.resume()
+    this.#meter.record('other', status, 'BAD_REQUEST', 0)
+  }
+}
+
+const NO_HEADERS: readonly string[] = []
+const AWAITS_CONTINUE = new WeakSet<IncomingMessage>()
+const KNOWN_ROUTES: ReadonlySet<string> = new Set<Route>([
+  'HEAD file',
+  'PUT file',
+  'DELETE file',
+  'OPTIONS file'
+])
+const BAD_BYTES: Record<string, readonly [number, string]> = {
+  HPE_HEADER_OVERFLOW: [431, 'the request line and headers are too long'],
+  ERR_HTTP_REQUEST_TIMEOUT: [408, 'the request did not come in time']
+}
+const PHRASES: Record<number, string> = {
+  400: 'Bad Request',
+  408: 'Request Timeout',
+  431: 'Request Header Fields Too Large'
+}
+
+function isFile(target: Target): target is Target & { file: string } {
+  return target.file !== undefined
+}
+
+/** More than one Host, or one that is no host, is an attack or a mistake: RFC 9112 §3.2. */
+function checkHostHeader({ rawHeaders }: IncomingMessage): void {
+  let hosts = 0
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index]!
+    if (name.length === 4 && name.toLowerCase() === 'host') hosts++
+  }
+  if (hosts > 1) throw new HttpProblem(400, 'a request has one Host header')
+}
+
+/** An answer of an earlier request on this connection has begun: bytes of ours would fall into it. */
+function hasAnswerInHand(socket: Socket | Duplex): boolean {
+  const { _httpMessage: message } = socket as { _httpMessage?: ServerResponse | null }
+  return message?.headersSent === true
+}
+
+function allowedNetworks({ allow, insecure }: GatewayConfig): AllowList {
+  return AllowList.parse(['loopback', ...allow, ...(insecure && allow.length === 0 ? ['any'] : [])])
+}

@@ -1,0 +1,52 @@
+/** What /metrics tells of the requests: by route and method and status, with latencies and bytes. */
+import { RequestMeter, type Metrics } from '@tributary/runtime'
+
+/** Route and method as one word; also the label `command` of the histogram. */
+export const ROUTES = [
+  'GET file',
+  'HEAD file',
+  'PUT file',
+  'DELETE file',
+  'OPTIONS file',
+  'GET folder',
+  'HEAD folder',
+  'POST folder',
+  'GET page',
+  'other'
+] as const
+export type Route = (typeof ROUTES)[number]
+
+const STATUS_MAX = 600
+
+export class HttpMeter {
+  readonly requests = new RequestMeter<Route>(ROUTES)
+  readonly #rows = new Map<Route, Float64Array>(ROUTES.map(route => [route, new Float64Array(STATUS_MAX)]))
+
+  /**
+   * One request is answered.
+   *
+   * @param outcome  OUTCOME_OK of the runtime, or the error's code.
+   */
+  record(route: Route, status: number, outcome: string, latencyMs: number): void {
+    this.requests.record(route, outcome, latencyMs)
+    const row = this.#rows.get(route)!
+    const index = status < STATUS_MAX ? status : 0
+    row[index] = row[index]! + 1
+  }
+
+  expose(metrics: Metrics): void {
+    metrics.addMeter(() => this.requests.snapshot())
+    metrics.counter(
+      'responses_total',
+      'Responses, by route, method and status',
+      () =>
+        [...this.#rows].flatMap(([command, row]) => {
+          const [method = '', route = command] = command.includes(' ') ? command.split(' ') : ['', command]
+          return Array.from(row.entries())
+            .filter(([, count]) => count > 0)
+            .map(([status, value]) => ({ labels: { route, method, status: String(status) }, value }))
+        }),
+      ['route', 'method', 'status']
+    )
+  }
+}
