@@ -102,8 +102,8 @@ async function runStage(stage, node, env) {
 async function runTools(stage, node, env) {
   let failed = 0
   for (const { program, args } of stage.commands()) {
-    // some tools colour their output wherever CI is set
-    const toolEnv = process.stdout.isTTY ? env : { ...env, NO_COLOR: '1' }
+    // some tools colour their output wherever CI is set, whatever NO_COLOR says
+    const toolEnv = process.stdout.isTTY ? env : { ...env, NO_COLOR: '1', CI: undefined }
     const options = { cwd: ROOT, env: toolEnv, stdin: 'ignore', timeoutMs: STAGE_MS_MAX }
     const { exitCode } = await runToEnd(node, [program, ...args], options)
     if (exitCode !== 0) failed = 1
