@@ -1,4 +1,16 @@
-import { UnavailableError, type ClusterReply, type FileKey, type ListedFile } from '@tributary/protocol'
+import {
+  checkFileKey,
+  COMMANDS,
+  encodeFileKey,
+  encodeFrame,
+  extension,
+  formatFileKey,
+  RejectedError,
+  type ClusterReply,
+  type FileKey,
+  type ListedFile
+} from '@tributary/protocol'
+import { PeerPool } from '@tributary/transport'
 import type {
   CallOptions,
   ClientOptions,
@@ -14,59 +26,173 @@ import type {
   UploadOptions,
   UploadSource
 } from './contract.ts'
-
-const growing = (): Promise<never> =>
-  Promise.reject(new UnavailableError('INTERNAL', 'this part of the client is being built'))
+import { downloadToFile } from './download-file.ts'
+import { readableOf } from './download-stream.ts'
+import { decodeSize, Fetcher, sizeFrame } from './fetcher.ts'
+import { Locations } from './locations.ts'
+import { MemberCalls } from './member-calls.ts'
+import { Members } from './members.ts'
+import { Remover } from './remover.ts'
+import { abortable, CALL_TIMEOUT_MS, COMMIT_TIMEOUT_MS, RETRY_FOR_MS, SILENCE_MS } from './retry-rules.ts'
+import { TrackerCalls } from './tracker-calls.ts'
+import { Uploader } from './uploader.ts'
 
 /** A cluster, as a program sees it. Keeps pooled connections; `close` ends them. */
 export class Client {
-  constructor(_options: ClientOptions) {}
+  readonly #pools: { trackers: PeerPool; reads: PeerPool; writes: PeerPool }
+  readonly #trackers: TrackerCalls
+  readonly #calls: MemberCalls
+  readonly #fetcher: Fetcher
+  readonly #uploader: Uploader
+  readonly #remover: Remover
+  readonly #timeoutMs: number
 
-  /** Stores a new file. @throws {RejectedError} FILE_EXISTS. */
-  upload(_source: UploadSource, _options: UploadOptions): Promise<Uploaded> {
-    return growing()
+  /** @throws {RejectedError} BAD_FIELD: a tracker's address cannot be read. */
+  constructor(options: ClientOptions) {
+    const { callTimeoutMs = CALL_TIMEOUT_MS, silenceMs = SILENCE_MS, version = '' } = options
+    const { commitTimeoutMs = Math.max(COMMIT_TIMEOUT_MS, callTimeoutMs), onEvent = () => {} } = options
+    const pool = {
+      greeting: { role: 'client', cluster: '', version } as const,
+      ...(options.connectTimeoutMs !== undefined && { connectTimeoutMs: options.connectTimeoutMs }),
+      ...(options.connectionsPerPeerMax !== undefined && {
+        connectionsPerPeerMax: options.connectionsPerPeerMax
+      })
+    }
+    // Reads do not wait behind an upload that is being made durable: uploads have connections of their own.
+    this.#pools = {
+      trackers: new PeerPool({ role: 'tracker', ...pool }),
+      reads: new PeerPool({ role: 'storage', ...pool }),
+      writes: new PeerPool({ role: 'storage', ...pool })
+    }
+    const { trackers, reads, writes } = this.#pools
+    this.#timeoutMs = callTimeoutMs
+    this.#trackers = new TrackerCalls(options.trackers, trackers, callTimeoutMs, onEvent)
+    const members = new Members()
+    const locations = new Locations(this.#trackers, members)
+    this.#calls = new MemberCalls(members, locations, options.retryForMs ?? RETRY_FOR_MS, onEvent)
+    this.#fetcher = new Fetcher(this.#calls, reads, { callTimeoutMs, silenceMs })
+    this.#uploader = new Uploader(this.#calls, writes, { callTimeoutMs, commitTimeoutMs, silenceMs })
+    this.#remover = new Remover(this.#calls, writes, { callTimeoutMs, commitTimeoutMs })
   }
 
-  /** Facts, condition and content in one round trip. @throws {RejectedError} FILE_NOT_FOUND. */
-  fetch(_key: FileKey, _options: FetchOptions = {}): Promise<Fetched> {
-    return growing()
+  /**
+   * Stores a new file. A server that fails is replaced by another one where the bytes can be read again (paths,
+   * bytes, short streams); a lost reply is settled by asking. Legacy servers need to know the size beforehand.
+   *
+   * @throws {RejectedError} FILE_EXISTS: another upload has this key. SIZE_MISMATCH, BAD_FIELD, UNKNOWN_APPLICATION.
+   * @throws {UnavailableError} nothing was stored. {OutcomeUnknownError} it may have been.
+   */
+  async upload(source: UploadSource, options: UploadOptions): Promise<Uploaded> {
+    checkFileKey(options.key)
+    return this.#uploader.upload(source, options)
   }
 
-  download(_key: FileKey, _options: DownloadOptions = {}): Promise<Download> {
-    return growing()
+  /**
+   * Facts, condition and content, in one round trip where the content is small.
+   *
+   * @throws {RejectedError} FILE_NOT_FOUND, GENERATION_MISMATCH. {UnavailableError} nobody can serve it now.
+   */
+  fetch(key: FileKey, options: FetchOptions = NO_OPTIONS): Promise<Fetched> {
+    return this.#fetcher.fetch(key, options)
   }
 
-  downloadToFile(
-    _key: FileKey,
-    _path: string,
-    _options: DownloadToFileOptions = {}
+  /**
+   * A file or a range of it, as a stream. A range that begins behind the end is BAD_RANGE.
+   *
+   * @throws as fetch.
+   */
+  async download(key: FileKey, options: DownloadOptions = NO_OPTIONS): Promise<Download> {
+    const { onProgress, ...range } = options
+    const fetched = await this.fetch(key, range)
+    if (fetched.outcome !== 'content') throw outOfRange(key, fetched.facts.sizeBytes)
+    const { facts, offset, lengthBytes } = fetched
+    return { facts, offset, lengthBytes, stream: readableOf(key, fetched, options.signal, onProgress) }
+  }
+
+  /** Downloads to `<path>.part`, going on where an earlier try of the same generation broke off, then renames it. */
+  async downloadToFile(
+    key: FileKey,
+    path: string,
+    options: DownloadToFileOptions = NO_OPTIONS
   ): Promise<DownloadedFile> {
-    return growing()
+    checkFileKey(key)
+    return downloadToFile((wanted, range) => this.fetch(wanted, range), key, path, options)
   }
 
-  stat(_key: FileKey, _options: CallOptions = {}): Promise<FileStat> {
-    return growing()
+  /** @throws {RejectedError} FILE_NOT_FOUND. */
+  async stat(key: FileKey, { signal }: CallOptions = NO_OPTIONS): Promise<FileStat> {
+    checkFileKey(key)
+    return this.#calls.ask(key, signal, async (member, location) => {
+      let ours = true
+      const reply = this.#pools.reads.call(
+        member.address,
+        knows => {
+          ours = knows
+          return knows ? encodeFrame(COMMANDS.STAT.code, extension.stat.encode(key)) : sizeFrame(key)
+        },
+        { timeoutMs: this.#timeoutMs }
+      )
+      const body = await abortable(reply, signal)
+      if (ours) return { key, ...factsOf(extension.statReply.decode(body)) }
+      const sizeBytes = decodeSize(body)
+      const { group } = location
+      return { key, group, sizeBytes, generation: '', crc32: 0, storedAtMs: 0, mediaType: '', name: '' }
+    })
   }
 
-  size(_key: FileKey, _options: CallOptions = {}): Promise<number> {
-    return growing()
+  /** Bytes. @throws {RejectedError} FILE_NOT_FOUND. */
+  async size(key: FileKey, { signal }: CallOptions = NO_OPTIONS): Promise<number> {
+    checkFileKey(key)
+    const frame = encodeFrame(COMMANDS.FILESIZE.code, encodeFileKey(key))
+    return this.#calls.ask(key, signal, async ({ address }) => {
+      const reply = this.#pools.reads.call(address, () => frame, { timeoutMs: this.#timeoutMs })
+      return decodeSize(await abortable(reply, signal))
+    })
   }
 
-  delete(_key: FileKey, _options: CallOptions = {}): Promise<void> {
-    return growing()
+  /** Deletes for good. A lost reply is settled by asking: gone is gone. @throws {RejectedError} FILE_NOT_FOUND. */
+  async delete(key: FileKey, { signal }: CallOptions = NO_OPTIONS): Promise<void> {
+    checkFileKey(key)
+    await this.#remover.delete(key, signal)
   }
 
-  list(_options: ListOptions): Promise<{ files: ListedFile[]; more: boolean }> {
-    return growing()
+  /** One page of a user's files, in byte order of their ids. */
+  async list(options: ListOptions): Promise<{ files: ListedFile[]; more: boolean }> {
+    const { application, user, after = '', limit = extension.LIST_LIMIT_MAX, signal } = options
+    checkFileKey({ application, user, file: after }, true)
+    return this.#trackers.list(
+      { application, user, after, limit: Math.min(limit, extension.LIST_LIMIT_MAX) },
+      signal
+    )
   }
 
-  groups(_options: CallOptions = {}): Promise<ClusterReply> {
-    return growing()
+  /** The cluster's groups and their members, for programs. */
+  groups({ signal }: CallOptions = NO_OPTIONS): Promise<ClusterReply> {
+    return this.#trackers.cluster(signal)
   }
 
-  groupsText(_options: CallOptions = {}): Promise<string> {
-    return growing()
+  /** The same as text for people, as the tracker writes it. */
+  groupsText({ signal }: CallOptions = NO_OPTIONS): Promise<string> {
+    return this.#trackers.groupsText(signal)
   }
 
-  close(): void {}
+  /** Calls under way end with SHUTTING_DOWN; so do later ones. */
+  close(): void {
+    this.#calls.close()
+    for (const pool of Object.values(this.#pools)) pool.close()
+  }
+}
+
+const NO_OPTIONS = {}
+
+function outOfRange(key: FileKey, sizeBytes: number): RejectedError {
+  return new RejectedError(
+    'BAD_RANGE',
+    `the range lies outside of ${formatFileKey(key)}, which has ${sizeBytes} bytes`
+  )
+}
+
+function factsOf(stat: ReturnType<typeof extension.statReply.decode>): Omit<FileStat, 'key'> {
+  const { generation, sizeBytes, crc32, storedAtMs, mediaType, name, group } = stat
+  return { generation, sizeBytes, crc32, storedAtMs, mediaType, name, group }
 }

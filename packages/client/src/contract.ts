@@ -15,6 +15,8 @@ export interface ClientOptions {
   callTimeoutMs?: number
   /** Default CONNECT_TIMEOUT_MS of the transport. */
   connectTimeoutMs?: number
+  /** Longest wait for the reply to an upload whose last byte has left. Default COMMIT_TIMEOUT_MS. */
+  commitTimeoutMs?: number
   /** Longest silence in the middle of a transfer. Default SILENCE_MS. */
   silenceMs?: number
   /**
@@ -77,6 +79,8 @@ export interface FetchOptions {
   unlessGeneration?: string | undefined
   /** The range counts only for this generation; of another one the whole file comes. */
   rangeGeneration?: string | undefined
+  /** The content is not sent along, whatever its size: for HEAD. `stream` still gets it. */
+  factsOnly?: boolean | undefined
   signal?: AbortSignal | undefined
 }
 

@@ -1,0 +1,153 @@
+/** Calls to the trackers: in turn, starting at the last good one, with a memory for those that do not answer. */
+import {
+  COMMANDS,
+  decodeAddressesReply,
+  encodeFileKey,
+  encodeFrame,
+  extension,
+  formatAddress,
+  parseAddress,
+  ProtocolError,
+  UnavailableError,
+  type Address,
+  type ClusterReply,
+  type FileKey,
+  type ListedFile
+} from '@tributary/protocol'
+import type { PeerPool } from '@tributary/transport'
+import type { ClientEvent } from './contract.ts'
+import { abortable, leavesDoubt, worthElsewhere } from './retry-rules.ts'
+
+export const TRACKER_PORT = 21_000
+/** A tracker that did not answer is asked last for so long. */
+const SILENT_MS = 10_000
+/** Listings of large clusters and pages of long names. */
+const LISTING_BYTES_MAX = 32 * 1024 * 1024
+
+interface Tracker {
+  readonly address: Address
+  silentUntilMs: number
+}
+
+export interface Located {
+  group: string
+  /** undefined: a legacy tracker, which does not say. */
+  exists: boolean | undefined
+  addresses: Address[]
+}
+
+export class TrackerCalls {
+  readonly #trackers: Tracker[]
+  readonly #pool: PeerPool
+  readonly #timeoutMs: number
+  readonly #onEvent: (event: ClientEvent) => void
+  #good = 0
+
+  constructor(
+    trackers: readonly (string | Address)[],
+    pool: PeerPool,
+    timeoutMs: number,
+    onEvent: (event: ClientEvent) => void
+  ) {
+    this.#trackers = trackers.map(tracker => ({
+      address: typeof tracker === 'string' ? parseAddress(tracker, TRACKER_PORT) : tracker,
+      silentUntilMs: 0
+    }))
+    this.#pool = pool
+    this.#timeoutMs = timeoutMs
+    this.#onEvent = onEvent
+  }
+
+  locate(key: FileKey, signal: AbortSignal | undefined): Promise<Located> {
+    return this.#ask(
+      ours =>
+        ours
+          ? encodeFrame(COMMANDS.LOCATE.code, extension.locate.encode(key))
+          : encodeFrame(COMMANDS.SADDRS.code, encodeFileKey(key)),
+      (body, ours) => {
+        if (ours) return extension.locateReply.decode(body)
+        return { ...decodeAddressesReply(body), exists: undefined }
+      },
+      signal
+    )
+  }
+
+  list(
+    request: { application: string; user: string; after: string; limit: number },
+    signal: AbortSignal | undefined
+  ): Promise<{ files: ListedFile[]; more: boolean }> {
+    return this.#ask(
+      // Where LIST is not known, a harmless question shows whether the tracker lives.
+      ours =>
+        ours
+          ? encodeFrame(COMMANDS.LIST.code, extension.list.encode(request))
+          : encodeFrame(COMMANDS.GROUPS.code),
+      (body, ours) => extension.listReply.decode(needsOurs(body, ours, 'list files')),
+      signal
+    )
+  }
+
+  cluster(signal: AbortSignal | undefined): Promise<ClusterReply> {
+    return this.#ask(
+      ours => encodeFrame(ours ? COMMANDS.CLUSTER.code : COMMANDS.GROUPS.code),
+      (body, ours) =>
+        extension.clusterReply.decode(needsOurs(body, ours, 'describe the cluster to programs')),
+      signal
+    )
+  }
+
+  groupsText(signal: AbortSignal | undefined): Promise<string> {
+    return this.#ask(
+      () => encodeFrame(COMMANDS.GROUPS.code),
+      body => {
+        const end = body.indexOf(0)
+        return body.toString('utf8', 0, end < 0 ? body.byteLength : end)
+      },
+      signal
+    )
+  }
+
+  async #ask<T>(
+    frameFor: (ours: boolean) => Buffer,
+    decode: (body: Buffer, ours: boolean) => T,
+    signal: AbortSignal | undefined
+  ): Promise<T> {
+    let failure: Error | undefined
+    for (const tracker of this.#inOrder()) {
+      let ours = false
+      try {
+        const reply = this.#pool.call(tracker.address, knows => frameFor((ours = knows)), {
+          timeoutMs: this.#timeoutMs,
+          replyBytesMax: LISTING_BYTES_MAX
+        })
+        const answer = decode(await abortable(reply, signal), ours)
+        tracker.silentUntilMs = 0
+        this.#good = this.#trackers.indexOf(tracker)
+        return answer
+      } catch (error) {
+        if (leavesDoubt(error)) tracker.silentUntilMs = performance.now() + SILENT_MS
+        else if (!worthElsewhere(error) && !(error instanceof ProtocolError)) throw error
+        // A tracker that answered, if only to refuse, tells more than one that could not be reached.
+        if (!failure || leavesDoubt(failure)) failure = error as Error
+        if (this.#trackers.length > 1) {
+          const text = `tracker ${formatAddress(tracker.address)}: ${(error as Error).message}`
+          this.#onEvent({ level: 'warn', text })
+        }
+      }
+    }
+    throw failure ?? new UnavailableError('CONNECTION_LOST', 'no tracker is known')
+  }
+
+  #inOrder(): Tracker[] {
+    const nowMs = performance.now()
+    const turned = [...this.#trackers.slice(this.#good), ...this.#trackers.slice(0, this.#good)]
+    const silent = turned.filter(tracker => tracker.silentUntilMs > nowMs)
+    return silent.length === 0 ? turned : [...turned.filter(tracker => !silent.includes(tracker)), ...silent]
+  }
+}
+
+function needsOurs(body: Buffer, ours: boolean, what: string): Buffer {
+  if (!ours)
+    throw new ProtocolError('VERSION_UNSUPPORTED', `this tracker is an older program that cannot ${what}`)
+  return body
+}
