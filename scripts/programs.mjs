@@ -84,10 +84,10 @@ async function installMissing(messages) {
           .trim()
           .split('\n')
           .slice(-5)
-        if (attempt === 2) messages.push(`apt-get install failed:\n  ${lastLines.join('\n  ')}`)
+        if (attempt === 2) throw new Error(`apt-get install failed:\n  ${lastLines.join('\n  ')}`)
       }
     })
-  )
+  ).catch(error => messages.push(error.message)) // what is missing then, the caller finds out for itself
 }
 
 /** Debian starts a server when its package is installed, unless this file says no. The tests start their own. */
