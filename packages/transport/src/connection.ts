@@ -10,6 +10,7 @@ import {
   formatAddress,
   HEADER_BYTES,
   HELLO_OF,
+  invariant,
   ProtocolError,
   RejectedError,
   readBodyBytes,
@@ -21,19 +22,24 @@ import {
   type Role
 } from '@tributary/protocol'
 import { checkGreeting, encodeGreeting, type Greeting } from './greeting.ts'
+import { ReadRing } from './read-ring.ts'
+import { Stash } from './stash.ts'
 
 /** Read buffer of a connection; replies up to this size cost one read. */
 const READ_BYTES = 64 * 1024
-/** Read buffers while a large reply streams: two of these, filled in turn. */
-const STREAM_READ_BYTES = 256 * 1024
-/** A silent sender is looked for this often while a reply streams. */
-const WATCH_INTERVAL_MS = 1_000
+/** A silent sender is looked for this often while a reply streams, or four times within its bound. */
+const WATCH_INTERVAL_MS_MAX = 1_000
+/** A buffered reply is at most so long, unless the caller says otherwise. */
+const REPLY_BYTES_MAX = 256 * 1024
+/** A server whose machine is gone is noticed by TCP's own probes, from so long after its last byte on. */
+const KEEP_ALIVE_DELAY_MS = 60_000
 /** A reply of at least so much content is worth the large buffers. */
 const STREAM_BUFFERS_FROM_BYTES = 1024 * 1024
 
 /**
  * Takes one piece of a reply. The bytes are the taker's until it calls `release`; while both buffers are
- * taken, nothing is read: that is the back-pressure.
+ * taken, nothing is read: that is the back-pressure. Replies below STREAM_BUFFERS_FROM_BYTES come in copies that
+ * hold nothing back. What it throws ends the call and the connection.
  */
 export type PieceTaker = (bytes: Buffer, release: () => void) => void
 
@@ -54,21 +60,24 @@ export interface StreamOptions extends CallOptions {
 }
 
 interface PendingCall {
-  startedMs: number
-  deadlineMs: number
-  replyBytesMax: number
-  stream: { open: BodyOpener; silenceMs: number } | undefined
+  readonly startedMs: number
+  readonly deadlineMs: number
+  readonly replyBytesMax: number
+  readonly stream: { open: BodyOpener; silenceMs: number } | undefined
   resolve: (body: Buffer) => void
   reject: (error: Error) => void
 }
 
 /** A reply's body on its way. */
 interface Incoming {
+  readonly call: PendingCall
+  readonly taker: PieceTaker
+  /** Large buffers, where the body is worth them. */
+  readonly ring: ReadRing | undefined
   remainingBytes: number
   receivedMs: number
-  readonly taker: PieceTaker
-  readonly call: PendingCall
-  readonly watch: NodeJS.Timeout
+  /** Reading is paused until a buffer is released. */
+  held: boolean
 }
 
 export interface ConnectOptions {
@@ -82,77 +91,48 @@ export class Connection {
   /** Set once the server answered HELLO: a program of ours. */
   hello: Hello | undefined
   readonly #socket: Socket
+  /** In request order. One whose caller has gone stays, so that its reply is not taken for the next one's. */
   readonly #pending: PendingCall[] = []
-  #buffer = Buffer.allocUnsafeSlow(READ_BYTES)
-  #stash: Buffer | undefined
+  readonly #buffer = Buffer.allocUnsafeSlow(READ_BYTES)
+  /** A reply that spans reads. */
+  #stash: Stash | undefined
   #body: Incoming | undefined
+  #watch: NodeJS.Timeout | undefined
   #outgoing: Buffer[] = []
+  /** Bytes of request bodies that heads have announced and `send` has not brought yet. */
+  #owedBytes = 0
   #flushSoon: NodeJS.Immediate | undefined
   #timer: NodeJS.Timeout | undefined
+  #timerAtMs = 0
   #failure: Error | undefined
-  #ring: [Buffer, Buffer] | undefined
-  #ringBusy: [number, number] = [0, 0]
-  #ringAt = 0
-  /** Reading is paused until a buffer is released. */
-  #held = false
   #onIdle: (() => void) | undefined
 
   /**
    * Opens a connection.
    *
    * @throws {UnavailableError} CONNECTION_LOST: refused or unreachable. TIMED_OUT.
+   * @throws {CancelledError} `signal` aborted.
    */
-  static async open(
-    role: Role,
-    address: Address,
-    { timeoutMs, signal }: ConnectOptions
-  ): Promise<Connection> {
-    signal?.throwIfAborted()
-    const connection = new Connection(role, address)
-    const socket = connection.#socket
-    await new Promise<void>((resolve, reject) => {
+  static open(role: Role, address: Address, { timeoutMs, signal }: ConnectOptions): Promise<Connection> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(cancelled(signal))
+      const connection = new Connection(role, address)
+      const onAbort = (): void => connection.destroy(cancelled(signal!))
       const timer = setTimeout(() => {
-        fail(
-          new UnavailableError(
-            'TIMED_OUT',
-            `${connection.name} does not accept a connection in ${timeoutMs} ms`
-          )
-        )
+        const why = `${connection.name} does not accept a connection in ${timeoutMs} ms`
+        connection.destroy(new UnavailableError('TIMED_OUT', why))
       }, timeoutMs)
-      const fail = (error: Error): void => {
-        cleanUp()
-        socket.destroy()
-        reject(error)
-      }
-      const onError = (cause: NodeJS.ErrnoException): void =>
-        fail(
-          new UnavailableError(
-            'CONNECTION_LOST',
-            `no connection to ${connection.name}: ${cause.code ?? cause.message}`,
-            { cause }
-          )
-        )
-      const onAbort = (): void => fail(cancelled(signal!))
-      const cleanUp = (): void => {
+      const settle = (): void => {
         clearTimeout(timer)
-        socket.off('error', onError)
         signal?.removeEventListener('abort', onAbort)
+        connection.onIdle(undefined)
+        if (connection.#failure) reject(connection.#failure)
+        else resolve(connection)
       }
-      socket.once('error', onError)
-      socket.once('connect', () => {
-        cleanUp()
-        resolve()
-      })
-      signal?.addEventListener('abort', onAbort, { once: true })
+      connection.onIdle(settle)
+      connection.#socket.once('connect', settle)
+      signal?.addEventListener('abort', onAbort)
     })
-    socket.on('error', cause => {
-      connection.#fail(
-        new UnavailableError('CONNECTION_LOST', `connection to ${connection.name} broke: ${cause.message}`, {
-          cause
-        })
-      )
-    })
-    return connection
   }
 
   private constructor(role: Role, address: Address) {
@@ -162,18 +142,25 @@ export class Connection {
       host: address.host,
       port: address.port,
       noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS,
       onread: {
         buffer: () => this.#nextBuffer(),
         callback: (bytes, buffer) => this.#onBytes(buffer as Buffer, bytes)
       }
     })
-    this.#socket.on('error', () => {})
-    this.#socket.on('close', () => this.#fail(this.#lost()))
+    this.#socket.on('error', (cause: NodeJS.ErrnoException) => {
+      const what = this.#socket.connecting ? 'no connection to' : 'lost the connection to'
+      const why = `${what} ${this.name}: ${cause.code ?? cause.message}`
+      this.#fail(new UnavailableError('CONNECTION_LOST', why, { cause }))
+    })
     this.#socket.on('end', () => this.#fail(this.#lost()))
+    this.#socket.on('close', () => this.#fail(this.#lost()))
   }
 
   get name(): string {
-    return `${this.role === 'id' ? 'ID server' : this.role === 'storage' ? 'storage server' : 'tracker'} ${formatAddress(this.address)}`
+    const server = this.role === 'id' ? 'ID server' : this.role === 'storage' ? 'storage server' : 'tracker'
+    return `${server} ${formatAddress(this.address)}`
   }
 
   /** Usable for a further request. */
@@ -190,6 +177,11 @@ export class Connection {
   get waitingMs(): number {
     const oldest = this.#pending[0]
     return oldest ? performance.now() - oldest.startedMs : 0
+  }
+
+  /** No reply is awaited, and no request is half sent: the next request may follow. */
+  get settled(): boolean {
+    return this.inFlight === 0 && this.#owedBytes === 0 && this.#socket.writableLength === 0
   }
 
   /** IP address of this end, as the other side may see it. */
@@ -215,7 +207,7 @@ export class Connection {
    * The handshake of our own programs.
    *
    * @returns false: a legacy server, which closes the connection after its error.
-   * @throws {ProtocolError} VERSION_UNSUPPORTED or WRONG_CLUSTER.
+   * @throws {ProtocolError} VERSION_UNSUPPORTED, WRONG_CLUSTER or BAD_REPLY.
    */
   async greet(own: Greeting, options: CallOptions): Promise<boolean> {
     try {
@@ -224,8 +216,13 @@ export class Connection {
       return true
     } catch (error) {
       this.destroy()
-      // Legacy servers know one errno only; a server of ours that refuses says which of the table it is.
-      if (error instanceof RejectedError && error.code === 'PEER_ERROR') return false
+      if (error instanceof RejectedError) {
+        // Legacy servers know one errno only; a server of ours that refuses says which of the table it is.
+        if (error.code === 'PEER_ERROR') return false
+        if (error.code === 'BAD_FIELD') {
+          throw new ProtocolError('BAD_REPLY', `${this.name}: ${error.message}`, { cause: error })
+        }
+      }
       throw error
     }
   }
@@ -246,12 +243,15 @@ export class Connection {
   }
 
   /**
-   * Sends bytes of a request's body behind its head. Resolves when more may be sent.
+   * Sends bytes of a request's body behind its head, which a call has sent. They are the connection's for good.
    *
+   * @returns Nothing: go on at once. A promise: go on when it resolves.
    * @throws {UnavailableError} CONNECTION_LOST
    */
   send(bytes: Buffer): Promise<void> | undefined {
     if (this.#failure) throw this.#failure
+    this.#owedBytes -= bytes.byteLength
+    invariant(this.#owedBytes >= 0, 'a request body is not longer than its head announced')
     this.#flush()
     if (this.#socket.write(bytes)) return undefined
     return new Promise((resolve, reject) => {
@@ -273,46 +273,47 @@ export class Connection {
 
   destroy(error?: Error): void {
     this.#fail(error ?? this.#lost())
-    this.#socket.destroy()
   }
 
-  #begin(
-    frame: Buffer,
-    { timeoutMs, replyBytesMax, signal }: CallOptions,
-    stream: PendingCall['stream']
-  ): Promise<Buffer> {
+  #begin(frame: Buffer, options: CallOptions, stream: PendingCall['stream']): Promise<Buffer> {
+    const { timeoutMs, replyBytesMax = REPLY_BYTES_MAX, signal } = options
     return new Promise((resolve, reject) => {
       if (this.#failure) return reject(this.#failure)
       if (signal?.aborted) return reject(cancelled(signal))
-      const nowMs = performance.now()
-      const call: PendingCall = {
-        startedMs: nowMs,
-        deadlineMs: nowMs + timeoutMs,
-        replyBytesMax: replyBytesMax ?? READ_BYTES * 4,
-        stream,
-        resolve,
-        reject
-      }
-      if (signal) {
-        // A reply that is no longer wanted cannot be told from the next one: the connection goes with the call.
-        const onAbort = (): void => this.destroy(cancelled(signal))
-        signal.addEventListener('abort', onAbort, { once: true })
-        const off = (): void => signal.removeEventListener('abort', onAbort)
-        call.resolve = body => {
-          off()
-          resolve(body)
-        }
-        call.reject = error => {
-          off()
-          reject(error)
-        }
-      }
+      invariant(this.#owedBytes === 0, 'the body of the request before was sent whole')
+      this.#owedBytes = HEADER_BYTES + readBodyBytes(frame, 0) - frame.byteLength
+      const startedMs = performance.now()
+      const deadlineMs = startedMs + timeoutMs
+      const call: PendingCall = { startedMs, deadlineMs, replyBytesMax, stream, resolve, reject }
+      if (signal) this.#cancelWith(signal, call)
       this.#pending.push(call)
       this.#outgoing.push(frame)
       // Requests of one turn of the event loop leave in one write.
       this.#flushSoon ??= setImmediate(() => this.#flush())
-      this.#timer ??= setTimeout(() => this.#checkDeadline(), timeoutMs)
+      if (this.#timer === undefined || deadlineMs < this.#timerAtMs) this.#setTimer(deadlineMs, timeoutMs)
     })
+  }
+
+  /**
+   * A reply that nobody wants any more is still read where others wait behind it; else the connection goes, which
+   * also tells the server.
+   */
+  #cancelWith(signal: AbortSignal, call: PendingCall): void {
+    const { resolve, reject } = call
+    const onAbort = (): void => {
+      call.reject(cancelled(signal))
+      if (this.inFlight === 1 || call.stream || this.#owedBytes > 0) this.destroy()
+    }
+    const off = (): void => signal.removeEventListener('abort', onAbort)
+    call.resolve = body => {
+      off()
+      resolve(body)
+    }
+    call.reject = error => {
+      off()
+      reject(error)
+    }
+    signal.addEventListener('abort', onAbort)
   }
 
   #flush(): void {
@@ -324,145 +325,187 @@ export class Connection {
     this.#socket.write(frames.length === 1 ? frames[0]! : Buffer.concat(frames))
   }
 
-  #checkDeadline(): void {
+  #setTimer(atMs: number, inMs: number): void {
+    clearTimeout(this.#timer)
+    this.#timerAtMs = atMs
+    this.#timer = setTimeout(() => this.#checkDeadlines(), inMs)
+    this.#timer.unref() // the socket keeps the process alive for as long as somebody waits
+  }
+
+  /** The connection goes with the first call that timed out; those that had time left learn that it is lost. */
+  #checkDeadlines(): void {
     this.#timer = undefined
-    const first = this.#pending[0]
-    if (!first) return
-    const leftMs = first.deadlineMs - performance.now()
-    if (leftMs > 0) this.#timer = setTimeout(() => this.#checkDeadline(), leftMs)
-    else this.destroy(new UnavailableError('TIMED_OUT', `${this.name} did not answer in time`))
+    const nowMs = performance.now()
+    let nextMs = Infinity
+    let late = false
+    for (const call of this.#pending) {
+      if (call.deadlineMs > nowMs) nextMs = Math.min(nextMs, call.deadlineMs)
+      else {
+        late = true
+        call.reject(new UnavailableError('TIMED_OUT', `${this.name} did not answer in time`))
+      }
+    }
+    if (late) this.destroy()
+    else if (nextMs < Infinity) this.#setTimer(nextMs, nextMs - nowMs)
   }
 
   #onBytes(buffer: Buffer, bytes: number): boolean {
-    let chunk = buffer.subarray(0, bytes)
-    const ownedBy = this.#ring && buffer === this.#ring[this.#ringAt] ? this.#ringAt : undefined
-    if (this.#stash) {
-      chunk = Buffer.concat([this.#stash, chunk])
-      this.#stash = undefined
-    }
+    const ring = this.#body?.ring?.current === buffer ? this.#body.ring : undefined
+    const chunk = buffer.subarray(0, bytes)
     let offset = 0
-    while (offset < chunk.byteLength && !this.#failure) {
+    while (offset < bytes && !this.#failure) {
       if (this.#body) {
         const piece = chunk.subarray(offset, offset + this.#body.remainingBytes)
         offset += piece.byteLength
-        this.#givePiece(this.#body, piece, ownedBy)
-      } else {
-        const end = this.#parseReply(chunk, offset)
-        if (end < 0) {
-          this.#stash = Buffer.from(chunk.subarray(offset))
-          break
-        }
-        offset = end
-      }
+        this.#givePiece(this.#body, piece, ring)
+      } else offset = this.#parseReply(chunk, offset)
     }
-    if (ownedBy === undefined || !this.#ring) return true
-    this.#ringAt = 1 - ownedBy
-    this.#held = this.#ringBusy[this.#ringAt]! > 0
-    return !this.#held
+    const body = this.#body
+    if (!body) return true
+    this.#watch ??= this.#watchSilence(body.call.stream!.silenceMs)
+    if (!ring || body.ring !== ring) return true
+    ring.turn()
+    body.held = !ring.free
+    return !body.held
   }
 
   #nextBuffer(): Buffer {
-    return this.#ring ? this.#ring[this.#ringAt]! : this.#buffer
+    return this.#body?.ring?.current ?? this.#buffer
   }
 
-  #givePiece(body: Incoming, piece: Buffer, ownedBy: number | undefined): void {
+  #givePiece(body: Incoming, piece: Buffer, readInto: ReadRing | undefined): void {
     body.remainingBytes -= piece.byteLength
     body.receivedMs = performance.now()
-    if (body.remainingBytes === 0) this.#closeBody(body)
-    if (ownedBy === undefined) body.taker(Buffer.from(piece), noRelease)
-    else {
-      const busy = this.#ringBusy
-      busy[ownedBy]!++
-      let released = false
-      body.taker(piece, () => {
-        if (released) return
-        released = true
-        busy[ownedBy]!--
-        if (!this.#held || busy !== this.#ringBusy || busy[this.#ringAt]! > 0) return
-        this.#held = false
-        body.receivedMs = performance.now()
-        this.#socket.resume()
-      })
+    if (body.remainingBytes === 0) this.#endBody()
+    try {
+      // What another reply's buffers, or the common one, hold is overwritten soon.
+      if (!body.ring || body.ring !== readInto) body.taker(Buffer.from(piece), noRelease)
+      else
+        body.taker(
+          piece,
+          body.ring.take(() => this.#released(body))
+        )
+    } catch (error) {
+      body.call.reject(error as Error)
+      this.destroy()
+      return
     }
-    if (body.remainingBytes > 0) return
+    if (body.remainingBytes > 0 || this.#failure) return
     body.call.resolve(EMPTY)
     this.#idleIfSo()
   }
 
+  #released(body: Incoming): void {
+    if (!body.held || this.#body !== body || !body.ring!.free) return
+    body.held = false
+    body.receivedMs = performance.now()
+    this.#socket.resume()
+  }
+
   #openBody(call: PendingCall, bodyBytes: number): void {
-    const { open, silenceMs } = call.stream!
-    const taker = open(bodyBytes)
-    if (bodyBytes === 0) return call.resolve(EMPTY)
-    const body: Incoming = {
+    let taker: PieceTaker
+    try {
+      taker = call.stream!.open(bodyBytes)
+    } catch (error) {
+      call.reject(error as Error)
+      this.destroy()
+      return
+    }
+    if (bodyBytes === 0) {
+      call.resolve(EMPTY)
+      return
+    }
+    this.#body = {
+      call,
+      taker,
+      ring: bodyBytes >= STREAM_BUFFERS_FROM_BYTES ? new ReadRing() : undefined,
       remainingBytes: bodyBytes,
       receivedMs: performance.now(),
-      taker,
-      call,
-      watch: setInterval(() => {
-        if (!this.#held && performance.now() - body.receivedMs > silenceMs) {
-          this.destroy(new UnavailableError('TIMED_OUT', `${this.name} fell silent in mid-reply`))
-        }
-      }, WATCH_INTERVAL_MS)
-    }
-    this.#body = body
-    if (bodyBytes >= STREAM_BUFFERS_FROM_BYTES) {
-      this.#ring = [Buffer.allocUnsafeSlow(STREAM_READ_BYTES), Buffer.allocUnsafeSlow(STREAM_READ_BYTES)]
-      this.#ringBusy = [0, 0]
-      this.#ringAt = 0
+      held: false
     }
   }
 
-  #closeBody(body: Incoming): void {
-    clearInterval(body.watch)
+  #endBody(): void {
+    clearInterval(this.#watch)
+    this.#watch = undefined
     this.#body = undefined
-    this.#ring = undefined
-    this.#held = false
   }
 
-  /** Returns where the next reply begins, or -1 when this one is not complete. */
+  #watchSilence(silenceMs: number): NodeJS.Timeout {
+    const watch = setInterval(
+      () => {
+        const body = this.#body
+        if (!body || body.held || performance.now() - body.receivedMs <= silenceMs) return
+        body.call.reject(new UnavailableError('TIMED_OUT', `${this.name} fell silent in mid-reply`))
+        this.destroy()
+      },
+      Math.min(WATCH_INTERVAL_MS_MAX, silenceMs / 4)
+    )
+    return watch.unref()
+  }
+
+  /** Reads one reply, or the head of a streamed one; stashes what is here of it. Returns where to go on. */
   #parseReply(chunk: Buffer, offset: number): number {
-    const available = chunk.byteLength - offset
-    if (available < HEADER_BYTES) return -1
+    let source = chunk
+    let headerAt = offset
+    let end = offset + HEADER_BYTES
+    if (this.#stash || end > chunk.byteLength) {
+      this.#stash ??= new Stash()
+      end = this.#stash.fill(chunk, offset, HEADER_BYTES)
+      if (this.#stash.bytes < HEADER_BYTES) return end
+      source = this.#stash.gathered
+      headerAt = 0
+    }
     const call = this.#pending[0]
-    if (!call) return this.#distrust('sent a reply that nobody asked for')
-    const bodyBytes = readBodyBytes(chunk, offset)
-    const failed = chunk[offset + 9] !== 0
-    if (chunk[offset + 8] !== REPLY_CODES[this.role])
-      return this.#distrust("answered with another role's code")
-    const boundBytes = failed
-      ? ERROR_BODY_BYTES_MAX
-      : call.stream
-        ? Number.MAX_SAFE_INTEGER
-        : call.replyBytesMax
+    if (!call) return this.#distrust('sent a reply that nobody asked for', end)
+    if (source[headerAt + 8] !== REPLY_CODES[this.role])
+      return this.#distrust("answered with another role's code", end)
+    const bodyBytes = readBodyBytes(source, headerAt)
+    const failed = source[headerAt + 9] !== 0
+    const streams = call.stream !== undefined && !failed
+    const boundBytes = failed ? ERROR_BODY_BYTES_MAX : streams ? Number.MAX_SAFE_INTEGER : call.replyBytesMax
     if (bodyBytes < 0 || bodyBytes > boundBytes)
-      return this.#distrust(`announced a reply of ${bodyBytes} bytes`)
-    const start = offset + HEADER_BYTES
-    if (call.stream && !failed) {
+      return this.#distrust(`announced a reply of ${bodyBytes} bytes`, end)
+    if (streams) {
+      this.#stash = undefined
       this.#pending.shift()
       this.#openBody(call, bodyBytes)
       this.#idleIfSo()
-      return start
+      return end
     }
-    if (available < HEADER_BYTES + bodyBytes) return -1
+    let body: Buffer
+    if (this.#stash || end + bodyBytes > chunk.byteLength) {
+      const stash = (this.#stash ??= new Stash())
+      end = stash.fill(chunk, stash.bytes === 0 ? offset : end, HEADER_BYTES + bodyBytes)
+      if (stash.bytes < HEADER_BYTES + bodyBytes) return end
+      body = stash.gathered.subarray(HEADER_BYTES)
+      this.#stash = undefined
+    } else {
+      body = Buffer.from(chunk.subarray(end, end + bodyBytes))
+      end += bodyBytes
+    }
     this.#pending.shift()
-    const body = Buffer.from(chunk.subarray(start, start + bodyBytes))
-    if (failed) call.reject(decodeErrorBody(body))
-    else call.resolve(body)
+    if (!failed) call.resolve(body)
+    else {
+      call.reject(decodeErrorBody(body))
+      // Legacy servers close after an error; a request sent meanwhile would be lost.
+      if (!this.hello) this.destroy()
+    }
     this.#idleIfSo()
-    return start + bodyBytes
+    return end
   }
 
-  #distrust(what: string): number {
+  #distrust(what: string, end: number): number {
     this.destroy(new ProtocolError('BAD_REPLY', `${this.name} ${what}`))
-    return -1
+    return end
   }
 
   #idleIfSo(): void {
-    if (this.#pending.length === 0 && !this.#body) this.#onIdle?.()
+    if (this.#pending.length === 0 && !this.#body && !this.#failure) this.#onIdle?.()
   }
 
   #lost(): UnavailableError {
-    return new UnavailableError('CONNECTION_LOST', `${this.name} closed the connection`)
+    return new UnavailableError('CONNECTION_LOST', `the connection to ${this.name} was closed`)
   }
 
   #fail(error: Error): void {
@@ -471,11 +514,8 @@ export class Connection {
     clearTimeout(this.#timer)
     if (this.#flushSoon) clearImmediate(this.#flushSoon)
     this.#socket.destroy()
-    const body = this.#body
-    if (body) {
-      this.#closeBody(body)
-      body.call.reject(error)
-    }
+    this.#body?.call.reject(error)
+    this.#endBody()
     for (const call of this.#pending.splice(0)) call.reject(error)
     this.#onIdle?.()
   }
@@ -484,6 +524,7 @@ export class Connection {
 const EMPTY = Buffer.alloc(0)
 const noRelease = (): void => {}
 
-function cancelled(signal: AbortSignal): CancelledError {
+/** What a call rejects with when the caller's signal ends it. */
+export function cancelled(signal: AbortSignal): CancelledError {
   return new CancelledError('the caller cancelled the call', { cause: signal.reason })
 }

@@ -4,75 +4,18 @@
  */
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { once } from 'node:events'
-import type { CommandName, CommandsOf, ErrorCode, Role } from '@tributary/protocol'
-import { plainIp } from '@tributary/protocol'
-import type { Greeting } from './greeting.ts'
-import type { IncomingContent } from './incoming-content.ts'
-import type { Reply } from './reply.ts'
+import { plainIp, UnavailableError, type Role } from '@tributary/protocol'
+import { CONNECTIONS_MAX, SILENCE_MS, STALL_MS, type FrameServerOptions } from './frame-server-options.ts'
+import type { Handler } from './handler.ts'
 import { commandEntries, ServerConnection, type CommandEntries } from './server-connection.ts'
 
-/** Sweeps look for silent and stalled peers this often. */
-const SWEEP_INTERVAL_MS = 1_000
+/** Sweeps look for silent and stalled peers this often, or four times within the shortest bound. */
+const SWEEP_INTERVAL_MS_MAX = 1_000
+/** A peer whose machine is gone is noticed by TCP's own probes, from so long after its last byte on. */
+const KEEP_ALIVE_DELAY_MS = 60_000
 
-/** Who is on the other side of a connection, for as long as it lasts. */
-export interface Peer {
-  readonly ip: string
-  readonly port: number
-  /** A program of ours that sent HELLO. Legacy peers never do. */
-  ours: boolean
-  /** Handlers' own notes about this connection. */
-  readonly notes: Map<unknown, unknown>
-  /** Runs when the connection closes. */
-  onClose(callback: () => void): void
-}
-
-export interface Call {
-  readonly peer: Peer
-  /** What follows the collected part of the body, for commands that carry content. */
-  readonly content: IncomingContent
-  /** Aborts when the connection closes or the server cuts it. */
-  readonly signal: AbortSignal
-}
-
-/**
- * Answers one request. `body` is a view that is valid until the handler returns (until its first await): copy what
- * must live longer. Throw a TributaryError to refuse; anything else thrown is a fault and answered as INTERNAL.
- */
-export type Handler = (body: Buffer, call: Call) => Reply | Promise<Reply>
-type HelloName = 'TRACKER_HELLO' | 'ID_HELLO' | 'STORAGE_HELLO'
-export type Handlers<R extends Role> = Record<Exclude<CommandsOf<R>, HelloName>, Handler>
-
-/** Called once for every request answered. `elapsedMs` ends when the reply is handed to the socket. */
-export type CallObserver = (
-  command: CommandName | 'UNKNOWN',
-  outcome: 'ok' | ErrorCode,
-  elapsedMs: number,
-  bytesIn: number,
-  bytesOut: number
-) => void
-
-export interface FrameServerOptions<R extends Role> {
-  role: R
-  /** Put in front of error texts, in square brackets. */
-  hostName: string
-  handlers: Handlers<R>
-  greeting: Greeting
-  /** Peers whose address it refuses are closed at once. */
-  allows?: (ip: string) => boolean
-  /** Reached: the longest idle connection makes room; where none is idle, the newcomer is refused. */
-  connectionsMax?: number
-  /** Silence inside a frame after which a peer is given up. */
-  silenceMs?: number
-  /** A receiver that takes nothing for so long is given up. */
-  stallMs?: number
-  observe?: CallObserver
-  /** A fault of ours behind an INTERNAL reply. */
-  onFault?: (error: unknown) => void
-}
-
-export const CONNECTIONS_MAX = 10_000
-export const SILENCE_MS = 30_000
-export const STALL_MS = 120_000
+/** Newcomers that the kernel keeps until we accept them. */
+const BACKLOG = 1_024
 
 export interface ConnectionCounts {
   open: number
@@ -87,6 +30,7 @@ export class FrameServer<R extends Role> {
   readonly #connectionsMax: number
   readonly #entries: CommandEntries
   #sweep: NodeJS.Timeout | undefined
+  #started: Promise<AddressInfo> | undefined
   #stopped: Promise<void> | undefined
   #allClosed: (() => void) | undefined
   #accepted = 0
@@ -96,7 +40,13 @@ export class FrameServer<R extends Role> {
     this.#options = options
     this.#entries = commandEntries(options.role, options.handlers as Record<string, Handler>)
     this.#connectionsMax = options.connectionsMax ?? CONNECTIONS_MAX
-    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, socket => this.#accept(socket))
+    const socketOptions = {
+      allowHalfOpen: true,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS
+    }
+    this.#server = createServer(socketOptions, socket => this.#accept(socket))
   }
 
   get counts(): ConnectionCounts {
@@ -108,20 +58,32 @@ export class FrameServer<R extends Role> {
    *
    * @param where A host, always: a bare port would listen on every interface. `reusePort` lets processes share it.
    */
-  async start(where: { host: string; port: number; reusePort?: boolean }): Promise<AddressInfo> {
-    this.#server.listen({ ...where, backlog: 1_024 })
-    await once(this.#server, 'listening')
-    this.#server.on('error', error => this.#options.onFault?.(error)) // EMFILE on accept must not end the process
-    this.#sweep = setInterval(() => {
-      const nowMs = performance.now()
-      for (const connection of this.#open) connection.sweep(nowMs)
-    }, SWEEP_INTERVAL_MS)
-    return this.#server.address() as AddressInfo
+  start(where: { host: string; port: number; reusePort?: boolean }): Promise<AddressInfo> {
+    return (this.#started ??= this.#listen(where))
   }
 
   /** Refuses new work, waits for requests in hand, cuts what is left when `deadline` aborts. */
   stop(deadline: AbortSignal): Promise<void> {
     return (this.#stopped ??= this.#drain(deadline)) // every caller sees the one outcome
+  }
+
+  async #listen(where: { host: string; port: number; reusePort?: boolean }): Promise<AddressInfo> {
+    if (this.#stopped) throw new UnavailableError('SHUTTING_DOWN', 'the server was stopped')
+    this.#server.listen({ ...where, backlog: BACKLOG })
+    await once(this.#server, 'listening')
+    this.#server.on('error', error => this.#options.onFault?.(error)) // EMFILE on accept must not end the process
+    const { silenceMs, stallMs } = this.#options
+    const intervalMs = Math.min(
+      SWEEP_INTERVAL_MS_MAX,
+      (silenceMs ?? SILENCE_MS) / 4,
+      (stallMs ?? STALL_MS) / 4
+    )
+    this.#sweep = setInterval(() => {
+      const nowMs = performance.now()
+      for (const connection of this.#open) connection.sweep(nowMs)
+    }, intervalMs)
+    this.#sweep.unref()
+    return this.#server.address() as AddressInfo
   }
 
   #accept(socket: Socket): void {
@@ -156,18 +118,27 @@ export class FrameServer<R extends Role> {
   }
 
   async #drain(deadline: AbortSignal): Promise<void> {
-    clearInterval(this.#sweep)
-    if (!this.#server.listening) return
+    // A server that is just starting is stopped once it listens; one that could not start has nothing to stop.
+    const listens = await this.#started?.then(
+      () => true,
+      () => false
+    )
+    if (!listens) return
     const closed = once(this.#server, 'close')
     this.#server.close()
     for (const connection of this.#open) connection.drain()
     if (this.#open.size > 0 && !deadline.aborted) {
       await new Promise<void>(resolve => {
-        this.#allClosed = resolve
-        deadline.addEventListener('abort', () => resolve(), { once: true })
+        const settle = (): void => {
+          deadline.removeEventListener('abort', settle)
+          resolve()
+        }
+        this.#allClosed = settle
+        deadline.addEventListener('abort', settle)
       })
     }
     for (const connection of this.#open) connection.cut()
     await closed
+    clearInterval(this.#sweep)
   }
 }

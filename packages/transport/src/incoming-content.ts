@@ -7,28 +7,26 @@ import { UnavailableError } from '@tributary/protocol'
  */
 export type ChunkTaker = (chunk: Buffer) => void | Promise<void>
 
-/** What the connection gives and takes while content flows. */
-export interface ContentControl {
-  pause(): void
-  resume(): void
-}
-
 export class IncomingContent {
   /** Bytes that the frame's length announced. */
   readonly lengthBytes: number
-  readonly #control: ContentControl
+  readonly #onChange: () => void
   #remainingBytes: number
   #taker: ChunkTaker | undefined
+  /** Came before somebody asked for it. */
   #early: Buffer[] = []
-  #failure: Error | undefined
-  #held = 0
-  #settle: { resolve: () => void; reject: (error: unknown) => void } | undefined
+  /** Chunks whose taker has not settled. */
+  #heldChunks = 0
+  #failed = false
+  #failure: unknown
   #dropping = false
+  #settle: { resolve: () => void; reject: (error: unknown) => void } | undefined
 
-  constructor(lengthBytes: number, control: ContentControl) {
+  /** @param onChange Called when `holds` may have changed, except from within `push`. */
+  constructor(lengthBytes: number, onChange: () => void = () => {}) {
     this.lengthBytes = lengthBytes
     this.#remainingBytes = lengthBytes
-    this.#control = control
+    this.#onChange = onChange
   }
 
   /** Bytes not yet received. */
@@ -36,10 +34,16 @@ export class IncomingContent {
     return this.#remainingBytes
   }
 
+  /** The sender is to be held back: what came is not taken yet. */
+  get holds(): boolean {
+    return this.#remainingBytes > 0 && !this.#dropping && (this.#early.length > 0 || this.#heldChunks > 0)
+  }
+
   /**
-   * Reads all of it. Call once.
+   * Reads all of it. Call once. Settles only after every promise of the taker has settled, so that what the taker
+   * writes to may be closed then.
    *
-   * @throws {UnavailableError} CONNECTION_LOST: the sender went away, or fell silent.
+   * @throws {UnavailableError} CONNECTION_LOST: the sender went away, or fell silent. Or what the taker threw.
    */
   read(taker: ChunkTaker): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -47,19 +51,18 @@ export class IncomingContent {
       this.#settle = { resolve, reject }
       const early = this.#early
       this.#early = []
-      for (const chunk of early) this.#give(chunk)
-      if (early.length > 0 && this.#held === 0) this.#control.resume()
-      this.#finishIfDone()
+      for (const chunk of early) if (!this.#dropping) this.#give(chunk)
+      this.#settleIfDone()
+      if (early.length > 0) this.#onChange()
     })
   }
 
   /** All of it at once where it is here already, in the usual case of a small one; else undefined. */
   takeIfComplete(): Buffer | undefined {
     if (this.#remainingBytes > 0 || this.#taker) return undefined
-    const [only] = this.#early
-    const whole = this.#early.length === 1 ? only! : Buffer.concat(this.#early)
+    const early = this.#early
     this.#early = []
-    return whole
+    return early.length === 1 ? early[0]! : Buffer.concat(early)
   }
 
   /** For the connection: takes what of `chunk` is content, and says how many bytes that was. */
@@ -70,26 +73,20 @@ export class IncomingContent {
     const content = bytes === chunk.byteLength ? chunk : chunk.subarray(0, bytes)
     if (this.#taker) {
       this.#give(content)
-      this.#finishIfDone()
-    } else {
-      this.#early.push(content)
-      this.#control.pause()
-    }
+      this.#settleIfDone()
+    } else this.#early.push(content)
     return bytes
   }
 
-  /** For the connection: the sender is gone. */
+  /** For the connection: the sender is gone. What came whole stays good. */
   fail(error: Error): void {
-    this.#failure ??= error
-    this.#early = []
-    this.#finishIfDone()
+    if (this.#remainingBytes > 0) this.#end(error)
   }
 
   /** For the connection: nobody wants the rest. */
   drop(): void {
     this.#dropping = true
     this.#early = []
-    if (this.#held === 0) this.#control.resume()
   }
 
   #give(chunk: Buffer): void {
@@ -101,37 +98,34 @@ export class IncomingContent {
       return
     }
     if (held === undefined) return
-    this.#held++
-    this.#control.pause()
+    this.#heldChunks++
     held.then(
       () => {
-        this.#held--
-        if (this.#held === 0 && this.#early.length === 0) this.#control.resume()
-        this.#finishIfDone()
+        this.#heldChunks--
+        this.#settleIfDone()
+        this.#onChange()
       },
       error => {
-        this.#held--
+        this.#heldChunks--
         this.#end(error)
+        this.#onChange()
       }
     )
   }
 
-  #finishIfDone(): void {
-    if (!this.#settle) return
-    if (this.#failure) this.#end(this.#failure)
-    else if (this.#remainingBytes === 0 && this.#held === 0) {
-      const { resolve } = this.#settle
-      this.#settle = undefined
-      resolve()
-    }
+  #end(error: unknown): void {
+    if (!this.#failed) this.#failure = error
+    this.#failed = true
+    this.drop()
+    this.#settleIfDone()
   }
 
-  #end(error: unknown): void {
-    this.#dropping = true
+  #settleIfDone(): void {
     const settle = this.#settle
+    if (!settle || this.#heldChunks > 0 || (this.#remainingBytes > 0 && !this.#failed)) return
     this.#settle = undefined
-    this.#control.resume()
-    settle?.reject(error)
+    if (this.#failed) settle.reject(this.#failure)
+    else settle.resolve()
   }
 }
 

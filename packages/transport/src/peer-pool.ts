@@ -3,7 +3,7 @@
  * write); transfers lease one for themselves. Remembers which addresses are legacy servers.
  */
 import { formatAddress, UnavailableError, type Address, type Role } from '@tributary/protocol'
-import { Connection, type CallOptions } from './connection.ts'
+import { cancelled, Connection, type CallOptions } from './connection.ts'
 import type { Greeting } from './greeting.ts'
 
 export interface PeerPoolOptions {
@@ -21,6 +21,8 @@ export const CONNECT_TIMEOUT_MS = 2_000
 export const IDLE_MS = 60_000
 /** How long an address that did not know HELLO is taken for a legacy server. */
 export const LEGACY_MEMORY_MS = 10 * 60_000
+/** Idle connections and unused peers are looked for this often. */
+const SWEEP_INTERVAL_MS_MAX = 5_000
 /** Short calls that may ride on one connection at a time. */
 const SHARED_CALLS_MAX = 32
 /** No call joins a connection whose oldest call waits for so long: it would wait behind whatever hangs there. */
@@ -31,17 +33,34 @@ export interface Lease {
   readonly connection: Connection
   /** A program of ours: extension commands may be used. */
   readonly ours: boolean
+  /** It was used before: when the first call on it is lost, the server may have closed it while it was idle. */
+  readonly reused: boolean
   release(): void
 }
 
 interface Peer {
   readonly address: Address
-  readonly idle: Connection[]
+  /** Every connection that is open, and how many are being opened. */
+  readonly open: Set<Connection>
+  opening: number
+  /** Open and unused, the last used one last. */
+  readonly idle: IdleConnection[]
   /** Carries short calls right now. */
   readonly shared: Set<Connection>
+  /** Is being opened for short calls; those who wait for it. */
+  sharedSoon: Promise<void> | undefined
+  sharedSoonCallers: number
+  /** Woken in turn when a connection becomes free. */
   readonly waiting: (() => void)[]
-  open: number
   legacyUntilMs: number
+}
+interface IdleConnection {
+  readonly connection: Connection
+  readonly sinceMs: number
+}
+interface Patience {
+  timeoutMs: number
+  signal?: AbortSignal | undefined
 }
 
 export class PeerPool {
@@ -51,7 +70,6 @@ export class PeerPool {
   readonly #connectTimeoutMs: number
   readonly #idleMs: number
   readonly #peers = new Map<string, Peer>()
-  readonly #idleSince = new WeakMap<Connection, number>()
   readonly #sweep: NodeJS.Timeout
   #closed = false
 
@@ -61,7 +79,7 @@ export class PeerPool {
     this.#connectionsMax = options.connectionsPerPeerMax ?? CONNECTIONS_PER_PEER_MAX
     this.#connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS
     this.#idleMs = options.idleMs ?? IDLE_MS
-    this.#sweep = setInterval(() => this.#closeIdle(), Math.min(this.#idleMs, 5_000))
+    this.#sweep = setInterval(() => this.#forgetIdle(), Math.min(this.#idleMs, SWEEP_INTERVAL_MS_MAX))
     this.#sweep.unref()
   }
 
@@ -70,190 +88,245 @@ export class PeerPool {
    * is one of ours. A call that died with a reused connection before its reply is made once more: use it for
    * requests that may be repeated.
    *
-   * @throws {UnavailableError} CONNECTION_LOST, TIMED_OUT; or what the server answered.
+   * @throws {UnavailableError} CONNECTION_LOST, TIMED_OUT, OVERLOADED; or what the server answered.
+   * @throws {CancelledError} The signal aborted.
    */
   async call(address: Address, frameFor: (ours: boolean) => Buffer, options: CallOptions): Promise<Buffer> {
     const peer = this.#peerOf(address)
-    for (const connection of peer.shared) {
-      if (
-        connection.alive &&
-        connection.inFlight < SHARED_CALLS_MAX &&
-        connection.waitingMs < SHARED_WAIT_MS_MAX
-      ) {
-        return this.#callAgainIfLost(peer, connection, frameFor, options)
+    const ready = this.#readyConnection(peer)
+    if (ready) {
+      try {
+        return await ready.call(frameFor(ready.hello !== undefined), options)
+      } catch (error) {
+        const lost = error instanceof UnavailableError && error.code === 'CONNECTION_LOST'
+        if (!lost || ready.alive || this.#closed) throw error
       }
     }
-    const idle = this.#takeIdle(peer)
-    if (idle) {
-      this.#share(peer, idle)
-      return this.#callAgainIfLost(peer, idle, frameFor, options)
-    }
-    const fresh = await this.#open(peer, options.signal, options.timeoutMs)
-    this.#share(peer, fresh)
-    return fresh.call(frameFor(fresh.hello !== undefined), options)
+    const connection = await this.#sharedConnection(peer, options)
+    return connection.call(frameFor(connection.hello !== undefined), options)
   }
 
-  /** A connection for a transfer. */
-  async lease(
-    address: Address,
-    options: { signal?: AbortSignal | undefined; timeoutMs: number }
-  ): Promise<Lease> {
+  /** A connection for a transfer. @throws As `call`. */
+  async lease(address: Address, patience: Patience): Promise<Lease> {
     const peer = this.#peerOf(address)
-    const connection = this.#takeIdle(peer) ?? (await this.#open(peer, options.signal, options.timeoutMs))
+    const idle = this.#takeIdle(peer)
+    const connection = idle ?? (await this.#open(peer, patience))
     let released = false
     return {
       connection,
       ours: connection.hello !== undefined,
+      reused: idle !== undefined,
       release: () => {
         if (released) return
         released = true
-        if (connection.inFlight > 0 || connection.unsentBytes > 0) connection.destroy()
         this.#giveBack(peer, connection)
       }
     }
   }
 
+  /** Closes every connection, used ones too. */
   close(): void {
     this.#closed = true
     clearInterval(this.#sweep)
-    const closing = new UnavailableError('SHUTTING_DOWN', 'the client is closed')
     for (const peer of this.#peers.values()) {
-      for (const connection of [...peer.idle, ...peer.shared]) connection.destroy(closing)
+      for (const connection of peer.open) connection.destroy(poolClosed())
       for (const wake of peer.waiting.splice(0)) wake()
     }
   }
 
   #peerOf(address: Address): Peer {
-    if (this.#closed) throw new UnavailableError('SHUTTING_DOWN', 'the client is closed')
+    if (this.#closed) throw poolClosed()
     const name = formatAddress(address)
     let peer = this.#peers.get(name)
     if (!peer) {
-      peer = { address, idle: [], shared: new Set(), waiting: [], open: 0, legacyUntilMs: 0 }
+      peer = {
+        address,
+        open: new Set(),
+        opening: 0,
+        idle: [],
+        shared: new Set(),
+        sharedSoon: undefined,
+        sharedSoonCallers: 0,
+        waiting: [],
+        legacyUntilMs: 0
+      }
       this.#peers.set(name, peer)
     }
     return peer
   }
 
-  async #callAgainIfLost(
-    peer: Peer,
-    connection: Connection,
-    frameFor: (ours: boolean) => Buffer,
-    options: CallOptions
-  ): Promise<Buffer> {
-    try {
-      return await connection.call(frameFor(connection.hello !== undefined), options)
-    } catch (error) {
-      if (
-        !(error instanceof UnavailableError && error.code === 'CONNECTION_LOST') ||
-        connection.alive ||
-        this.#closed
-      ) {
-        throw error
+  /** One that can take a short call at once, if there is one. */
+  #readyConnection(peer: Peer): Connection | undefined {
+    for (const connection of peer.shared) {
+      if (connection.inFlight < SHARED_CALLS_MAX && connection.waitingMs < SHARED_WAIT_MS_MAX)
+        return connection
+    }
+    const idle = this.#takeIdle(peer)
+    if (idle) this.#share(peer, idle)
+    return idle
+  }
+
+  /** The same, waiting for one: calls of one moment wait for one connection together. */
+  async #sharedConnection(peer: Peer, { timeoutMs, signal }: Patience): Promise<Connection> {
+    const deadlineMs = performance.now() + timeoutMs
+    for (;;) {
+      const ready = this.#readyConnection(peer)
+      if (ready) return ready
+      if (!peer.sharedSoon || peer.sharedSoonCallers >= SHARED_CALLS_MAX) {
+        const opening = this.#openShared(peer)
+        peer.sharedSoon = opening
+        peer.sharedSoonCallers = 0
+        const over = (): void => {
+          if (peer.sharedSoon === opening) peer.sharedSoon = undefined
+        }
+        opening.then(over, over)
       }
-      const fresh = await this.#open(peer, options.signal, options.timeoutMs)
-      this.#share(peer, fresh)
-      return fresh.call(frameFor(fresh.hello !== undefined), options)
+      peer.sharedSoonCallers++
+      await within(peer.sharedSoon, deadlineMs - performance.now(), signal, formatAddress(peer.address))
     }
   }
 
+  /** Belongs to nobody's call: the patience is the pool's. */
+  async #openShared(peer: Peer): Promise<void> {
+    const connection = await this.#open(peer, { timeoutMs: this.#connectTimeoutMs })
+    this.#share(peer, connection)
+  }
+
   #takeIdle(peer: Peer): Connection | undefined {
-    for (;;) {
-      const connection = peer.idle.pop()
-      if (!connection) return undefined
-      if (connection.alive) {
-        connection.ref()
-        return connection
-      }
-    }
+    const connection = peer.idle.pop()?.connection
+    connection?.onIdle(undefined)
+    connection?.ref()
+    return connection
   }
 
   #share(peer: Peer, connection: Connection): void {
     peer.shared.add(connection)
     connection.onIdle(() => {
-      connection.onIdle(undefined)
       peer.shared.delete(connection)
       this.#giveBack(peer, connection)
     })
+    if (!connection.alive) this.#gone(peer, connection)
   }
 
   #giveBack(peer: Peer, connection: Connection): void {
-    if (!connection.alive || this.#closed) {
-      connection.destroy()
-      this.#forget(peer)
+    connection.onIdle(undefined)
+    // A request that is half sent, or whose reply is still to come, leaves nothing that could be used again.
+    if (!connection.settled || this.#closed) connection.destroy()
+    if (!connection.alive) {
+      this.#gone(peer, connection)
       return
     }
-    peer.idle.push(connection)
-    this.#idleSince.set(connection, performance.now())
+    peer.idle.push({ connection, sinceMs: performance.now() })
     connection.unref()
-    connection.onIdle(() => {
-      // Told while idle: the server closed it.
-      const at = peer.idle.indexOf(connection)
-      if (at < 0) return
-      peer.idle.splice(at, 1)
-      this.#forget(peer)
-    })
+    connection.onIdle(() => this.#gone(peer, connection)) // told while idle: the server closed it
     peer.waiting.shift()?.()
   }
 
-  #forget(peer: Peer): void {
-    peer.open--
+  #gone(peer: Peer, connection: Connection): void {
+    peer.open.delete(connection)
+    peer.shared.delete(connection)
+    const at = peer.idle.findIndex(idle => idle.connection === connection)
+    if (at >= 0) peer.idle.splice(at, 1)
     peer.waiting.shift()?.()
-    if (peer.open === 0 && peer.waiting.length === 0 && peer.legacyUntilMs < performance.now()) {
-      this.#peers.delete(formatAddress(peer.address))
-    }
   }
 
-  async #open(peer: Peer, signal: AbortSignal | undefined, timeoutMs: number): Promise<Connection> {
-    if (peer.open >= this.#connectionsMax) {
-      await waitTurn(peer.waiting, timeoutMs, signal)
+  /** A connection for the caller alone; waits its turn where all are in use. */
+  async #open(peer: Peer, { timeoutMs, signal }: Patience): Promise<Connection> {
+    const deadlineMs = performance.now() + timeoutMs
+    while (peer.open.size + peer.opening >= this.#connectionsMax) {
+      await turn(peer.waiting, deadlineMs - performance.now(), signal)
+      if (this.#closed) throw poolClosed()
       const idle = this.#takeIdle(peer)
       if (idle) return idle
-      if (peer.open >= this.#connectionsMax) {
+      if (performance.now() >= deadlineMs) {
         throw new UnavailableError(
           'OVERLOADED',
           `all ${this.#connectionsMax} connections to ${formatAddress(peer.address)} are in use`
         )
       }
     }
-    peer.open++
+    peer.opening++
     try {
-      const connectOptions = { timeoutMs: Math.min(timeoutMs, this.#connectTimeoutMs), signal }
-      if (peer.legacyUntilMs > performance.now())
-        return await Connection.open(this.#role, peer.address, connectOptions)
-      const connection = await Connection.open(this.#role, peer.address, connectOptions)
-      if (await connection.greet(this.#greeting, connectOptions)) return connection
-      // HELLO was not understood: ask again without it. If that works it is a legacy server.
-      const plain = await Connection.open(this.#role, peer.address, connectOptions)
-      peer.legacyUntilMs = performance.now() + LEGACY_MEMORY_MS
-      return plain
-    } catch (error) {
-      this.#forget(peer)
-      throw error
+      const leftMs = Math.max(1, deadlineMs - performance.now())
+      const connection = await this.#connect(peer, {
+        timeoutMs: Math.min(leftMs, this.#connectTimeoutMs),
+        signal
+      })
+      if (this.#closed) connection.destroy(poolClosed())
+      if (connection.alive) peer.open.add(connection)
+      return connection
+    } finally {
+      peer.opening--
+      if (peer.open.size + peer.opening < this.#connectionsMax) peer.waiting.shift()?.()
     }
   }
 
-  #closeIdle(): void {
-    const beforeMs = performance.now() - this.#idleMs
-    for (const peer of this.#peers.values()) {
-      for (const connection of [...peer.idle]) {
-        if ((this.#idleSince.get(connection) ?? 0) < beforeMs) connection.destroy()
-      }
+  async #connect(peer: Peer, patience: Patience): Promise<Connection> {
+    if (peer.legacyUntilMs <= performance.now()) {
+      const connection = await Connection.open(this.#role, peer.address, patience)
+      if (await connection.greet(this.#greeting, patience)) return connection
+      // HELLO was not understood: a legacy server, which is asked without it.
+      peer.legacyUntilMs = performance.now() + LEGACY_MEMORY_MS
+    }
+    return Connection.open(this.#role, peer.address, patience)
+  }
+
+  #forgetIdle(): void {
+    const nowMs = performance.now()
+    for (const [name, peer] of this.#peers) {
+      const old = peer.idle.filter(idle => idle.sinceMs < nowMs - this.#idleMs)
+      for (const { connection } of old) connection.destroy()
+      const unused = peer.open.size === 0 && peer.opening === 0 && peer.waiting.length === 0
+      if (unused && peer.legacyUntilMs < nowMs) this.#peers.delete(name)
     }
   }
 }
 
-async function waitTurn(queue: (() => void)[], timeoutMs: number, signal?: AbortSignal): Promise<void> {
-  await new Promise<void>(resolve => {
+function poolClosed(): UnavailableError {
+  return new UnavailableError('SHUTTING_DOWN', 'the client is closed')
+}
+
+/** Resolves when woken through `queue`, or after `timeoutMs`. */
+function turn(queue: (() => void)[], timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(cancelled(signal))
     const wake = (): void => {
       clearTimeout(timer)
       signal?.removeEventListener('abort', wake)
       const at = queue.indexOf(wake)
       if (at >= 0) queue.splice(at, 1)
-      resolve()
+      if (!signal?.aborted) return resolve()
+      queue.shift()?.() // whoever gives up its turn passes it on
+      reject(cancelled(signal))
     }
     const timer = setTimeout(wake, timeoutMs)
-    signal?.addEventListener('abort', wake, { once: true })
+    signal?.addEventListener('abort', wake)
     queue.push(wake)
   })
-  signal?.throwIfAborted()
+}
+
+/** Waits for something that others wait for too. */
+function within(
+  shared: Promise<void>,
+  timeoutMs: number,
+  signal: AbortSignal | undefined,
+  name: string
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(cancelled(signal))
+    const settle = (finish: () => void): void => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', onAbort)
+      finish()
+    }
+    const onAbort = (): void => settle(() => reject(cancelled(signal!)))
+    const timer = setTimeout(() => {
+      settle(() => reject(new UnavailableError('TIMED_OUT', `no connection to ${name} in time`)))
+    }, timeoutMs)
+    signal?.addEventListener('abort', onAbort)
+    shared.then(
+      () => settle(resolve),
+      error => settle(() => reject(error as Error))
+    )
+  })
 }

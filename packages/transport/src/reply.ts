@@ -12,11 +12,14 @@ export interface Outlet {
 }
 
 export interface StreamedReply {
-  /** Frame header and whatever precedes the content. */
+  /** Frame header and whatever precedes the content. It leaves together with the first piece. */
   readonly head: Buffer
-  /** Bytes of content that `pump` must write after `head`. */
+  /** Bytes of content that `pump` must write after `head`, no more and no fewer. */
   readonly contentBytes: number
-  /** Rejects when it cannot go on: framing is lost then, and the connection is cut. Owns and closes its source. */
+  /**
+   * Rejects when it cannot go on. Before its first write that is answered by an error reply; later, framing is lost
+   * and the connection is cut. Owns and closes its source.
+   */
   pump(out: Outlet): Promise<void>
   /** Called instead of `pump` when the connection is gone before the reply's turn. */
   abandon(): void

@@ -1,29 +1,36 @@
 /**
  * One accepted connection: cuts its byte stream into frames, calls the handlers, and sends the replies in
  * request order. Requests may be pipelined; those with content are served one at a time.
+ *
+ * Bytes go one way: 'data' → #rest → #parse → a handler → #slots (or straight to #out) → #flush → socket.
+ * Whatever changes calls #goOn, which moves everything on as far as it can.
  */
+import { setMaxListeners } from 'node:events'
 import type { Socket } from 'node:net'
 import {
   COMMANDS,
   encodeErrorReply,
   ERRNO_UNSPECIFIED,
+  ERRORS,
   HEADER_BYTES,
   HELLO_OF,
+  InvariantError,
   ProtocolError,
   readBodyBytes,
   REPLY_CODES,
   TributaryError,
-  UnavailableError,
   type Command,
   type CommandName,
   type ErrorCode,
   type Role
 } from '@tributary/protocol'
-import type { Call, FrameServerOptions, Handler, Peer } from './frame-server.ts'
-import { SILENCE_MS, STALL_MS } from './frame-server.ts'
+import { SILENCE_MS, STALL_MS, type FrameServerOptions } from './frame-server-options.ts'
 import { checkGreeting, encodeGreeting } from './greeting.ts'
+import type { Call, Handler, Peer } from './handler.ts'
 import { IncomingContent, senderGone } from './incoming-content.ts'
-import { replyOf, type Outlet, type Reply, type StreamedReply } from './reply.ts'
+import { replyOf, type Reply, type StreamedReply } from './reply.ts'
+import { ReplyOutlet } from './reply-outlet.ts'
+import { Stash } from './stash.ts'
 
 /** Requests of one connection that may wait for their reply; more are left in the socket. */
 const PIPELINE_DEPTH_MAX = 64
@@ -34,6 +41,8 @@ const DROP_BYTES_MAX = 64 * 1024 * 1024
 const DROP_MS_MAX = 5_000
 /** After our last reply, how long a peer that is still sending may take to close its side. */
 const LINGER_MS = 5_000
+/** The same while the server stops. */
+const DRAIN_LINGER_MS = 500
 /** Body of an unknown command that is read and dropped; with a longer one the connection is closed. */
 const UNKNOWN_BODY_BYTES_MAX = 64 * 1024
 /** Small replies of one moment are joined into one write up to this size. */
@@ -42,18 +51,23 @@ const JOIN_BYTES_MAX = 64 * 1024
 interface Entry {
   name: CommandName
   command: Command
+  /** Undefined for HELLO alone. */
   handler: Handler | undefined
 }
 /** What a server does with each of the 256 command codes. */
 export type CommandEntries = readonly (Entry | undefined)[]
 
+type Outcome = 'ok' | ErrorCode
+
 /** A request whose reply is not sent yet. */
 interface Slot {
-  name: CommandName | 'UNKNOWN'
-  startedMs: number
-  bytesIn: number
+  readonly name: CommandName | 'UNKNOWN'
+  readonly startedMs: number
+  readonly bytesIn: number
+  readonly content: IncomingContent | undefined
   reply: Reply | undefined
-  outcome: 'ok' | ErrorCode
+  outcome: Outcome
+  /** The connection cannot go on after this reply. */
   closeAfter: boolean
 }
 
@@ -66,32 +80,40 @@ export class ServerConnection<R extends Role> implements Peer {
   readonly #options: FrameServerOptions<R>
   readonly #entries: CommandEntries
   readonly #onClosed: (connection: ServerConnection<R>) => void
-  readonly #slots: Slot[] = []
-  readonly #outlet: Outlet
+  /** Shared by all requests without content. */
+  readonly #call = new ConnectionCall(this, NO_CONTENT, () => this.#signal())
   #notes: Map<unknown, unknown> | undefined
   #closers: (() => void)[] | undefined
   #abort: AbortController | undefined
-  /** Bytes of an incomplete head. */
-  #stash: Buffer | undefined
-  #content: IncomingContent | undefined
-  #dropBytes = 0
-  #dropUntilMs = 0
-  /** Bytes received but not parsed, while requests are held back. */
+
+  /** Bytes received but not parsed, while requests are held back; begins where a frame does. */
   #rest: Buffer | undefined
-  #contentBusy = false
-  #contentPaused = false
-  #paused = false
+  /** An incomplete head. */
+  #stash: Stash | undefined
+  /** Of the request in hand, until its reply is known; no other one is served meanwhile. */
+  #content: IncomingContent | undefined
+  /** Content that nobody wants and that is still to come. */
+  #dropBytes = 0
+  /** Where the next frame begins is unknown: nothing more is parsed. */
+  #lost = false
+
+  readonly #slots: Slot[] = []
   #pumping = false
-  #parsing = false
   #out: Buffer[] = []
   #outBytes = 0
-  #draining = false
-  #ended = false
-  #closing = false
+
+  #working = false
+  #paused = false
+  #watchesStall = false
+  /** The sweep cuts then; 0 = not at all. */
+  #cutAtMs = 0
   #lingerBytes = 0
+  #draining = false
+  /** The peer closed its sending side. */
+  #ended = false
+  /** We closed ours. */
+  #closing = false
   #closed = false
-  #flushedBytes = 0
-  #flushedMs = 0
 
   constructor(
     socket: Socket,
@@ -106,10 +128,10 @@ export class ServerConnection<R extends Role> implements Peer {
     this.#options = options
     this.#entries = entries
     this.#onClosed = onClosed
-    this.#outlet = { write: (bytes, done) => void socket.write(bytes, done) }
     socket.on('data', chunk => this.#onData(chunk as Buffer))
     socket.on('end', () => this.#onEnd())
     socket.on('drain', () => this.#goOn())
+    socket.on('timeout', () => this.#onStall())
     socket.on('error', () => {}) // 'close' follows
     socket.on('close', () => this.#onClose())
   }
@@ -123,15 +145,22 @@ export class ServerConnection<R extends Role> implements Peer {
     else (this.#closers ??= []).push(callback)
   }
 
-  /** Nothing is half received and nothing is owed. */
+  /** Nothing is half received, nothing is owed, nothing is on its way out. */
   get idle(): boolean {
-    return this.#slots.length === 0 && !this.#inFrame && this.#rest === undefined
+    return !this.#inFrame && this.#rest === undefined && !this.#owes && !this.#socket.destroyed
+  }
+
+  /** A reply is to be made or still on its way out. */
+  get #owes(): boolean {
+    return this.#slots.length > 0 || this.#pumping || this.#socket.writableLength > 0
   }
 
   /** Ends after the reply in hand. */
   drain(): void {
     this.#draining = true
-    this.#goOn()
+    if (!this.#owes && !this.#closing) this.#sayGoodbye(0)
+    else if (this.#closing) this.#cutAtMs = Math.min(this.#cutAtMs, performance.now() + DRAIN_LINGER_MS)
+    else this.#goOn()
   }
 
   /** Ends now. */
@@ -139,22 +168,21 @@ export class ServerConnection<R extends Role> implements Peer {
     this.#socket.destroy()
   }
 
-  /** Gives up a peer that fell silent inside a frame, or that takes nothing of its reply. */
+  /** Gives up a peer that fell silent inside a frame, takes nothing of its reply, or overstays a drop. */
   sweep(nowMs: number): void {
-    if (this.#dropUntilMs > 0 && nowMs > this.#dropUntilMs) return this.cut()
-    if (
-      this.#inFrame &&
-      !this.#paused &&
-      nowMs - this.lastActiveMs > (this.#options.silenceMs ?? SILENCE_MS)
-    ) {
+    if (this.#cutAtMs > 0 && nowMs >= this.#cutAtMs) return this.cut()
+    const silentMs = nowMs - this.lastActiveMs
+    if (silentMs > (this.#options.silenceMs ?? SILENCE_MS) && this.#inFrame && !this.#paused)
       return this.cut()
-    }
-    const pendingBytes = this.#socket.writableLength
-    const flushedBytes = this.#socket.bytesWritten - pendingBytes
-    if (pendingBytes === 0 || flushedBytes !== this.#flushedBytes) {
-      this.#flushedBytes = flushedBytes
-      this.#flushedMs = nowMs
-    } else if (nowMs - this.#flushedMs > (this.#options.stallMs ?? STALL_MS)) this.cut()
+    const owes = this.#socket.writableLength > 0
+    if (owes === this.#watchesStall) return
+    this.#watchesStall = owes
+    // The socket's own timer sees the progress of a write that is half done; on only where output waits.
+    this.#socket.setTimeout(owes ? (this.#options.stallMs ?? STALL_MS) : 0)
+  }
+
+  #onStall(): void {
+    if (this.#socket.writableLength > 0) this.cut()
   }
 
   get #inFrame(): boolean {
@@ -162,109 +190,167 @@ export class ServerConnection<R extends Role> implements Peer {
   }
 
   #onData(chunk: Buffer): void {
+    this.lastActiveMs = performance.now()
     if (this.#closing) {
       this.#lingerBytes += chunk.byteLength
       if (this.#lingerBytes > DROP_BYTES_MAX) this.cut()
       return
     }
-    this.lastActiveMs = performance.now()
-    this.#parse(this.#rest === undefined ? chunk : Buffer.concat([this.#rest, chunk]))
+    this.#rest = this.#rest === undefined ? chunk : Buffer.concat([this.#rest, chunk])
+    this.#goOn()
   }
 
-  /** Consumes `chunk`; what has to wait is kept in #rest and the socket is paused. */
-  #parse(chunk: Buffer): void {
-    this.#rest = undefined
-    this.#parsing = true
+  /** Moves everything on as far as it can: replies out, then requests in, until neither changes anything. */
+  #goOn(): void {
+    if (this.#working || this.#closed) return
+    this.#working = true
+    for (;;) {
+      this.#flush()
+      const rest = this.#rest
+      if (rest === undefined || this.#closing) break
+      this.#rest = this.#parse(rest)
+      if (this.#rest !== undefined && this.#rest.byteLength >= rest.byteLength) break
+    }
+    this.#working = false
+    this.#setPaused()
+  }
+
+  /** Consumes `chunk`; returns what has to wait. */
+  #parse(chunk: Buffer): Buffer | undefined {
     let offset = 0
-    while (offset < chunk.byteLength && !this.#closing) {
-      if (this.#content) {
+    while (offset < chunk.byteLength) {
+      if (this.#lost) return undefined
+      if (this.#content !== undefined && this.#content.remainingBytes > 0) {
         offset += this.#content.push(offset === 0 ? chunk : chunk.subarray(offset))
-        if (this.#content.remainingBytes === 0) this.#content = undefined
       } else if (this.#dropBytes > 0) {
         const bytes = Math.min(this.#dropBytes, chunk.byteLength - offset)
-        this.#dropBytes -= bytes
         offset += bytes
-        if (this.#dropBytes === 0) this.#dropUntilMs = 0
-      } else if (this.#mustWait()) {
-        this.#rest = offset === 0 ? chunk : chunk.subarray(offset)
-        break
-      } else offset = this.#parseHead(chunk, offset)
+        this.#dropBytes -= bytes
+        if (this.#dropBytes === 0) this.#cutAtMs = 0
+      } else {
+        const next = this.#mustWait() ? HELD : this.#parseFrame(chunk, offset)
+        if (next === HELD) return this.#unparsed(chunk, offset)
+        offset = next
+      }
     }
-    this.#parsing = false
-    this.#goOn()
+    return undefined
   }
 
   #mustWait(): boolean {
     return (
-      this.#contentBusy ||
+      this.#content !== undefined ||
       this.#draining ||
       this.#slots.length >= PIPELINE_DEPTH_MAX ||
-      this.#socket.writableLength + this.#outBytes > OUTPUT_BYTES_MAX
+      this.#outBytes + this.#socket.writableLength > OUTPUT_BYTES_MAX
     )
   }
 
-  /** Reads one frame's head at `offset`, or stashes what is there of it. Returns where to go on. */
-  #parseHead(chunk: Buffer, offset: number): number {
-    let source = chunk
-    let start = offset
-    if (this.#stash) {
-      // Heads are short: joining costs little, and happens only when a head spans chunks.
-      source = Buffer.concat([this.#stash, chunk.subarray(offset)])
-      start = 0
-    }
-    const stashedBytes = this.#stash ? this.#stash.byteLength : 0
-    const consumedTo = (end: number): number => (this.#stash ? offset + end - stashedBytes : end)
-    const available = source.byteLength - start
-    if (available < HEADER_BYTES) return this.#keep(source, start, chunk)
-    const bodyBytes = readBodyBytes(source, start)
-    const entry = this.#entries[source[start + 8]!]
-    const bodyStart = start + HEADER_BYTES
+  /** What is not parsed of `chunk`, together with what was stashed in front of it. */
+  #unparsed(chunk: Buffer, offset: number): Buffer {
+    const rest = offset === 0 ? chunk : chunk.subarray(offset)
+    const stash = this.#stash
+    if (stash === undefined) return rest
+    this.#stash = undefined
+    return Buffer.concat([stash.gathered, rest])
+  }
 
-    const refusal = refusalOf(entry, source[start + 8]!, bodyBytes, this.ours)
-    if (refusal) {
-      const end = consumedTo(bodyStart)
+  /** Serves the frame at `offset`, or stashes what is here of it. Returns where to go on, or HELD. */
+  #parseFrame(chunk: Buffer, offset: number): number {
+    const stashedBytes = this.#stash === undefined ? 0 : this.#stash.bytes
+    let source = chunk
+    let headerAt = offset
+    let end = offset + HEADER_BYTES
+    if (stashedBytes > 0 || end > chunk.byteLength) {
+      const stash = (this.#stash ??= new Stash())
+      end = stash.fill(chunk, offset, HEADER_BYTES)
+      if (stash.bytes < HEADER_BYTES) return end
+      source = stash.gathered
+      headerAt = 0
+    }
+    const code = source[headerAt + 8]!
+    const bodyBytes = readBodyBytes(source, headerAt)
+    const entry = this.#entries[code]
+    const refusal = refusalOf(entry, code, bodyBytes, this.ours)
+    if (refusal !== undefined) {
       this.#stash = undefined
-      const mayDrop = entry ? DROP_BYTES_MAX : UNKNOWN_BODY_BYTES_MAX
-      const framingLost = bodyBytes < 0 || bodyBytes > mayDrop
-      const slot = this.#newSlot(entry ? entry.name : 'UNKNOWN', 0)
-      this.#refuse(slot, refusal, framingLost)
-      if (!framingLost) this.#drop(bodyBytes)
+      this.#refuseFrame(entry, refusal, bodyBytes)
       return end
     }
-
-    const { command, name, handler } = entry!
-    const headBytes = command.content ? command.bodyBytesMax : bodyBytes
-    if (available < HEADER_BYTES + headBytes) return this.#keep(source, start, chunk)
-    if (command.content && this.#slots.length > 0) {
+    const { command } = entry!
+    const hasContent = command.content === true
+    if (hasContent && (this.#slots.length > 0 || this.#pumping)) {
       // Content is served alone: the requests before it are answered first.
-      this.#contentBusy = true
-      this.#stash = undefined
-      this.#rest = start === 0 && source !== chunk ? source : source.subarray(start)
-      return chunk.byteLength
+      this.#stash?.rewind(stashedBytes)
+      return HELD
     }
-    const bodyEnd = bodyStart + headBytes
-    const end = consumedTo(bodyEnd)
-    this.#stash = undefined
-    const slot = this.#newSlot(name, HEADER_BYTES + bodyBytes)
-    const body = source.subarray(bodyStart, bodyEnd)
-    if (handler === undefined) this.#greet(slot, body)
-    else if (command.content)
-      return this.#callWithContent(slot, handler, body, bodyBytes - headBytes, chunk, end)
-    else this.#call(slot, handler, body, NO_CONTENT)
+    const headBytes = hasContent ? command.bodyBytesMax : bodyBytes
+    let body: Buffer
+    if (this.#stash !== undefined || end + headBytes > chunk.byteLength) {
+      const stash = (this.#stash ??= new Stash())
+      end = stash.fill(chunk, stash.bytes === 0 ? offset : end, HEADER_BYTES + headBytes)
+      if (stash.bytes < HEADER_BYTES + headBytes) return end
+      body = stash.gathered.subarray(HEADER_BYTES)
+      this.#stash = undefined
+    } else {
+      body = chunk.subarray(end, end + headBytes)
+      end += headBytes
+    }
+    if (hasContent) return this.#serveContent(entry!, body, bodyBytes - headBytes, chunk, end)
+    this.#serve(entry!, body)
     return end
   }
 
-  #keep(source: Buffer, start: number, chunk: Buffer): number {
-    // A copy: the stash may live long, and must not hold a whole read buffer.
-    this.#stash = source === chunk ? Buffer.from(source.subarray(start)) : source
-    return chunk.byteLength
+  #serve(entry: Entry, body: Buffer): void {
+    let reply: Reply
+    let outcome: Outcome = 'ok'
+    let closeAfter = false
+    try {
+      const answer = entry.handler === undefined ? this.#greet(body) : entry.handler(body, this.#call)
+      if (!isFrame(answer) && isPromise(answer)) {
+        const slot = this.#newSlot(entry.name, HEADER_BYTES + body.byteLength, undefined)
+        this.#await(slot, answer)
+        return
+      }
+      reply = answer
+    } catch (error) {
+      reply = this.#errorReply(error)
+      outcome = outcomeOf(error)
+      closeAfter = entry.handler === undefined
+    }
+    if (isFrame(reply) && !closeAfter && this.#slots.length === 0 && !this.#pumping) {
+      this.#out.push(reply)
+      this.#outBytes += reply.byteLength
+      this.#observe(entry.name, outcome, this.lastActiveMs, HEADER_BYTES + body.byteLength, reply.byteLength)
+      return
+    }
+    const slot = this.#newSlot(entry.name, HEADER_BYTES + body.byteLength, undefined)
+    slot.outcome = outcome
+    slot.closeAfter = closeAfter
+    this.#answer(slot, reply)
   }
 
-  #newSlot(name: Slot['name'], bytesIn: number): Slot {
+  #serveContent(entry: Entry, head: Buffer, contentBytes: number, chunk: Buffer, end: number): number {
+    const content = new IncomingContent(contentBytes, () => this.#goOn())
+    const slot = this.#newSlot(entry.name, HEADER_BYTES + head.byteLength + contentBytes, content)
+    this.#content = content
+    // What is here of it comes first: a small upload is whole when its handler is called.
+    const hereBytes = contentBytes > 0 && end < chunk.byteLength ? content.push(chunk.subarray(end)) : 0
+    try {
+      const answer = entry.handler!(head, new ConnectionCall(this, content, () => this.#signal()))
+      if (isPromise(answer)) this.#await(slot, answer)
+      else this.#answer(slot, answer)
+    } catch (error) {
+      this.#answerError(slot, error)
+    }
+    return end + hereBytes
+  }
+
+  #newSlot(name: Slot['name'], bytesIn: number, content: IncomingContent | undefined): Slot {
     const slot: Slot = {
       name,
-      startedMs: performance.now(),
+      startedMs: this.lastActiveMs,
       bytesIn,
+      content,
       reply: undefined,
       outcome: 'ok',
       closeAfter: false
@@ -273,138 +359,115 @@ export class ServerConnection<R extends Role> implements Peer {
     return slot
   }
 
-  #call(slot: Slot, handler: Handler, body: Buffer, content: IncomingContent): void {
-    try {
-      const reply = handler(body, new ConnectionCall(this, content, this.#signalOf))
-      if (reply instanceof Promise) {
-        reply.then(
-          settled => this.#answer(slot, settled),
-          error => this.#refuse(slot, error, false)
-        )
-      } else slot.reply = reply
-    } catch (error) {
-      this.#refuse(slot, error, false)
+  /** A frame that is refused by its header: its body is dropped, or the connection ends with the reply. */
+  #refuseFrame(entry: Entry | undefined, refusal: ProtocolError, bodyBytes: number): void {
+    const slot = this.#newSlot(entry ? entry.name : 'UNKNOWN', HEADER_BYTES, undefined)
+    slot.reply = this.#errorReply(refusal)
+    slot.outcome = refusal.code
+    const droppedBytesMax = entry ? DROP_BYTES_MAX : UNKNOWN_BODY_BYTES_MAX
+    if (bodyBytes < 0 || bodyBytes > droppedBytesMax) this.#lose(slot)
+    else this.#drop(bodyBytes)
+  }
+
+  #await(slot: Slot, answer: Promise<Reply>): void {
+    answer.then(
+      reply => this.#answer(slot, reply),
+      error => this.#answerError(slot, error)
+    )
+  }
+
+  #answer(slot: Slot, reply: Reply): void {
+    if (!isFrame(reply) && typeof reply?.pump !== 'function') {
+      this.#answerError(slot, new InvariantError(`a handler of ${slot.name} answered with no reply`))
+      return
     }
+    if (this.#closed) {
+      if (!isFrame(reply)) reply.abandon()
+      return
+    }
+    slot.reply = reply
+    if (slot.content) this.#contentDone(slot, slot.content)
+    this.#goOn()
   }
 
-  #callWithContent(
-    slot: Slot,
-    handler: Handler,
-    head: Buffer,
-    contentBytes: number,
-    chunk: Buffer,
-    end: number
-  ): number {
-    const content = new IncomingContent(contentBytes, {
-      pause: () => {
-        this.#contentPaused = true
-        this.#setPaused()
-      },
-      resume: () => {
-        this.#contentPaused = false
-        this.#goOn()
-      }
-    })
-    const here = end < chunk.byteLength ? content.push(chunk.subarray(end)) : 0
-    this.#content = content.remainingBytes > 0 ? content : undefined
-    this.#contentBusy = true
-    this.#call(slot, handler, head, content)
-    if (slot.reply !== undefined) this.#contentDone(content)
-    else this.#contentInHand = content
-    return end + here
+  #answerError(slot: Slot, error: unknown): void {
+    slot.outcome = outcomeOf(error)
+    this.#answer(slot, this.#errorReply(error))
   }
 
-  #contentInHand: IncomingContent | undefined
+  #errorReply(error: unknown): Buffer {
+    const expected = error instanceof TributaryError
+    if (!expected) this.#options.onFault?.(error)
+    return encodeErrorReply(
+      REPLY_CODES[this.#options.role],
+      this.ours ? ERRORS[outcomeOf(error)].wire : ERRNO_UNSPECIFIED,
+      `[${this.#options.hostName}] ${expected ? error.message : 'internal error'}`
+    )
+  }
+
+  #greet(body: Buffer): Buffer {
+    this.ours = true // whoever says HELLO reads the numbers of the error table
+    checkGreeting(body, this.#options.greeting)
+    return replyOf(this.#options.role, encodeGreeting(this.#options.greeting))
+  }
 
   /** The reply to a request with content is known: what is left of the content is dropped. */
-  #contentDone(content: IncomingContent): void {
-    this.#contentBusy = false
-    this.#contentInHand = undefined
-    this.#contentPaused = false
-    if (this.#content !== content) return
+  #contentDone(slot: Slot, content: IncomingContent): void {
     this.#content = undefined
-    const left = content.remainingBytes
+    const leftBytes = this.#ended ? 0 : content.remainingBytes
     content.drop()
-    if (left > DROP_BYTES_MAX) this.#slots[0]!.closeAfter = true
-    else this.#drop(left)
+    if (leftBytes > DROP_BYTES_MAX) this.#lose(slot)
+    else this.#drop(leftBytes)
   }
 
   #drop(bytes: number): void {
     this.#dropBytes = bytes
-    if (bytes > 0) this.#dropUntilMs = performance.now() + DROP_MS_MAX
+    if (bytes > 0) this.#cutAtMs = performance.now() + DROP_MS_MAX
   }
 
-  #answer(slot: Slot, reply: Reply): void {
-    slot.reply = reply
-    if (this.#contentInHand && this.#slots[0] === slot) this.#contentDone(this.#contentInHand)
-    this.#goOn()
+  #lose(slot: Slot): void {
+    this.#lost = true
+    slot.closeAfter = true
   }
 
-  #refuse(slot: Slot, error: unknown, framingLost: boolean): void {
-    const known = error instanceof TributaryError ? error : undefined
-    if (!known) this.#options.onFault?.(error)
-    slot.outcome = known ? known.code : 'INTERNAL'
-    const errno = this.ours
-      ? known
-        ? known.policy.wire
-        : new UnavailableError('INTERNAL', '').policy.wire
-      : ERRNO_UNSPECIFIED
-    slot.reply = encodeErrorReply(
-      REPLY_CODES[this.#options.role],
-      errno,
-      `[${this.#options.hostName}] ${known ? known.message : 'internal error'}`
-    )
-    slot.closeAfter = framingLost
-    if (this.#contentInHand && this.#slots[0] === slot) this.#contentDone(this.#contentInHand)
-    this.#goOn()
-  }
-
-  #greet(slot: Slot, body: Buffer): void {
-    this.ours = true // whoever says HELLO reads the numbers of the error table
-    try {
-      checkGreeting(body, this.#options.greeting)
-      slot.reply = replyOf(this.#options.role, encodeGreeting(this.#options.greeting))
-    } catch (error) {
-      this.#refuse(slot, error, true)
-    }
-  }
-
-  /** Sends the replies that are ready, in request order. */
+  /** Sends the replies that are ready, in request order; says goodbye when none is to follow. */
   #flush(): void {
-    if (this.#pumping || this.#closed) return
-    while (this.#slots.length > 0) {
+    while (this.#slots.length > 0 && !this.#pumping && !this.#closing) {
       const slot = this.#slots[0]!
       const { reply } = slot
       if (reply === undefined) break
       this.#slots.shift()
-      if (Buffer.isBuffer(reply)) {
+      if (isFrame(reply)) {
         this.#out.push(reply)
         this.#outBytes += reply.byteLength
-        this.#observe(slot, reply.byteLength)
+        this.#observe(slot.name, slot.outcome, slot.startedMs, slot.bytesIn, reply.byteLength)
+        if (slot.closeAfter) {
+          this.#writeOut()
+          this.#sayGoodbye(LINGER_MS)
+        }
       } else {
         this.#writeOut()
         this.#pump(slot, reply)
-        return
-      }
-      if (slot.closeAfter) {
-        this.#writeOut()
-        this.#finish(LINGER_MS)
-        return
       }
     }
-    this.#writeOut()
-    if (this.#slots.length > 0 || this.#contentInHand || this.#parsing) return
-    if (this.#draining || (this.#ended && this.#rest === undefined)) this.#finish(0)
+    if (this.#outBytes > 0) this.#writeOut()
+    if (this.#slots.length > 0 || this.#pumping || this.#content !== undefined || this.#closing) return
+    if (this.#draining) this.#sayGoodbye(DRAIN_LINGER_MS)
+    else if (this.#ended && this.#rest === undefined) this.#sayGoodbye(0)
   }
 
   #writeOut(): void {
     const out = this.#out
     if (out.length === 0) return
-    this.#out = []
     const bytes = this.#outBytes
     this.#outBytes = 0
-    if (out.length === 1) this.#socket.write(out[0]!)
-    else if (bytes <= JOIN_BYTES_MAX) this.#socket.write(Buffer.concat(out, bytes))
+    if (out.length === 1) {
+      this.#socket.write(out[0]!)
+      out.length = 0
+      return
+    }
+    this.#out = []
+    if (bytes <= JOIN_BYTES_MAX) this.#socket.write(Buffer.concat(out, bytes))
     else {
       this.#socket.cork()
       for (const buffer of out) this.#socket.write(buffer)
@@ -414,40 +477,49 @@ export class ServerConnection<R extends Role> implements Peer {
 
   #pump(slot: Slot, reply: StreamedReply): void {
     this.#pumping = true
-    this.#socket.write(reply.head)
-    reply.pump(this.#outlet).then(
+    const outlet = new ReplyOutlet(this.#socket, reply)
+    pumpAll(reply, outlet).then(
       () => {
-        this.#pumping = false
-        this.#observe(slot, reply.head.byteLength + reply.contentBytes)
-        this.#goOn()
+        this.#observe(
+          slot.name,
+          slot.outcome,
+          slot.startedMs,
+          slot.bytesIn,
+          reply.head.byteLength + reply.contentBytes
+        )
+        this.#pumpDone()
       },
       error => {
-        slot.outcome = error instanceof TributaryError ? error.code : 'INTERNAL'
-        if (!(error instanceof TributaryError) && !this.#closed) this.#options.onFault?.(error)
-        this.#observe(slot, reply.head.byteLength)
-        this.cut() // the receiver was promised more bytes: only a reset tells the truth
+        if (this.#closed) return // the receiver went away: no fault of ours
+        if (outlet.untouched) {
+          slot.outcome = outcomeOf(error)
+          slot.reply = this.#errorReply(error)
+          this.#slots.unshift(slot)
+          this.#pumpDone()
+          return
+        }
+        if (!(error instanceof TributaryError)) this.#options.onFault?.(error)
+        this.#observe(slot.name, outcomeOf(error), slot.startedMs, slot.bytesIn, reply.head.byteLength)
+        this.cut() // the receiver was promised more bytes: only the end of the connection tells the truth
       }
     )
   }
 
-  #observe(slot: Slot, bytesOut: number): void {
-    const { observe } = this.#options
-    if (observe) observe(slot.name, slot.outcome, performance.now() - slot.startedMs, slot.bytesIn, bytesOut)
+  #pumpDone(): void {
+    this.#pumping = false
+    this.lastActiveMs = performance.now()
+    this.#goOn()
   }
 
-  /** Something that held requests back has changed: parse on, flush, and read again where that is due. */
-  #goOn(): void {
-    if (this.#parsing || this.#closed) return
-    this.#flush()
-    if (this.#contentBusy && this.#contentInHand === undefined && this.#slots.length === 0)
-      this.#contentBusy = false
-    if (this.#rest !== undefined && !this.#mustWait() && !this.#closing) this.#parse(this.#rest)
-    else this.#setPaused()
+  #observe(name: Slot['name'], outcome: Outcome, startedMs: number, bytesIn: number, bytesOut: number): void {
+    const { observe } = this.#options
+    if (observe) observe(name, outcome, performance.now() - startedMs, bytesIn, bytesOut)
   }
 
   #setPaused(): void {
-    if (this.#parsing) return
-    const paused = this.#contentPaused || this.#rest !== undefined
+    const paused =
+      !this.#closing &&
+      (this.#rest !== undefined || this.#lost || (this.#content !== undefined && this.#content.holds))
     if (paused === this.#paused) return
     this.#paused = paused
     if (paused) this.#socket.pause()
@@ -462,52 +534,53 @@ export class ServerConnection<R extends Role> implements Peer {
     this.#ended = true
     this.#stash = undefined
     this.#dropBytes = 0
-    this.#content?.fail(senderGone())
-    this.#content = undefined
     if (this.#closing) this.#socket.destroySoon()
-    else this.#goOn()
+    else {
+      this.#cutAtMs = 0
+      this.#content?.fail(senderGone())
+      this.#goOn()
+    }
   }
 
   /**
-   * Says goodbye: no further request is read. What the peer still sends is dropped for a moment, so that it
-   * does not reset our last reply away.
+   * Closes our side: no further request is read. What the peer still sends is dropped for a moment, because closing
+   * the socket under it would reset our last reply away.
    */
-  #finish(lingerMs: number): void {
-    if (this.#closing) return
+  #sayGoodbye(lingerMs: number): void {
     this.#closing = true
     this.#rest = undefined
-    if (this.#ended || lingerMs === 0) {
-      this.#socket.destroySoon()
-      return
+    this.#stash = undefined
+    this.#dropBytes = 0
+    if (this.#ended || lingerMs === 0) this.#socket.destroySoon()
+    else {
+      this.#cutAtMs = performance.now() + lingerMs
+      this.#socket.end()
     }
-    this.#contentPaused = false
-    this.#setPaused()
-    this.#socket.end()
-    const timer = setTimeout(() => this.#socket.destroy(), lingerMs)
-    this.#closers ??= []
-    this.#closers.push(() => clearTimeout(timer))
   }
 
   #onClose(): void {
     this.#closed = true
     this.#rest = undefined
     const gone = senderGone()
-    this.#contentInHand?.fail(gone)
     this.#content?.fail(gone)
     this.#abort?.abort(gone)
-    for (const slot of this.#slots) if (slot.reply && !Buffer.isBuffer(slot.reply)) slot.reply.abandon()
+    for (const { reply } of this.#slots) if (reply && !isFrame(reply)) reply.abandon()
+    this.#slots.length = 0
     for (const closer of this.#closers ?? []) closer()
     this.#onClosed(this)
   }
 
-  readonly #signalOf = (): AbortSignal => {
-    this.#abort ??= new AbortController()
-    if (this.#closed) this.#abort.abort(senderGone())
+  #signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController()
+      setMaxListeners(0, this.#abort.signal) // one signal for all requests in hand, each with listeners of its own
+      if (this.#closed) this.#abort.abort(senderGone())
+    }
     return this.#abort.signal
   }
 }
 
-/** Made per request: small, and its signal only where a handler asks for it. */
+/** What a handler learns about its request; the signal is made only where a handler asks for it. */
 class ConnectionCall implements Call {
   readonly peer: Peer
   readonly content: IncomingContent
@@ -522,15 +595,40 @@ class ConnectionCall implements Call {
   }
 }
 
-const NO_CONTENT = new IncomingContent(0, { pause: () => {}, resume: () => {} })
+/** #parseFrame's answer when a frame has to wait for those before it. */
+const HELD = -1
+const NO_CONTENT = new IncomingContent(0)
 
 /** Made once per server; HELLO has no handler of the server's. */
 export function commandEntries(role: Role, handlers: Readonly<Record<string, Handler>>): CommandEntries {
   const entries: (Entry | undefined)[] = Array.from({ length: 256 })
   for (const [name, command] of Object.entries(COMMANDS) as [CommandName, Command][]) {
-    if (command.role === role) entries[command.code] = { name, command, handler: handlers[name] }
+    if (command.role !== role || (command !== HELLO_OF[role] && !handlers[name])) continue
+    entries[command.code] = {
+      name,
+      command,
+      handler: command === HELLO_OF[role] ? undefined : handlers[name]
+    }
   }
   return entries
+}
+
+/** Also turns what a pump throws before its first await into a rejection. */
+async function pumpAll(reply: StreamedReply, outlet: ReplyOutlet): Promise<void> {
+  await reply.pump(outlet)
+  outlet.close()
+}
+
+function isFrame(reply: unknown): reply is Buffer {
+  return reply instanceof Buffer
+}
+
+function isPromise(answer: Reply | Promise<Reply>): answer is Promise<Reply> {
+  return typeof (answer as Promise<Reply>)?.then === 'function'
+}
+
+function outcomeOf(error: unknown): ErrorCode {
+  return error instanceof TributaryError ? error.code : 'INTERNAL'
 }
 
 /** Why a frame is refused by its header alone, or undefined. */

@@ -1,0 +1,36 @@
+/** What a frame server is told, and its bounds. */
+import type { CommandName, ErrorCode, Role } from '@tributary/protocol'
+import type { Greeting } from './greeting.ts'
+import type { Handlers } from './handler.ts'
+
+/** Called once for every request answered. `elapsedMs` ends when the reply is handed to the socket. */
+export type CallObserver = (
+  command: CommandName | 'UNKNOWN',
+  outcome: 'ok' | ErrorCode,
+  elapsedMs: number,
+  bytesIn: number,
+  bytesOut: number
+) => void
+
+export interface FrameServerOptions<R extends Role> {
+  role: R
+  /** Put in front of error texts, in square brackets. */
+  hostName: string
+  handlers: Handlers<R>
+  greeting: Greeting
+  /** Peers whose address it refuses are closed at once. */
+  allows?: (ip: string) => boolean
+  /** Reached: the longest idle connection makes room; where none is idle, the newcomer is refused. */
+  connectionsMax?: number
+  /** Silence inside a frame after which a peer is given up. */
+  silenceMs?: number
+  /** A receiver that takes nothing for so long is given up. */
+  stallMs?: number
+  observe?: CallObserver
+  /** A fault of ours behind an INTERNAL reply. */
+  onFault?: (error: unknown) => void
+}
+
+export const CONNECTIONS_MAX = 10_000
+export const SILENCE_MS = 30_000
+export const STALL_MS = 120_000
