@@ -52,6 +52,14 @@ export class CachedFileIndex implements FileIndex {
     return this.#without(key, () => this.#index.remove(key, generation))
   }
 
+  sync(): Promise<void> {
+    return this.#index.sync()
+  }
+
+  async setMediaType(key: FileKey, generation: string, mediaType: string): Promise<boolean> {
+    return this.#without(key, () => this.#index.setMediaType(key, generation, mediaType))
+  }
+
   list(where: Parameters<FileIndex['list']>[0]): Promise<FileRow[]> {
     return this.#index.list(where)
   }

@@ -93,6 +93,12 @@ export interface FileIndex {
   /** Removes the row of this generation, whatever its state. False: there was none. */
   remove(key: FileKey, generation: string): Promise<boolean>
 
+  /** Makes durable what was inserted before with `durable: false`. Where every commit is durable, nothing is done. */
+  sync(): Promise<void>
+
+  /** Sets the media type of a row that was stored without one. False: no such row, or it has one. */
+  setMediaType(key: FileKey, generation: string, mediaType: string): Promise<boolean>
+
   /** A page in byte order of file id, stored ones only; `after` is the last id of the page before. */
   list(where: { application: string; user: string; after?: string; limit: number }): Promise<FileRow[]>
 

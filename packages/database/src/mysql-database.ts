@@ -10,7 +10,7 @@ import { MysqlLeases } from './mysql-leases.ts'
 import { MysqlPool } from './mysql-pool.ts'
 import { MysqlRoutes } from './mysql-routes.ts'
 import { mysqlTimeoutsOf, type MysqlTimeouts } from './mysql-timeouts.ts'
-import { checkSchemaVersion, migrate } from './schema-version.ts'
+import { adoptCluster, checkSchemaVersion, migrate } from './schema-version.ts'
 import type { Counters } from './counters.ts'
 import type { Database, OpenOptions } from './database.ts'
 import type { Execute } from './execute-driver.ts'
@@ -93,7 +93,8 @@ export async function openMysqlDatabase(urls: readonly string[], options: OpenOp
 
 export async function migrateMysqlDatabase(
   urls: readonly string[],
-  options: OpenOptions
+  options: OpenOptions,
+  clusterId?: string
 ): Promise<{ from: number; to: number }> {
   const pool = poolOf(urls, { ...options, poolSize: 1 })
   const timeoutMs = options.connectTimeoutMs ?? MIGRATION_TIMEOUT_MS
@@ -106,7 +107,10 @@ export async function migrateMysqlDatabase(
   }
   try {
     await pool.run(connection => connection.command('SELECT 1'), { timeoutMs, isWrite: false })
-    return await migrate(new Kysely({ dialect: new PooledMysqlDialect(execute) }), 'mysql')
+    const queries = new Kysely<Schema>({ dialect: new PooledMysqlDialect(execute) })
+    const versions = await migrate(queries, 'mysql')
+    if (clusterId !== undefined) await adoptCluster(queries, clusterId)
+    return versions
   } catch (error) {
     if (!(error instanceof CommitOutcomeUnknownError)) throw error
     throw new DatabaseUnavailableError(`${error.message}; migrating again is safe`, { cause: error })

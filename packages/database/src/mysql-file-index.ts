@@ -10,6 +10,7 @@ import type { MysqlPool } from './mysql-pool.ts'
 import type { MysqlTimeouts } from './mysql-timeouts.ts'
 
 const MARK_DELETING = `UPDATE files SET state = 2, trashed_until_ms = 0 WHERE ${KEY_IS} AND generation = ?`
+const SET_MEDIA_TYPE = `UPDATE files SET media_type = ? WHERE ${KEY_IS} AND generation = ? AND media_type = ''`
 const REMOVE = `DELETE FROM files WHERE ${KEY_IS} AND generation = ?`
 
 export class MysqlFileIndex implements FileIndex {
@@ -61,6 +62,17 @@ export class MysqlFileIndex implements FileIndex {
       const values = [...keyValuesOf(key), Buffer.from(generation, 'hex')]
       // After a lost answer the row may be gone by our own hand.
       return (await connection.change(REMOVE, values)).affectedRows === 1 || isResent
+    })
+  }
+
+  /** The server's own setting decides what a commit promises. */
+  async sync(): Promise<void> {}
+
+  async setMediaType(key: FileKey, generation: string, mediaType: string): Promise<boolean> {
+    assertFileKey(key)
+    return this.#write(async (connection, isResent) => {
+      const values = [Buffer.from(mediaType), ...keyValuesOf(key), Buffer.from(generation, 'hex')]
+      return (await connection.change(SET_MEDIA_TYPE, values)).affectedRows === 1 || isResent
     })
   }
 

@@ -38,13 +38,20 @@ export async function openDatabase(
   }
 }
 
+export interface MigrateOptions extends OpenOptions {
+  /** Makes an index without rows that of this cluster; see adoptCluster. */
+  clusterId?: string
+}
+
 /** Brings the schema up to date; safe when several run it at once. Answers the schema's versions. */
 export async function migrateDatabase(
   urls: string | readonly string[],
-  options: OpenOptions = {}
+  options: MigrateOptions = {}
 ): Promise<{ from: number; to: number }> {
   const path = sqlitePathOf(urls)
-  return path === undefined ? migrateMysqlDatabase(listOf(urls), options) : migrateSqliteDatabase(path)
+  return path === undefined
+    ? migrateMysqlDatabase(listOf(urls), options, options.clusterId)
+    : migrateSqliteDatabase(path, options.clusterId)
 }
 
 /** The path of a SQLite address; undefined where the addresses are MySQL's. */

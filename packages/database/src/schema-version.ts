@@ -30,6 +30,20 @@ export async function checkSchemaVersion(database: Kysely<Schema>): Promise<void
   throw new SchemaVersionError(`the database ${found}: run \`tributary db migrate\``)
 }
 
+/**
+ * Makes the database that of an existing cluster, as when an index is made again from the volumes. Only one without
+ * a row may change sides.
+ *
+ * @throws {SchemaVersionError} it holds another cluster's files.
+ */
+export async function adoptCluster(database: Kysely<Schema>, clusterId: string): Promise<void> {
+  const own = await database.selectFrom('meta').select('value').where('name', '=', 'cluster_id').execute()
+  if (own[0] && textOf(own[0].value) === clusterId) return
+  const rows = await database.selectFrom('files').select('path').limit(1).execute()
+  if (rows.length > 0) throw new SchemaVersionError("the database holds another cluster's files")
+  await database.updateTable('meta').set({ value: clusterId }).where('name', '=', 'cluster_id').execute()
+}
+
 /** Runs what is missing. @throws {SchemaVersionError} the database is newer than this program. */
 export async function migrate(
   database: Kysely<Schema>,

@@ -6,7 +6,7 @@ import { untilFree } from './busy-wait.ts'
 import { Catalog } from './catalog.ts'
 import { DatabaseUnavailableError, SchemaVersionError } from './errors.ts'
 import { FilePages } from './file-pages.ts'
-import { migrate, checkSchemaVersion } from './schema-version.ts'
+import { adoptCluster, migrate, checkSchemaVersion } from './schema-version.ts'
 import {
   isBusy,
   openForMigration,
@@ -126,14 +126,19 @@ export async function openSqliteDatabase(path: string, options: OpenOptions): Pr
 }
 
 /** Makes the file where there is none; its folder must be there. */
-export async function migrateSqliteDatabase(path: string): Promise<{ from: number; to: number }> {
+export async function migrateSqliteDatabase(
+  path: string,
+  clusterId?: string
+): Promise<{ from: number; to: number }> {
   let connection: DatabaseSync | undefined
   try {
     const opened = (connection = await untilFree(() => openForMigration(path), MIGRATION_TIMEOUT_MS))
     const dialect = new NodeSqliteDialect((sql, parameters) =>
       untilFree(() => executeSync(opened, sql, parameters), MIGRATION_TIMEOUT_MS)
     )
-    const versions = await migrate(new Kysely({ dialect }), 'sqlite')
+    const queries = new Kysely<Schema>({ dialect })
+    const versions = await migrate(queries, 'sqlite')
+    if (clusterId !== undefined) await adoptCluster(queries, clusterId)
     await syncFolder(dirname(path))
     return versions
   } catch (error) {

@@ -55,6 +55,17 @@ export class SqliteFileIndex implements FileIndex {
     return (await this.#queue.write(['remove', application, user, file, generation])) as boolean
   }
 
+  async sync(): Promise<void> {
+    await this.#queue.write(['sync'])
+  }
+
+  async setMediaType(key: FileKey, generation: string, mediaType: string): Promise<boolean> {
+    assertFileKey(key)
+    const { application, user, file } = key
+    const write = ['set-media-type', application, user, file, generation, mediaType] as const
+    return (await this.#queue.write(write, false)) as boolean
+  }
+
   list(where: Parameters<FileIndex['list']>[0]): Promise<FileRow[]> {
     return this.#pages.list(where)
   }

@@ -5,6 +5,8 @@ export type SqliteWrite =
   | readonly ['insert', SQLInputValue[]]
   | readonly ['mark-deleting', application: string, user: string, file: string, generation: string]
   | readonly ['remove', application: string, user: string, file: string, generation: string]
+  | readonly ['sync']
+  | readonly ['set-media-type', application: string, user: string, file: string, generation: string, mediaType: string]
   | readonly ['add-application', name: string]
   | readonly ['add-group', name: string]
   | readonly ['tie', application: string, user: string, group: string]

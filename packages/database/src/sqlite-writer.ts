@@ -42,6 +42,11 @@ const markDeleting = database.prepare(
   `UPDATE files SET state=${STATE_DELETING}, trashed_until_ms=0 WHERE ${KEY_IS} AND generation=unhex(?)`
 )
 const remove = database.prepare(`DELETE FROM files WHERE ${KEY_IS} AND generation=unhex(?)`)
+const setMediaType = database.prepare(
+  `UPDATE files SET media_type=? WHERE ${KEY_IS} AND generation=unhex(?) AND media_type=''`
+)
+// A transaction that changes nothing syncs nothing.
+const touch = database.prepare(`UPDATE meta SET value=value WHERE name='cluster_id'`)
 const addApplication = database.prepare('INSERT INTO applications (name) VALUES (?) ON CONFLICT DO NOTHING')
 const addGroup = database.prepare('INSERT INTO storage_groups (name) VALUES (?) ON CONFLICT DO NOTHING')
 const tie = database.prepare(
@@ -52,6 +57,7 @@ const groupOf = database.prepare(
   'SELECT group_name FROM user_routes WHERE application=CAST(? AS BLOB) AND user=CAST(? AS BLOB)'
 )
 groupOf.setReturnArrays(true)
+// A number is bound as a float, and so is its sum: what is added up is bound as big integers.
 const reserve = database.prepare(
   `INSERT INTO counters (name, next) VALUES (CAST(?1 AS BLOB), ?2)
    ON CONFLICT (name) DO UPDATE SET next = next + ?2 RETURNING next - ?2`
@@ -101,6 +107,10 @@ function perform(write: SqliteWrite): unknown {
       return markDeleting.run(write[1], write[2], write[3], write[4]).changes === 1
     case 'remove':
       return remove.run(write[1], write[2], write[3], write[4]).changes === 1
+    case 'sync':
+      return void touch.run()
+    case 'set-media-type':
+      return setMediaType.run(write[5], write[1], write[2], write[3], write[4]).changes === 1
     case 'add-application':
       return void addApplication.run(write[1])
     case 'add-group':
