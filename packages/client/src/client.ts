@@ -28,10 +28,11 @@ import type {
 } from './contract.ts'
 import { downloadToFile } from './download-file.ts'
 import { readableOf } from './download-stream.ts'
-import { decodeSize, Fetcher, sizeFrame } from './fetcher.ts'
+import { Fetcher, sizeFrame } from './fetcher.ts'
 import { Locations } from './locations.ts'
 import { MemberCalls } from './member-calls.ts'
 import { Members } from './members.ts'
+import { readFields, readSize } from './peer-reply.ts'
 import { Remover } from './remover.ts'
 import { abortable, CALL_TIMEOUT_MS, COMMIT_TIMEOUT_MS, RETRY_FOR_MS, SILENCE_MS } from './retry-rules.ts'
 import { TrackerCalls } from './tracker-calls.ts'
@@ -133,8 +134,8 @@ export class Client {
         { timeoutMs: this.#timeoutMs }
       )
       const body = await abortable(reply, signal)
-      if (ours) return { key, ...factsOf(extension.statReply.decode(body)) }
-      const sizeBytes = decodeSize(body)
+      if (ours) return { key, ...factsOf(readFields(extension.statReply, body)) }
+      const sizeBytes = readSize(body)
       const { group } = location
       return { key, group, sizeBytes, generation: '', crc32: 0, storedAtMs: 0, mediaType: '', name: '' }
     })
@@ -146,7 +147,7 @@ export class Client {
     const frame = encodeFrame(COMMANDS.FILESIZE.code, encodeFileKey(key))
     return this.#calls.ask(key, signal, async ({ address }) => {
       const reply = this.#pools.reads.call(address, () => frame, { timeoutMs: this.#timeoutMs })
-      return decodeSize(await abortable(reply, signal))
+      return readSize(await abortable(reply, signal))
     })
   }
 

@@ -1,6 +1,7 @@
 /** The reply to a FETCH whose body is streamed: u32 length of the fields · fields · content, split as it comes. */
 import { EXTENSION_BODY_BYTES_MAX, extension, ProtocolError, type FetchReply } from '@tributary/protocol'
 import type { PieceTaker } from '@tributary/transport'
+import { readFields } from './peer-reply.ts'
 
 const LENGTH_BYTES = 4
 
@@ -36,7 +37,7 @@ export function fetchReplyTaker(
       return piece.byteLength
     }
     const start = headBytes - head!.byteLength
-    const reply = extension.fetchReply.decode(joined.subarray(LENGTH_BYTES, headBytes))
+    const reply = readFields(extension.fetchReply, joined.subarray(LENGTH_BYTES, headBytes))
     head = undefined
     const contentBytes = bodyBytes - headBytes
     checkContentBytes(reply, contentBytes)

@@ -4,7 +4,6 @@
  */
 import {
   COMMANDS,
-  decodeInt64,
   encodeDownload,
   encodeFileKey,
   encodeFrame,
@@ -25,6 +24,7 @@ import { checkContentBytes } from './fetch-reply.ts'
 import type { Location } from './locations.ts'
 import type { MemberCalls } from './member-calls.ts'
 import type { Member } from './members.ts'
+import { readFields, readReply, readSize } from './peer-reply.ts'
 import { abortable, isCode, worthElsewhere } from './retry-rules.ts'
 import { Transfer, type TransferTimes } from './transfer.ts'
 
@@ -80,13 +80,13 @@ export class Fetcher {
       this.#replyBound
     )
     const body = await (options.signal ? abortable(reply, options.signal) : reply)
-    if (!ours) return this.#fetchLegacy(member, location, decodeSize(body), options)
-    const { fields, content } = splitFieldBlock(body)
+    if (!ours) return this.#fetchLegacy(member, location, readSize(body), options)
+    const { fields, content } = readReply(() => splitFieldBlock(body))
     const known = location.factsBytes
     if (known && known.equals(fields) && content.byteLength === location.facts!.sizeBytes) {
       return wholeContent(location.facts!, content)
     }
-    const head = extension.fetchReply.decode(fields)
+    const head = readFields(extension.fetchReply, fields)
     checkContentBytes(head, content.byteLength)
     const facts = factsOf(head)
     if (head.notModified || head.unsatisfiable) {
@@ -269,13 +269,6 @@ function factsOf({ generation, sizeBytes, crc32, storedAtMs, mediaType, name }: 
 
 export function sizeFrame(key: FileKey): Buffer {
   return encodeFrame(COMMANDS.FILESIZE.code, encodeFileKey(key))
-}
-
-/** @throws {RejectedError} BAD_FIELD. {ProtocolError} BAD_REPLY: above 2^53. */
-export function decodeSize(body: Buffer): number {
-  const size = decodeInt64(body)
-  if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw new ProtocolError('BAD_REPLY', `a size of ${size} bytes`)
-  return Number(size)
 }
 
 /** As a server of ours resolves it; a generation never matches where there is none. */

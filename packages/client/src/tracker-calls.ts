@@ -16,6 +16,7 @@ import {
 } from '@tributary/protocol'
 import type { PeerPool } from '@tributary/transport'
 import type { ClientEvent } from './contract.ts'
+import { readReply } from './peer-reply.ts'
 import { abortable, leavesDoubt, worthElsewhere } from './retry-rules.ts'
 
 export const TRACKER_PORT = 21_000
@@ -120,7 +121,8 @@ export class TrackerCalls {
           timeoutMs: this.#timeoutMs,
           replyBytesMax: LISTING_BYTES_MAX
         })
-        const answer = decode(await abortable(reply, signal), ours)
+        const body = await abortable(reply, signal)
+        const answer = readReply(() => decode(body, ours))
         tracker.silentUntilMs = 0
         this.#good = this.#trackers.indexOf(tracker)
         return answer

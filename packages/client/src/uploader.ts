@@ -24,9 +24,10 @@ import {
 import type { Lease, PeerPool } from '@tributary/transport'
 import { BodySender, NotSentError } from './body-sender.ts'
 import type { Uploaded, UploadOptions, UploadSource } from './contract.ts'
-import { decodeSize, sizeFrame } from './fetcher.ts'
+import { sizeFrame } from './fetcher.ts'
 import type { MemberCalls } from './member-calls.ts'
 import type { Member } from './members.ts'
+import { readFields, readSize } from './peer-reply.ts'
 import { abortable, cancelledBy, isCode, leavesDoubt, worthElsewhere } from './retry-rules.ts'
 import { openSource, type OpenSource } from './upload-source.ts'
 
@@ -124,7 +125,7 @@ export class Uploader {
       )
       try {
         const body = await abortable(reply, upload.signal)
-        if (ours) return uploadedOf(upload.key, extension.storeReply.decode(body))
+        if (ours) return uploadedOf(upload.key, readFields(extension.storeReply, body))
         throw new RejectedError('FILE_EXISTS', `${formatFileKey(upload.key)} is there already`)
       } catch (error) {
         if (ours) {
@@ -150,7 +151,8 @@ export class Uploader {
         if (source.spent && worthElsewhere(error.failure)) throw new SpentError(error.failure)
         throw error.failure
       }
-      upload.inDoubt ||= leavesDoubt(error)
+      // After a reply that makes no sense, nobody knows what was done either.
+      upload.inDoubt ||= leavesDoubt(error) || isCode(error, 'BAD_REPLY')
       throw error
     } finally {
       signal?.removeEventListener('abort', onAbort)
@@ -168,7 +170,7 @@ export class Uploader {
       const body = await connection.call(storeFrame(upload, undefined), {
         timeoutMs: this.#times.callTimeoutMs
       })
-      announced = extension.storeReply.decode(body)
+      announced = readFields(extension.storeReply, body)
     } catch (error) {
       throw new NotSentError(error as Error) // no content has left
     }
@@ -178,7 +180,7 @@ export class Uploader {
       source.sizeBytes === undefined
         ? await sender.sendPieces(source.reader())
         : await sender.sendWhole(encodeHeader(source.sizeBytes, COMMANDS.STORE_BODY.code), source.reader())
-    return uploadedOf(key, extension.storeReply.decode(body))
+    return uploadedOf(key, readFields(extension.storeReply, body))
   }
 
   async #storeLegacy(lease: Lease, upload: Upload): Promise<Uploaded> {
@@ -253,8 +255,8 @@ export class Uploader {
           { timeoutMs: this.#times.callTimeoutMs }
         )
         const body = await abortable(reply, upload.signal)
-        if (!ours) return legacyUploadOf(upload, decodeSize(body))
-        const stat: StatReply = extension.statReply.decode(body)
+        if (!ours) return legacyUploadOf(upload, readSize(body))
+        const stat: StatReply = readFields(extension.statReply, body)
         if (stat.nonce === nonce) return { ...factsOf(stat), key }
         upload.inDoubt = false
         throw new RejectedError(
