@@ -11,6 +11,8 @@ import { commandEntries, ServerConnection, type CommandEntries } from './server-
 
 /** Sweeps look for silent and stalled peers this often, or four times within the shortest bound. */
 const SWEEP_INTERVAL_MS_MAX = 1_000
+/** The same while the server stops and somebody waits for it. */
+const DRAIN_SWEEP_INTERVAL_MS = 100
 /** A peer whose machine is gone is noticed by TCP's own probes, from so long after its last byte on. */
 const KEEP_ALIVE_DELAY_MS = 60_000
 
@@ -72,18 +74,18 @@ export class FrameServer<R extends Role> {
     this.#server.listen({ ...where, backlog: BACKLOG })
     await once(this.#server, 'listening')
     this.#server.on('error', error => this.#options.onFault?.(error)) // EMFILE on accept must not end the process
-    const { silenceMs, stallMs } = this.#options
-    const intervalMs = Math.min(
-      SWEEP_INTERVAL_MS_MAX,
-      (silenceMs ?? SILENCE_MS) / 4,
-      (stallMs ?? STALL_MS) / 4
-    )
+    const { silenceMs = SILENCE_MS, stallMs = STALL_MS } = this.#options
+    this.#sweepEvery(Math.min(SWEEP_INTERVAL_MS_MAX, silenceMs / 4, stallMs / 4))
+    return this.#server.address() as AddressInfo
+  }
+
+  #sweepEvery(intervalMs: number): void {
+    clearInterval(this.#sweep)
     this.#sweep = setInterval(() => {
       const nowMs = performance.now()
       for (const connection of this.#open) connection.sweep(nowMs)
     }, intervalMs)
     this.#sweep.unref()
-    return this.#server.address() as AddressInfo
   }
 
   #accept(socket: Socket): void {
@@ -126,6 +128,7 @@ export class FrameServer<R extends Role> {
     if (!listens) return
     const closed = once(this.#server, 'close')
     this.#server.close()
+    this.#sweepEvery(DRAIN_SWEEP_INTERVAL_MS)
     for (const connection of this.#open) connection.drain()
     if (this.#open.size > 0 && !deadline.aborted) {
       await new Promise<void>(resolve => {

@@ -490,7 +490,7 @@ export class ServerConnection<R extends Role> implements Peer {
         this.#pumpDone()
       },
       error => {
-        if (this.#closed) return // the receiver went away: no fault of ours
+        if (this.#socket.destroyed) return // the receiver went away: no fault of ours
         if (outlet.untouched) {
           slot.outcome = outcomeOf(error)
           slot.reply = this.#errorReply(error)
