@@ -1,0 +1,85 @@
+/**
+ * Deleting for good: the row is marked, then everybody's caches see the file go, then the row goes. A delete that a
+ * crash leaves half done is finished later, by whoever finds the marked row.
+ */
+import type { FileIndex, FileRow } from '@tributary/database'
+import { formatFileKey, RejectedError, type FileKey } from '@tributary/protocol'
+import { databaseError } from './index-entry.ts'
+import { encodeRecord } from './journal-record.ts'
+import type { OpenFiles } from './open-files.ts'
+import type { Store } from './store.ts'
+import { factsOf } from './upload-record.ts'
+import { storeError } from './volume.ts'
+
+/** Rows of half-done deletes taken up at a time. */
+const FINISH_ROWS_MAX = 1_000
+
+export class Deletion {
+  readonly #files: FileIndex
+  readonly #stores: ReadonlyMap<string, Store>
+  readonly #open: OpenFiles
+
+  constructor(files: FileIndex, stores: ReadonlyMap<string, Store>, open: OpenFiles) {
+    this.#files = files
+    this.#stores = stores
+    this.#open = open
+  }
+
+  /**
+   * Deletes a file.
+   *
+   * @throws {TributaryError} FILE_NOT_FOUND, STORE_UNAVAILABLE, DATABASE_UNAVAILABLE, OUTCOME_UNKNOWN
+   */
+  async delete(key: FileKey): Promise<void> {
+    let row: FileRow | undefined
+    try {
+      row = await this.#files.find(key, { causal: true })
+    } catch (error) {
+      throw databaseError(error)
+    }
+    if (!row || row.state === 'deleting')
+      throw new RejectedError('FILE_NOT_FOUND', `no such file: ${formatFileKey(key)}`)
+    const store = this.#stores.get(row.store)
+    if (!store)
+      throw new RejectedError('FILE_NOT_FOUND', `${formatFileKey(key)} is kept by group ${row.group}`)
+    store.check()
+    try {
+      if (!(await this.#files.markDeleting(key, row.generation))) {
+        throw new RejectedError('FILE_NOT_FOUND', `no such file: ${formatFileKey(key)}`)
+      }
+      await this.#finish(row, store)
+    } catch (error) {
+      throw databaseError(error)
+    }
+  }
+
+  /** Takes up half-done deletes of this member's stores, those begun before `beforeMs` of the caller's patience. */
+  async finishHalfDone(store: Store, seen: Set<string>): Promise<number> {
+    const rows = await this.#files.listStore({ store: store.uuid, limit: FINISH_ROWS_MAX, state: 'deleting' })
+    let finished = 0
+    const now = new Set<string>()
+    for (const row of rows) {
+      // Seen in the round before too: nobody is at it any more.
+      if (seen.has(row.generation)) {
+        await this.#finish(row, store)
+        finished++
+      } else now.add(row.generation)
+    }
+    seen.clear()
+    for (const generation of now) seen.add(generation)
+    return finished
+  }
+
+  async #finish(row: FileRow, store: Store): Promise<void> {
+    try {
+      await store.journal.append([encodeRecord('deleted', factsOf(row, Date.now()))])
+      if (store.durable) await store.journal.sync()
+      this.#open.forget(row)
+      await store.removeFile(row.path)
+      await store.syncDirectoryOf(row.path)
+    } catch (error) {
+      throw storeError(error, 'the delete')
+    }
+    await this.#files.remove(row, row.generation) // false: another member finished it meanwhile
+  }
+}

@@ -1,0 +1,214 @@
+/**
+ * One upload of any size: a private temporary file on the same volume, synced, then linked to its final name, then
+ * recorded. Memory is bounded whatever the size; the writes follow the sender at a distance of two pieces.
+ */
+import { fdatasync as fdatasyncCallback, writev as writevCallback } from 'node:fs'
+import { open, unlink, type FileHandle } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { crc32 } from 'node:zlib'
+import type { FileIndex, FileRow } from '@tributary/database'
+import { RejectedError, type FileKey } from '@tributary/protocol'
+import { enterRows } from './index-entry.ts'
+import { encodeRecord } from './journal-record.ts'
+import type { Store } from './store.ts'
+import { factsOf, randomHex, rowOf, type UploadLabels } from './upload-record.ts'
+import { storeError } from './volume.ts'
+
+const writev = promisify(writevCallback)
+const fdatasync = promisify(fdatasyncCallback)
+
+/** Content is gathered to pieces of this size, so that writes are few. */
+const GATHER_BYTES = 1024 * 1024
+/** The sender is held back while so much waits for the disk. */
+const BEHIND_BYTES_MAX = 2 * GATHER_BYTES
+
+export class LargeUpload {
+  readonly key: FileKey
+  readonly #store: Store
+  readonly #files: FileIndex
+  readonly #labels: UploadLabels
+  readonly #path: string
+  readonly #handle: FileHandle
+  readonly #kept: () => void
+  #gathered: Buffer[] = []
+  #gatheredBytes = 0
+  #behindBytes = 0
+  #sizeBytes = 0
+  #writtenBytes = 0
+  #crc = 0
+  #writing: Promise<void> = Promise.resolve()
+  #failure: unknown
+  #ended = false
+
+  /**
+   * Begins an upload.
+   *
+   * @param sizeBytes What is known of its size: room for so much is promised.
+   * @throws {UnavailableError} NO_SPACE, STORE_UNAVAILABLE
+   */
+  static async begin(
+    store: Store,
+    files: FileIndex,
+    key: FileKey,
+    sizeBytes: number,
+    labels: UploadLabels
+  ): Promise<LargeUpload> {
+    store.check()
+    const kept = store.promise(sizeBytes)
+    const path = join(store.temporary, randomHex())
+    try {
+      const handle = await store.volume.run('create', () => open(path, 'wx', 0o644))
+      return new LargeUpload(store, files, key, labels, path, handle, kept)
+    } catch (error) {
+      kept()
+      throw storeError(error, 'the upload')
+    }
+  }
+
+  private constructor(
+    store: Store,
+    files: FileIndex,
+    key: FileKey,
+    labels: UploadLabels,
+    path: string,
+    handle: FileHandle,
+    kept: () => void
+  ) {
+    this.#store = store
+    this.#files = files
+    this.key = key
+    this.#labels = labels
+    this.#path = path
+    this.#handle = handle
+    this.#kept = kept
+  }
+
+  get sizeBytes(): number {
+    return this.#sizeBytes
+  }
+
+  /**
+   * Takes content; a promise asks to wait before the next.
+   *
+   * @param chunk Kept until it is written; nobody may change it.
+   */
+  write(chunk: Buffer): void | Promise<void> {
+    if (this.#failure !== undefined) throw storeError(this.#failure, 'the upload')
+    this.#crc = crc32(chunk, this.#crc)
+    this.#sizeBytes += chunk.byteLength
+    this.#gathered.push(chunk)
+    this.#gatheredBytes += chunk.byteLength
+    if (this.#gatheredBytes < GATHER_BYTES) return undefined
+    this.#flush()
+    if (this.#behindBytes < BEHIND_BYTES_MAX) return undefined
+    return this.#writing.then(() => {
+      if (this.#failure !== undefined) throw storeError(this.#failure, 'the upload')
+    })
+  }
+
+  /**
+   * Makes the file durable, names it and enters it into the index.
+   *
+   * @returns Its row, or that of the same upload when it had been stored before.
+   * @throws {TributaryError} FILE_EXISTS, NO_SPACE, …; nothing is left behind but with OUTCOME_UNKNOWN.
+   */
+  async finish(): Promise<FileRow> {
+    const store = this.#store
+    try {
+      this.#flush()
+      await this.#writing
+      if (this.#failure !== undefined) throw this.#failure
+      if (this.#writtenBytes !== this.#sizeBytes) throw new Error('short write')
+      if (store.durable) await store.volume.run('sync', () => fdatasync(this.#handle.fd))
+      store.check()
+      const row = rowOf({
+        key: this.key,
+        ...this.#labels,
+        sizeBytes: this.#sizeBytes,
+        crc32: this.#crc,
+        group: store.marker.group,
+        store: store.uuid,
+        path: '',
+        storedAtMs: Date.now()
+      })
+      await store.name(this.#path, row.storedAtMs, path => {
+        row.path = path
+        return store.journal.append([encodeRecord('intent', factsOf(row, row.storedAtMs))])
+      })
+      const [outcome] = await enterRows(this.#files, [row], store.durable)
+      switch (outcome!.kind) {
+        case 'stored':
+          await store.journal.append([encodeRecord('stored', factsOf(row, Date.now()))])
+          if (store.durable) await store.journal.sync()
+          return row
+        case 'unknown':
+          throw outcome!.error
+        case 'repeated':
+          await this.#withdraw(row)
+          return outcome!.row
+        case 'refused':
+          await this.#withdraw(row)
+          throw outcome!.error
+      }
+    } catch (error) {
+      throw storeError(error, 'the upload')
+    } finally {
+      await this.abort()
+    }
+  }
+
+  /** Ends it without a trace; harmless after `finish`. */
+  async abort(): Promise<void> {
+    if (this.#ended) return
+    this.#ended = true
+    this.#gathered = []
+    this.#failure ??= new RejectedError('SIZE_MISMATCH', 'the upload was given up')
+    await this.#writing
+    this.#kept()
+    await this.#store.volume.run('close', () => this.#handle.close()).catch(() => {})
+    await this.#store.volume.run('unlink', () => unlink(this.#path)).catch(() => {})
+  }
+
+  /** The file did not make it into the index. */
+  async #withdraw(row: FileRow): Promise<void> {
+    await this.#store.removeFile(row.path)
+    await this.#store.journal.append([encodeRecord('withdrawn', factsOf(row, Date.now()))])
+  }
+
+  #flush(): void {
+    const pieces = this.#gathered
+    const bytes = this.#gatheredBytes
+    if (bytes === 0) return
+    this.#gathered = []
+    this.#gatheredBytes = 0
+    this.#behindBytes += bytes
+    this.#writing = this.#writing.then(async () => {
+      try {
+        if (this.#failure !== undefined) return
+        await this.#store.volume.run('write', () => this.#writeAll(pieces, bytes))
+      } catch (error) {
+        this.#failure ??= error
+      } finally {
+        this.#behindBytes -= bytes
+      }
+    })
+  }
+
+  /** writev may write less than it was given, on a disk that is nearly full. */
+  async #writeAll(pieces: Buffer[], bytes: number): Promise<void> {
+    let { bytesWritten } = await writev(this.#handle.fd, pieces, this.#writtenBytes)
+    if (bytesWritten < bytes) {
+      const whole = Buffer.concat(pieces, bytes)
+      while (bytesWritten < bytes) {
+        const rest = await writev(
+          this.#handle.fd,
+          [whole.subarray(bytesWritten)],
+          this.#writtenBytes + bytesWritten
+        )
+        bytesWritten += rest.bytesWritten
+      }
+    }
+    this.#writtenBytes += bytes
+  }
+}

@@ -1,0 +1,293 @@
+/**
+ * Files in use: rows, descriptors and small contents kept hot, each entry of one generation. What is kept may be
+ * stale, and is checked on disk before it is believed: a file that was removed has no link left.
+ */
+import { closeSync, fstatSync, openSync, read as readCallback, readSync } from 'node:fs'
+import { open, type FileHandle } from 'node:fs/promises'
+import { promisify } from 'node:util'
+import { crc32 } from 'node:zlib'
+import { LRUCache } from 'lru-cache'
+import type { FileIndex, FileRow } from '@tributary/database'
+import { formatFileKey, mapKeyOf, RejectedError, UnavailableError, type FileKey } from '@tributary/protocol'
+import { databaseError } from './index-entry.ts'
+import type { Store } from './store.ts'
+import { storeError } from './volume.ts'
+
+const readAsync = promisify(readCallback)
+
+/** Descriptors kept open. */
+export const OPEN_FILES_MAX = 4_096
+/** Files up to this size are kept in memory. */
+export const CONTENT_BYTES_MAX = 64 * 1024
+/** All contents kept in memory. */
+export const CONTENTS_BYTES_MAX = 64 * 1024 * 1024
+/** On a volume of the network a check holds for so long; a delete is seen by all members within 1 s. */
+const REMOTE_CHECK_MS = 500
+/** A row whose file is not there yet is looked at again so often, so long: its member may still be writing. */
+const MISSING_RETRY_MS = 50
+const MISSING_WAIT_MS = 2_000
+const ENTRY_BYTES = 512
+
+export interface OpenFile {
+  readonly row: FileRow
+  readonly store: Store
+  readonly fd: number
+  /** Present on volumes that are not local. */
+  readonly handle: FileHandle | undefined
+  /** Transfers that use the descriptor. */
+  users: number
+  evicted: boolean
+  checkedMs: number
+  content: Buffer | undefined
+  /** Found from the content, where the row does not say. */
+  mediaType: string | undefined
+  /** Fields in front of the whole content in a FETCH's reply. */
+  block: Buffer | undefined
+  /** Replies made before, for whoever asks again; by kind. */
+  readonly replies: Map<string, Buffer>
+}
+
+export class OpenFiles {
+  readonly #files: FileIndex
+  readonly #stores: ReadonlyMap<string, Store>
+  readonly #entries: LRUCache<string, OpenFile>
+  readonly #opening = new Map<string, Promise<OpenFile>>()
+
+  constructor(files: FileIndex, stores: ReadonlyMap<string, Store>) {
+    this.#files = files
+    this.#stores = stores
+    this.#entries = new LRUCache<string, OpenFile>({
+      max: OPEN_FILES_MAX,
+      maxSize: CONTENTS_BYTES_MAX,
+      sizeCalculation: ({ row }) =>
+        ENTRY_BYTES + (row.sizeBytes <= CONTENT_BYTES_MAX ? 2 * row.sizeBytes : 0),
+      dispose: entry => {
+        entry.evicted = true
+        if (entry.users === 0) closeEntry(entry)
+      }
+    })
+  }
+
+  /**
+   * The file of this key, open and checked. At once where it can be, as it can for hot files on a local volume.
+   *
+   * @throws {TributaryError} FILE_NOT_FOUND, STORE_UNAVAILABLE, DATABASE_UNAVAILABLE, CHECKSUM_MISMATCH
+   */
+  open(key: FileKey): OpenFile | Promise<OpenFile> {
+    const name = mapKeyOf(key)
+    const entry = this.#entries.get(name)
+    if (entry) {
+      entry.store.check()
+      if (entry.store.volume.local) {
+        if (fstatSync(entry.fd).nlink > 0) return entry
+        this.#entries.delete(name)
+      } else if (performance.now() - entry.checkedMs < REMOTE_CHECK_MS) return entry
+      else return this.#checkRemote(key, name, entry)
+    }
+    return this.#openOnce(key, name)
+  }
+
+  /** Forgets what is kept of a key: it is being deleted. */
+  forget(key: FileKey): void {
+    this.#entries.delete(mapKeyOf(key))
+  }
+
+  /** Keeps the descriptor open while a transfer uses it. */
+  use(entry: OpenFile): () => void {
+    entry.users++
+    let used = true
+    return () => {
+      if (!used) return
+      used = false
+      entry.users--
+      if (entry.users === 0 && entry.evicted) closeEntry(entry)
+    }
+  }
+
+  /**
+   * The whole content of a small file; checked against its checksum when it is read for the first time.
+   *
+   * @throws {UnavailableError} CHECKSUM_MISMATCH: what is on disk is not what was stored.
+   */
+  content(entry: OpenFile): Buffer | Promise<Buffer> {
+    if (entry.content) return entry.content
+    const { row, store } = entry
+    const bytes = Buffer.allocUnsafeSlow(row.sizeBytes)
+    if (store.volume.local) {
+      const got = row.sizeBytes > 0 ? readSync(entry.fd, bytes, 0, row.sizeBytes, 0) : 0
+      return keepContent(entry, bytes, got)
+    }
+    const release = this.use(entry)
+    return store.volume
+      .run('read', () => entry.handle!.read(bytes, 0, row.sizeBytes, 0))
+      .then(
+        ({ bytesRead }) => keepContent(entry, bytes, bytesRead),
+        (error: unknown) => {
+          throw storeError(error, 'the read')
+        }
+      )
+      .finally(release)
+  }
+
+  /** The first bytes of a file. */
+  async sample(entry: OpenFile, bytesMax: number): Promise<Buffer> {
+    const { row, store } = entry
+    const bytes = Buffer.alloc(Math.min(row.sizeBytes, bytesMax))
+    const release = this.use(entry)
+    try {
+      await store.volume.run('read', () => readAsync(entry.fd, bytes, 0, bytes.byteLength, 0))
+      return bytes
+    } finally {
+      release()
+    }
+  }
+
+  close(): void {
+    this.#entries.clear()
+  }
+
+  #openOnce(key: FileKey, name: string): OpenFile | Promise<OpenFile> {
+    const opening = this.#opening.get(name)
+    if (opening) return opening
+    let found: FileRow | undefined | Promise<FileRow | undefined>
+    try {
+      found = this.#files.find(key)
+    } catch (error) {
+      throw databaseError(error)
+    }
+    if (found && !(found instanceof Promise)) {
+      const store = this.#stores.get(found.store)
+      if (store?.volume.local && found.state === 'stored') {
+        store.check()
+        const entry = openNow(found, store)
+        if (entry) {
+          this.#entries.set(name, entry)
+          return entry
+        }
+      }
+    }
+    const opened = this.#openFound(key, found).then(entry => {
+      this.#entries.set(name, entry)
+      return entry
+    })
+    this.#opening.set(name, opened)
+    const done = (): void => void this.#opening.delete(name)
+    opened.then(done, done)
+    return opened
+  }
+
+  /** The slow way: asks the index until it and the disk agree, or the time is up. */
+  async #openFound(
+    key: FileKey,
+    first: FileRow | undefined | Promise<FileRow | undefined>
+  ): Promise<OpenFile> {
+    const endMs = performance.now() + MISSING_WAIT_MS
+    let row: FileRow | undefined
+    try {
+      row = await first
+      for (;;) {
+        // Before a negative answer the read is causal.
+        if (row?.state !== 'stored') row = await this.#files.find(key, { causal: true })
+        if (row?.state !== 'stored') throw notFound(key)
+        const entry = await this.#openRow(row)
+        if (entry) return entry
+        if (performance.now() > endMs) {
+          throw new UnavailableError(
+            'STORE_UNAVAILABLE',
+            `${formatFileKey(key)} is in the index, its file is missing`
+          )
+        }
+        row = await this.#files.find(key, { causal: true })
+        await new Promise(resolve => setTimeout(resolve, MISSING_RETRY_MS))
+      }
+    } catch (error) {
+      throw databaseError(error)
+    }
+  }
+
+  async #openRow(row: FileRow): Promise<OpenFile | undefined> {
+    const store = this.#stores.get(row.store)
+    if (!store)
+      throw new RejectedError('FILE_NOT_FOUND', `${formatFileKey(row)} is kept by group ${row.group}`)
+    store.check()
+    if (store.volume.local) return openNow(row, store)
+    try {
+      return await store.volume.run('open', async () => {
+        const handle = await open(store.absolute(row.path), 'r')
+        const { size } = await handle.stat()
+        if (size === row.sizeBytes) return newEntry(row, store, handle.fd, handle)
+        await handle.close()
+        return undefined
+      })
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      throw storeError(error, 'the read')
+    }
+  }
+
+  async #checkRemote(key: FileKey, name: string, entry: OpenFile): Promise<OpenFile> {
+    const release = this.use(entry)
+    try {
+      const { nlink } = await entry.store.volume.run('stat', () => entry.handle!.stat())
+      if (nlink > 0) {
+        entry.checkedMs = performance.now()
+        return entry
+      }
+    } catch (error) {
+      const failure = storeError(error, 'the read')
+      const code = (error as NodeJS.ErrnoException).code
+      if (code !== 'ENOENT' && code !== 'ESTALE') throw failure
+    } finally {
+      release()
+    }
+    if (this.#entries.get(name) === entry) this.#entries.delete(name)
+    return this.#openOnce(key, name)
+  }
+}
+
+function openNow(row: FileRow, store: Store): OpenFile | undefined {
+  let fd: number
+  try {
+    fd = openSync(store.absolute(row.path), 'r')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw storeError(error, 'the read')
+  }
+  if (fstatSync(fd).size === row.sizeBytes) return newEntry(row, store, fd, undefined)
+  closeSync(fd)
+  return undefined
+}
+
+function newEntry(row: FileRow, store: Store, fd: number, handle: FileHandle | undefined): OpenFile {
+  return {
+    row,
+    store,
+    fd,
+    handle,
+    users: 0,
+    evicted: false,
+    checkedMs: performance.now(),
+    content: undefined,
+    mediaType: undefined,
+    block: undefined,
+    replies: new Map()
+  }
+}
+
+function keepContent(entry: OpenFile, bytes: Buffer, gotBytes: number): Buffer {
+  const { row } = entry
+  if (gotBytes !== row.sizeBytes || crc32(bytes) !== row.crc32) {
+    throw new UnavailableError('CHECKSUM_MISMATCH', `${formatFileKey(row)} is damaged on this server`)
+  }
+  if (row.sizeBytes <= CONTENT_BYTES_MAX) entry.content = bytes
+  return bytes
+}
+
+function closeEntry(entry: OpenFile): void {
+  if (entry.handle) void entry.handle.close().catch(() => {})
+  else closeSync(entry.fd)
+}
+
+function notFound(key: FileKey): RejectedError {
+  return new RejectedError('FILE_NOT_FOUND', `no such file: ${formatFileKey(key)}`)
+}

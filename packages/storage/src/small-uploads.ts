@@ -1,0 +1,247 @@
+/**
+ * Small uploads on a local volume. Those of one moment are committed together: one append to the redo log and one
+ * sync for all, the files themselves written at once without a sync, the rows in one transaction.
+ */
+import { closeSync, openSync, unlinkSync, writeSync } from 'node:fs'
+import type { FileIndex, FileRow } from '@tributary/database'
+import type { FileKey } from '@tributary/protocol'
+import { OutcomeUnknownError, UnavailableError } from '@tributary/protocol'
+import { crc32 } from 'node:zlib'
+import { enterRows } from './index-entry.ts'
+import { encodeRecord } from './journal-record.ts'
+import type { RedoLog } from './redo-log.ts'
+import type { Store } from './store.ts'
+import { factsOf, rowOf, type UploadLabels } from './upload-record.ts'
+import { storeError } from './volume.ts'
+
+/** Uploads in one commit: their content is in memory, and the first of them waits for the last. */
+const BATCH_UPLOADS_MAX = 128
+/** Content waiting for its commit; more is refused. */
+const WAITING_BYTES_MAX = 64 * 1024 * 1024
+/** Names that may be found taken in a row before an upload gives up. */
+const NAME_TRIES_MAX = 100
+/** Room that a record needs beside its content. */
+const RECORD_BYTES_MAX = 2_048
+
+interface Waiting extends UploadLabels {
+  key: FileKey
+  content: Buffer
+  resolve: (row: FileRow) => void
+  reject: (error: unknown) => void
+}
+
+interface Placed {
+  waiting: Waiting
+  row: FileRow
+}
+
+export class SmallUploads {
+  readonly #store: Store
+  readonly #redo: RedoLog
+  readonly #files: FileIndex
+  readonly #entering = new Set<Promise<void>>()
+  #queue: Waiting[] = []
+  #waitingBytes = 0
+  #running: Promise<void> | undefined
+
+  constructor(store: Store, redo: RedoLog, files: FileIndex) {
+    this.#store = store
+    this.#redo = redo
+    this.#files = files
+  }
+
+  /**
+   * Stores one file whole. Resolves with its row when that is promised: see docs/PROTOCOL.md, Durability.
+   *
+   * @param content Kept until then; nobody may change it.
+   * @throws {TributaryError} FILE_EXISTS, NO_SPACE, STORE_UNAVAILABLE, DATABASE_UNAVAILABLE, OUTCOME_UNKNOWN, …
+   */
+  store(key: FileKey, content: Buffer, labels: UploadLabels): Promise<FileRow> {
+    return new Promise((resolve, reject) => {
+      if (this.#waitingBytes + content.byteLength > WAITING_BYTES_MAX) {
+        return reject(new UnavailableError('OVERLOADED', 'too many uploads wait for the disk'))
+      }
+      this.#waitingBytes += content.byteLength
+      this.#queue.push({ key, content, ...labels, resolve, reject })
+      this.#running ??= this.#run()
+    })
+  }
+
+  /** Resolves when everything taken before the call is decided. */
+  async idle(): Promise<void> {
+    while (this.#running || this.#entering.size > 0) {
+      await this.#running
+      await Promise.all(this.#entering)
+    }
+  }
+
+  /** Resolves when the rows of all batches appended so far are decided and in the journal. */
+  async entered(): Promise<void> {
+    await Promise.all(this.#entering)
+  }
+
+  async #run(): Promise<void> {
+    // Everything that arrives in this turn of the event loop joins the first batch.
+    await new Promise(resolve => setImmediate(resolve))
+    while (this.#queue.length > 0) {
+      const batch = this.#queue.splice(0, BATCH_UPLOADS_MAX)
+      try {
+        await this.#commit(batch)
+      } catch (error) {
+        const failure = storeError(error, 'the upload')
+        for (const { reject } of batch) reject(failure)
+      }
+      for (const { content } of batch) this.#waitingBytes -= content.byteLength
+    }
+    this.#running = undefined
+  }
+
+  async #commit(batch: readonly Waiting[]): Promise<void> {
+    const store = this.#store
+    store.check()
+    let bytes = 0
+    for (const { content } of batch) bytes += content.byteLength + RECORD_BYTES_MAX
+    const kept = store.promise(bytes)
+    try {
+      await store.ids.ensure(batch.length)
+      await this.#redo.room(bytes)
+      const placed = batch.map(waiting => ({ waiting, row: this.#place(waiting) }))
+      this.#redo.append(placed.map(item => this.#recordOf(item)))
+      let synced = store.durable ? this.#redo.sync() : undefined
+      const written: Placed[] = []
+      let again = false
+      for (const item of placed) {
+        try {
+          again = this.#writeFile(item) || again
+          written.push(item)
+        } catch (error) {
+          this.#record('withdrawn', item.row)
+          item.waiting.reject(storeError(error, 'the upload'))
+        }
+      }
+      if (again && synced) synced = Promise.all([synced, this.#redo.sync()]).then(() => {})
+      synced?.catch(() => {}) // seen by #finish
+      const finished = this.#finish(written, synced)
+      this.#entering.add(finished)
+      void finished.finally(() => this.#entering.delete(finished))
+      // The next batch may begin once the disk is free: the rows are another thread's, or machine's, work.
+      await (synced ? synced.catch(() => {}) : finished)
+    } finally {
+      kept()
+    }
+  }
+
+  #place({ key, content, nonce, name, mediaType }: Waiting): FileRow {
+    const { marker, ids } = this.#store
+    const nowMs = Date.now()
+    return rowOf({
+      key,
+      nonce,
+      name,
+      mediaType,
+      sizeBytes: content.byteLength,
+      crc32: crc32(content),
+      group: marker.group,
+      store: marker.store,
+      path: this.#store.placeOf(ids.take()!, nowMs).path,
+      storedAtMs: nowMs
+    })
+  }
+
+  #recordOf({ waiting, row }: Placed): Buffer {
+    const facts = factsOf(row, row.storedAtMs)
+    return this.#store.durable
+      ? encodeRecord('upload', facts, this.#redo.cycle, waiting.content)
+      : encodeRecord('intent', facts, this.#redo.cycle)
+  }
+
+  /**
+   * Writes the file under its final name, which is never one that exists: what a crash leaves half written, the redo
+   * log makes whole or removes.
+   *
+   * @returns Whether its name was taken and it got another, recorded again.
+   */
+  #writeFile(item: Placed): boolean {
+    const { row, waiting } = item
+    for (let tried = 0; ; tried++) {
+      this.#store.makeDirectorySync(row.path.slice(0, row.path.lastIndexOf('/')))
+      const path = this.#store.absolute(row.path)
+      try {
+        writeNewFile(path, waiting.content)
+        return tried > 0
+      } catch (error) {
+        // A name is taken where an id was given out twice, as by an ID server whose counters were lost.
+        const id = (error as NodeJS.ErrnoException).code === 'EEXIST' ? this.#store.ids.take() : undefined
+        if (id === undefined || tried === NAME_TRIES_MAX) throw error
+        row.path = this.#store.placeOf(id, row.storedAtMs).path
+        this.#redo.append([this.#recordOf(item)])
+      }
+    }
+  }
+
+  async #finish(placed: readonly Placed[], synced: Promise<void> | undefined): Promise<void> {
+    const rows = placed.map(({ row }) => row)
+    const outcomes = await enterRows(this.#files, rows, false)
+    const nowMs = Date.now()
+    const stored: Buffer[] = []
+    for (const outcome of outcomes) {
+      if (outcome.kind === 'stored') stored.push(encodeRecord('stored', factsOf(outcome.row, nowMs)))
+    }
+    let failure: unknown
+    try {
+      if (stored.length > 0) await this.#store.journal.append(stored)
+      await synced
+    } catch (error) {
+      failure = error
+    }
+    for (const [at, outcome] of outcomes.entries()) {
+      const { waiting, row } = placed[at]!
+      if (outcome.kind === 'stored') {
+        if (failure === undefined) waiting.resolve(row)
+        else {
+          waiting.reject(
+            new OutcomeUnknownError('the file is stored, but the disk did not confirm it', { cause: failure })
+          )
+        }
+      } else if (outcome.kind === 'unknown') waiting.reject(outcome.error)
+      else {
+        this.#withdraw(row)
+        if (outcome.kind === 'repeated') waiting.resolve(outcome.row)
+        else waiting.reject(outcome.error)
+      }
+    }
+  }
+
+  /** The file did not make it into the index. */
+  #withdraw(row: FileRow): void {
+    this.#record('withdrawn', row)
+    try {
+      unlinkSync(this.#store.absolute(row.path))
+    } catch {
+      // The sweeper finds a file without a row.
+    }
+  }
+
+  #record(kind: 'withdrawn', row: FileRow): void {
+    try {
+      this.#redo.append([encodeRecord(kind, factsOf(row, Date.now()), this.#redo.cycle)])
+    } catch {
+      // After a crash the index decides: the row is not there.
+    }
+  }
+}
+
+/** All of it, or an error and no file. */
+function writeNewFile(path: string, content: Buffer): void {
+  const fd = openSync(path, 'wx', 0o644)
+  let written = 0
+  try {
+    if (content.byteLength > 0) written = writeSync(fd, content)
+  } finally {
+    closeSync(fd)
+    if (written < content.byteLength) unlinkSync(path)
+  }
+  if (written < content.byteLength) {
+    throw new UnavailableError('NO_SPACE', `only ${written} of ${content.byteLength} bytes could be written`)
+  }
+}

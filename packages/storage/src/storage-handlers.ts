@@ -1,0 +1,434 @@
+/** What a storage server answers to each command. Hot paths answer at once, without a promise. */
+import type { FileIndex, FileRow } from '@tributary/database'
+import {
+  COMMANDS,
+  decodeDownload,
+  decodeFileKey,
+  decodeUploadHead,
+  encodeInt64,
+  extension,
+  HEADER_BYTES,
+  INLINE_BYTES_MAX,
+  PIECE_BYTES_MAX,
+  REPLY_CODES,
+  checkFileKey,
+  RejectedError,
+  resolveDownload,
+  splitFieldBlock,
+  UnavailableError,
+  writeHeader,
+  type FetchRequest,
+  type FileKey,
+  type StoreRequest
+} from '@tributary/protocol'
+import { replyHeader, replyOf, type Call, type Handlers, type Peer, type Reply } from '@tributary/transport'
+import type { Applications } from './applications.ts'
+import type { Deletion } from './deletion.ts'
+import { FileReply, type PieceBuffers } from './file-reply.ts'
+import { databaseError, fileExists } from './index-entry.ts'
+import { LargeUpload } from './large-upload.ts'
+import { foundMediaType, SAMPLE_BYTES, saidMediaType } from './media-type.ts'
+import { CONTENT_BYTES_MAX, type OpenFile, type OpenFiles } from './open-files.ts'
+import type { SmallUploads } from './small-uploads.ts'
+import type { Store } from './store.ts'
+import { randomHex, type UploadLabels } from './upload-record.ts'
+
+/** A file's original name; longer ones are refused. */
+const NAME_BYTES_MAX = 255
+/** An announced upload whose body does not come is given up after this time. */
+const OFFER_WAIT_MS = 60_000
+const NONCE = /^[0-9a-f]{32}$/
+const EMPTY_REPLY = replyOf('storage')
+const OFFER = Symbol('announced upload')
+
+export interface StorageParts {
+  index: FileIndex
+  files: OpenFiles
+  deletion: Deletion
+  applications: Applications
+  buffers: PieceBuffers
+  /** Where a new file of this size goes. @throws {UnavailableError} NO_SPACE, STORE_UNAVAILABLE */
+  choose: (sizeBytes: number) => { store: Store; small: SmallUploads | undefined }
+  /** Refuses new work while the server drains. */
+  stopping: () => boolean
+}
+
+/** An upload that was announced with STORE and whose body is on its way. */
+interface Offer {
+  upload: LargeUpload
+  /** undefined: in pieces, until an empty one. */
+  sizeBytes: number | undefined
+  timer: NodeJS.Timeout
+}
+
+export function storageHandlers(parts: StorageParts): Handlers<'storage'> {
+  const commands = new StorageCommands(parts)
+  return {
+    UPLOAD: (body, call) => commands.upload(body, call),
+    FILESIZE: body => commands.fileSize(body),
+    DOWNLOAD: body => commands.download(body),
+    DELETE: body => commands.delete(body),
+    FETCH: body => commands.fetch(body),
+    STORE: (body, call) => commands.store(body, call),
+    STORE_BODY: (_body, call) => commands.storeBody(call),
+    STAT: body => commands.stat(body)
+  }
+}
+
+class StorageCommands {
+  readonly #parts: StorageParts
+
+  constructor(parts: StorageParts) {
+    this.#parts = parts
+  }
+
+  fileSize(body: Buffer): Reply | Promise<Reply> {
+    const entry = this.#parts.files.open(decodeFileKey(body))
+    return entry instanceof Promise ? entry.then(sizeReply) : sizeReply(entry)
+  }
+
+  download(body: Buffer): Reply | Promise<Reply> {
+    const { key, offset, sizeBytes } = decodeDownload(body)
+    const answer = (entry: OpenFile): Reply | Promise<Reply> =>
+      this.#bytes(entry, 'download', EMPTY, offset, resolveDownload(offset, sizeBytes, entry.row.sizeBytes))
+    const entry = this.#parts.files.open(key)
+    return entry instanceof Promise ? entry.then(answer) : answer(entry)
+  }
+
+  delete(body: Buffer): Promise<Reply> {
+    this.#mayWrite()
+    return this.#parts.deletion.delete(decodeFileKey(body)).then(() => EMPTY_REPLY)
+  }
+
+  stat(body: Buffer): Reply | Promise<Reply> {
+    const key = checkFileKey(extension.stat.decode(body))
+    const answer = (entry: OpenFile): Reply | Promise<Reply> => {
+      const { row } = entry
+      const reply = (mediaType: string): Reply =>
+        replyOf(
+          'storage',
+          extension.statReply.encode({ ...factsOf(row, mediaType), nonce: row.nonce, group: row.group })
+        )
+      const mediaType = this.#mediaType(entry)
+      return typeof mediaType === 'string' ? reply(mediaType) : mediaType.then(reply)
+    }
+    const entry = this.#parts.files.open(key)
+    return entry instanceof Promise ? entry.then(answer) : answer(entry)
+  }
+
+  fetch(body: Buffer): Reply | Promise<Reply> {
+    const request = extension.fetch.decode(body)
+    const answer = (entry: OpenFile): Reply | Promise<Reply> => {
+      const mediaType = this.#mediaType(entry)
+      return typeof mediaType === 'string'
+        ? this.#fetchKnown(entry, request, mediaType)
+        : mediaType.then(found => this.#fetchKnown(entry, request, found))
+    }
+    const entry = this.#parts.files.open(checkFileKey(request))
+    return entry instanceof Promise ? entry.then(answer) : answer(entry)
+  }
+
+  upload(body: Buffer, { content }: Call): Reply | Promise<Reply> {
+    this.#mayWrite()
+    const { key, sizeBytes } = decodeUploadHead(body, content.lengthBytes)
+    const labels: UploadLabels = { nonce: randomHex(), name: '', mediaType: '' }
+    const known = this.#parts.applications.check(key.application)
+    if (known) return known.then(() => this.#receive(key, sizeBytes, labels, content)).then(() => EMPTY_REPLY)
+    return this.#receive(key, sizeBytes, labels, content).then(() => EMPTY_REPLY)
+  }
+
+  async store(body: Buffer, { peer }: Call): Promise<Reply> {
+    this.#mayWrite()
+    const { fields, content } = splitFieldBlock(body)
+    const request = extension.store.decode(fields)
+    checkFileKey(request)
+    const labels = labelsOf(request)
+    dropOffer(peer)
+    if (request.inline) {
+      if (content.byteLength > INLINE_BYTES_MAX || content.byteLength !== request.sizeBytes) {
+        throw new RejectedError(
+          'SIZE_MISMATCH',
+          `${content.byteLength} bytes came, ${request.sizeBytes} were announced`
+        )
+      }
+      const copy = Buffer.from(content) // the frame's bytes are not ours beyond this turn
+      await this.#parts.applications.check(request.application)
+      return storedReply(await this.#storeWhole(request, copy, labels))
+    }
+    await this.#parts.applications.check(request.application)
+    const there = await this.#findExisting(request, labels, request.sizeBytes)
+    if (there) return storedReply(there)
+    const { store } = this.#parts.choose(request.sizeBytes ?? 0)
+    const upload = await LargeUpload.begin(
+      store,
+      this.#parts.index,
+      keyOf(request),
+      request.sizeBytes ?? 0,
+      labels
+    )
+    offer(peer, upload, request.sizeBytes)
+    return SEND_REPLY
+  }
+
+  async storeBody({ peer, content }: Call): Promise<Reply> {
+    const offered = peer.notes.get(OFFER) as Offer | undefined
+    if (!offered) throw new RejectedError('BAD_FIELD', 'no upload was announced on this connection')
+    const { upload, sizeBytes } = offered
+    clearTimeout(offered.timer)
+    try {
+      if (
+        sizeBytes === undefined ? content.lengthBytes > PIECE_BYTES_MAX : content.lengthBytes !== sizeBytes
+      ) {
+        throw new RejectedError('SIZE_MISMATCH', `a body of ${content.lengthBytes} bytes was not announced`)
+      }
+      await content.read(chunk => upload.write(chunk))
+      if (sizeBytes === undefined && content.lengthBytes > 0) {
+        offered.timer = setTimeout(() => dropOffer(peer), OFFER_WAIT_MS)
+        return EMPTY_REPLY
+      }
+      peer.notes.delete(OFFER)
+      return storedReply(await upload.finish())
+    } catch (error) {
+      peer.notes.delete(OFFER)
+      await upload.abort()
+      throw error
+    }
+  }
+
+  /** Content of an UPLOAD, small or large. */
+  async #receive(
+    key: FileKey,
+    sizeBytes: number,
+    labels: UploadLabels,
+    content: Call['content']
+  ): Promise<FileRow> {
+    if (sizeBytes <= CONTENT_BYTES_MAX) {
+      let whole = content.takeIfComplete()
+      if (!whole) {
+        const chunks: Buffer[] = []
+        await content.read(chunk => void chunks.push(chunk))
+        whole = Buffer.concat(chunks)
+      }
+      return this.#storeWhole(key, whole, labels)
+    }
+    await this.#findExisting(key, labels, sizeBytes)
+    const { store } = this.#parts.choose(sizeBytes)
+    const upload = await LargeUpload.begin(store, this.#parts.index, key, sizeBytes, labels)
+    try {
+      await content.read(chunk => upload.write(chunk))
+      return await upload.finish()
+    } finally {
+      await upload.abort()
+    }
+  }
+
+  async #storeWhole(key: FileKey, content: Buffer, labels: UploadLabels): Promise<FileRow> {
+    const { store, small } = this.#parts.choose(content.byteLength)
+    if (small) return small.store(keyOf(key), content, labels)
+    await this.#findExisting(key, labels, content.byteLength)
+    const upload = await LargeUpload.begin(store, this.#parts.index, keyOf(key), content.byteLength, labels)
+    try {
+      await upload.write(content)
+      return await upload.finish()
+    } finally {
+      await upload.abort()
+    }
+  }
+
+  /**
+   * Looks before a body is asked for. What it misses, the index refuses in the end.
+   *
+   * @returns The row when this very upload is there already.
+   * @throws {RejectedError} FILE_EXISTS
+   */
+  async #findExisting(
+    key: FileKey,
+    labels: UploadLabels,
+    sizeBytes: number | undefined
+  ): Promise<FileRow | undefined> {
+    let row: FileRow | undefined
+    try {
+      row = await this.#parts.index.find(keyOf(key))
+      if (row && row.state === 'stored') row = await this.#parts.index.find(keyOf(key), { causal: true })
+    } catch (error) {
+      throw databaseError(error)
+    }
+    if (!row) return undefined
+    if (
+      row.nonce === labels.nonce &&
+      row.state === 'stored' &&
+      (sizeBytes ?? row.sizeBytes) === row.sizeBytes
+    )
+      return row
+    throw fileExists(key)
+  }
+
+  #fetchKnown(entry: OpenFile, request: FetchRequest, mediaType: string): Reply | Promise<Reply> {
+    const { row } = entry
+    const { sizeBytes, generation } = row
+    if (request.generation !== undefined && request.generation !== generation) {
+      throw new RejectedError('GENERATION_MISMATCH', 'the file was replaced meanwhile')
+    }
+    if (request.unlessGeneration === generation) return this.#facts(entry, mediaType, { notModified: true })
+    const ranged =
+      (request.start !== undefined || request.suffix !== undefined) &&
+      (request.rangeGeneration === undefined || request.rangeGeneration === generation)
+    if (!ranged) {
+      if (sizeBytes > (request.contentBytesMax ?? Infinity))
+        return this.#facts(entry, mediaType, { omitted: true })
+      return this.#bytes(entry, 'fetch', wholeBlock(entry, mediaType), 0, sizeBytes)
+    }
+    const range = rangeOf(request, sizeBytes)
+    if (!range) return this.#facts(entry, mediaType, { unsatisfiable: true })
+    if (range.lengthBytes > (request.contentBytesMax ?? Infinity)) {
+      return this.#facts(entry, mediaType, { ...range, omitted: true })
+    }
+    const block = fieldBlock(extension.fetchReply.encode({ ...factsOf(row, mediaType), ...range }))
+    return this.#bytes(entry, 'fetch', block, range.offset, range.lengthBytes)
+  }
+
+  #facts(entry: OpenFile, mediaType: string, outcome: object): Reply {
+    return replyOf(
+      'storage',
+      fieldBlock(extension.fetchReply.encode({ ...factsOf(entry.row, mediaType), ...outcome }))
+    )
+  }
+
+  /** A reply of `block` and then the file's bytes; whole small files are kept as the reply that they are. */
+  #bytes(
+    entry: OpenFile,
+    kind: string,
+    block: Buffer,
+    offset: number,
+    lengthBytes: number
+  ): Reply | Promise<Reply> {
+    const { sizeBytes } = entry.row
+    if (sizeBytes > CONTENT_BYTES_MAX) {
+      if (lengthBytes === 0) return replyOf('storage', block)
+      const head = Buffer.concat([replyHeader('storage', block.byteLength + lengthBytes), block])
+      return new FileReply(this.#parts.files, this.#parts.buffers, entry, head, offset, lengthBytes)
+    }
+    const whole = lengthBytes === sizeBytes
+    if (whole) {
+      const made = entry.replies.get(kind)
+      if (made) return made
+    }
+    const answer = (content: Buffer): Reply => {
+      const reply = replyOf('storage', block, content.subarray(offset, offset + lengthBytes))
+      if (whole && offset === 0 && !(kind === 'fetch' && block !== entry.block))
+        entry.replies.set(kind, reply)
+      return reply
+    }
+    const content = this.#parts.files.content(entry)
+    return content instanceof Promise ? content.then(answer) : answer(content)
+  }
+
+  /** Found from the content where the uploader did not say, and remembered while the file is open. */
+  #mediaType(entry: OpenFile): string | Promise<string> {
+    const { row } = entry
+    if (row.mediaType !== '') return row.mediaType
+    if (entry.mediaType !== undefined) return entry.mediaType
+    return this.#findMediaType(entry).then(
+      found => (entry.mediaType = found),
+      () => ''
+    )
+  }
+
+  async #findMediaType(entry: OpenFile): Promise<string> {
+    const { row, store } = entry
+    if (row.sizeBytes === 0) return ''
+    const sample =
+      row.sizeBytes <= CONTENT_BYTES_MAX
+        ? await this.#parts.files.content(entry)
+        : await this.#parts.files.sample(entry, SAMPLE_BYTES)
+    store.check()
+    return foundMediaType(sample.subarray(0, SAMPLE_BYTES))
+  }
+
+  #mayWrite(): void {
+    if (this.#parts.stopping())
+      throw new UnavailableError('SHUTTING_DOWN', 'the storage server is shutting down')
+  }
+}
+
+const EMPTY = Buffer.alloc(0)
+const SEND_REPLY = replyOf('storage', extension.storeReply.encode({ send: true }))
+
+function sizeReply(entry: OpenFile): Reply {
+  let reply = entry.replies.get('size')
+  if (!reply) {
+    reply = Buffer.allocUnsafeSlow(HEADER_BYTES + 8)
+    writeHeader(reply, 0, 8, REPLY_CODES.storage)
+    encodeInt64(entry.row.sizeBytes).copy(reply, HEADER_BYTES)
+    entry.replies.set('size', reply)
+  }
+  return reply
+}
+
+function storedReply(row: FileRow): Reply {
+  return replyOf('storage', extension.storeReply.encode(factsOf(row, row.mediaType)))
+}
+
+function factsOf(row: FileRow, mediaType: string) {
+  const { generation, sizeBytes, crc32, storedAtMs, name } = row
+  return { generation, sizeBytes, crc32, storedAtMs, mediaType, name }
+}
+
+/** The fields in front of a whole file's content, made once. */
+function wholeBlock(entry: OpenFile, mediaType: string): Buffer {
+  return (entry.block ??= fieldBlock(extension.fetchReply.encode(factsOf(entry.row, mediaType))))
+}
+
+function fieldBlock(fields: Buffer): Buffer {
+  const block = Buffer.allocUnsafe(4 + fields.byteLength)
+  block.writeUInt32BE(fields.byteLength, 0)
+  fields.copy(block, 4)
+  return block
+}
+
+function keyOf({ application, user, file }: FileKey): FileKey {
+  return { application, user, file }
+}
+
+function labelsOf({ nonce, name = '', mediaType }: StoreRequest): UploadLabels {
+  if (!NONCE.test(nonce)) throw new RejectedError('BAD_FIELD', 'a nonce has 16 bytes')
+  if (Buffer.byteLength(name) > NAME_BYTES_MAX || name.includes('\0')) {
+    throw new RejectedError('BAD_FIELD', `a file name has at most ${NAME_BYTES_MAX} bytes`)
+  }
+  return { nonce, name, mediaType: saidMediaType(mediaType, name) }
+}
+
+/** The bytes that a FETCH's range means in a file of `sizeBytes`, as HTTP has it; undefined: none of it. */
+function rangeOf(
+  { start, end, suffix }: FetchRequest,
+  sizeBytes: number
+): { offset: number; lengthBytes: number } | undefined {
+  if (suffix !== undefined) {
+    const lengthBytes = Math.min(suffix, sizeBytes)
+    return lengthBytes === 0 ? undefined : { offset: sizeBytes - lengthBytes, lengthBytes }
+  }
+  if (start! >= sizeBytes || (end !== undefined && end < start!)) return undefined
+  return { offset: start!, lengthBytes: Math.min(end ?? sizeBytes - 1, sizeBytes - 1) - start! + 1 }
+}
+
+function offer(peer: Peer, upload: LargeUpload, sizeBytes: number | undefined): void {
+  const timer = setTimeout(() => dropOffer(peer), OFFER_WAIT_MS)
+  peer.notes.set(OFFER, { upload, sizeBytes, timer } satisfies Offer)
+  if (peer.notes.has(CLOSER)) return
+  peer.notes.set(CLOSER, true)
+  peer.onClose(() => dropOffer(peer))
+}
+
+const CLOSER = Symbol('offers of this connection end with it')
+
+function dropOffer(peer: Peer): void {
+  const offered = peer.notes.get(OFFER) as Offer | undefined
+  if (!offered) return
+  peer.notes.delete(OFFER)
+  clearTimeout(offered.timer)
+  void offered.upload.abort()
+}
+
+export const STORAGE_COMMANDS = (Object.keys(COMMANDS) as (keyof typeof COMMANDS)[]).filter(
+  name => COMMANDS[name].role === 'storage'
+)

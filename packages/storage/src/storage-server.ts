@@ -1,0 +1,393 @@
+/**
+ * The main process of a storage server: trackers, health, metrics, supervision. It touches no file system, so
+ * that heartbeats and health tell the truth while a disk hangs; client connections and files are the workers'.
+ */
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
+import { hostname } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { HOST_NAME_BYTES_MAX, plainIp, type ExtendedAddress, type Presence } from '@tributary/protocol'
+import {
+  AdminServer,
+  MeterSum,
+  Metrics,
+  ProcessSupervisor,
+  Readiness,
+  type Clock,
+  type HostPort,
+  type Log,
+  type ProcessPort
+} from '@tributary/runtime'
+import { isIP } from 'node:net'
+import { allowListOf, type StorageConfig } from './storage-config.ts'
+import { TrackerLink } from './tracker-link.ts'
+import { POOL_THREADS } from './volume.ts'
+import {
+  isWorkerMessage,
+  type OrderMessage,
+  type ReportMessage,
+  type StoreReport
+} from './worker/worker-message.ts'
+
+/** A worker whose event loop answers nothing for so long is replaced. */
+const HANG = { intervalMs: 1_000, toleranceMs: 5_000 }
+/** A worker that has reported nothing for so long does not serve. */
+const REPORT_AGE_MS_MAX = 4_000
+/** A server that is being replaced needs a moment to let go of its port. */
+const PORT_WAIT_MS = 3_000
+const PORT_RETRY_MS = 100
+const WATCH_INTERVAL_MS = 1_000
+
+export interface StorageDeps {
+  config: StorageConfig
+  log: Log
+  clock: Clock
+  /** Of this program, for the handshake and the trackers' lists. */
+  version: string
+  /** The process: its environment is what workers get. */
+  port: ProcessPort
+}
+
+export interface StorageServer {
+  /** Resolves when it serves; rejects with nothing left running. */
+  start(signal?: AbortSignal): Promise<HostPort>
+  /** Leaves the trackers, finishes what is in hand, cuts what is left when `deadline` aborts. Idempotent. */
+  stop(deadline: AbortSignal): Promise<void>
+  readonly adminAddress: HostPort | undefined
+}
+
+export function createStorage(deps: StorageDeps): StorageServer {
+  return new RunningStorageServer(deps)
+}
+
+interface Worker {
+  index: number
+  supervisor: ProcessSupervisor
+  report: ReportMessage | undefined
+  reportedMs: number
+  /** Counts restarts, so that the counters of each run are kept apart. */
+  run: number
+}
+
+class RunningStorageServer implements StorageServer {
+  readonly #deps: StorageDeps
+  readonly #meters = new MeterSum()
+  readonly #readiness: Readiness
+  readonly #workers: Worker[] = []
+  readonly #links: TrackerLink[] = []
+  readonly #startedAtS: number
+  #admin: AdminServer | undefined
+  #watch: NodeJS.Timeout | undefined
+  #where: HostPort = { host: '', port: 0 }
+  #rates = { atMs: 0, requests: 0, bytes: 0, requestsPerS: 0, bytesPerS: 0 }
+  #serving = false
+  #leaving = false
+  #started: Promise<HostPort> | undefined
+  #stopped: Promise<void> | undefined
+  #stopMetrics: (() => void) | undefined
+
+  constructor(deps: StorageDeps) {
+    this.#deps = deps
+    this.#startedAtS = Math.floor(deps.clock.nowMs() / 1_000)
+    this.#readiness = new Readiness([
+      'workers',
+      'trackers',
+      'database',
+      ...deps.config.stores.map(root => `store ${root}`)
+    ])
+  }
+
+  get adminAddress(): HostPort | undefined {
+    const address = this.#admin?.address
+    return address && { host: address.address, port: address.port }
+  }
+
+  start(signal?: AbortSignal): Promise<HostPort> {
+    return (this.#started ??= this.#start(signal).catch(async (error: unknown) => {
+      await this.#close(AbortSignal.abort())
+      throw error
+    }))
+  }
+
+  stop(deadline: AbortSignal): Promise<void> {
+    return (this.#stopped ??= this.#close(deadline))
+  }
+
+  async #start(signal?: AbortSignal): Promise<HostPort> {
+    const { config, log, version, port } = this.#deps
+    this.#where = await this.#freePort(config.host, config.port)
+    for (let index = 0; index < config.workers; index++) this.#workers.push(this.#newWorker(index))
+    await Promise.all(this.#workers.map(({ supervisor }) => supervisor.start(signal)))
+    for (const tracker of config.trackers) {
+      this.#links.push(
+        new TrackerLink({
+          tracker,
+          greeting: { role: 'storage', cluster: '', version },
+          heartbeatMs: config.heartbeatS * 1_000,
+          presence: () => this.#presence(),
+          log
+        })
+      )
+    }
+    this.#look()
+    for (const link of this.#links) link.start()
+    this.#watch = setInterval(() => this.#look(), WATCH_INTERVAL_MS)
+    if (config.adminPort !== 0) {
+      const metrics = this.#metrics(port)
+      const allow = allowListOf(config)
+      this.#admin = new AdminServer({ readiness: this.#readiness, metrics, log, allow })
+      await this.#admin.start({ host: config.adminHost, port: config.adminPort })
+    }
+    return this.#where
+  }
+
+  async #close(deadline: AbortSignal): Promise<void> {
+    this.#leaving = true
+    clearInterval(this.#watch)
+    // First nobody is sent here any more, then what is in hand is finished.
+    await Promise.all(this.#links.map(link => link.stop()))
+    await Promise.all(this.#workers.map(({ supervisor }) => supervisor.stop(deadline)))
+    await this.#admin?.stop(deadline)
+    this.#stopMetrics?.()
+  }
+
+  /**
+   * Finds the port that the workers will share. It is taken alone first: sharing is for the workers of one server,
+   * and another program's port must be a clear error.
+   */
+  async #freePort(host: string, port: number): Promise<HostPort> {
+    const endMs = this.#deps.clock.monotonicMs() + PORT_WAIT_MS
+    for (;;) {
+      const probe = createServer()
+      try {
+        probe.listen({ host, port, exclusive: true })
+        await once(probe, 'listening')
+        const { address, port: taken } = probe.address() as AddressInfo
+        probe.close()
+        await once(probe, 'close')
+        return { host: address, port: taken }
+      } catch (error) {
+        const isTaken = (error as NodeJS.ErrnoException).code === 'EADDRINUSE'
+        if (!isTaken || this.#deps.clock.monotonicMs() > endMs) throw error
+        await this.#deps.clock.sleep(PORT_RETRY_MS)
+      }
+    }
+  }
+
+  #newWorker(index: number): Worker {
+    const { log, port } = this.#deps
+    const worker: Worker = {
+      index,
+      report: undefined,
+      reportedMs: -Infinity,
+      run: 0,
+      supervisor: new ProcessSupervisor({
+        name: `storage worker ${index}`,
+        command: {
+          module: fileURLToPath(
+            new URL(`./worker/main${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url)
+          ),
+          env: { ...port.env, UV_THREADPOOL_SIZE: String(POOL_THREADS) },
+          execArgv: [...port.execArgv]
+        },
+        hang: HANG,
+        onLine: (_stream, line) => port.writeError(`${line}\n`),
+        onMessage: message => this.#hear(worker, message),
+        onReady: () => this.#look(),
+        onCrash: ({ reason }, restartInMs) => {
+          this.#meters.retire(`${index}.${worker.run++}`)
+          worker.report = undefined
+          if (this.#leaving) return
+          log.error(
+            restartInMs === undefined
+              ? `worker ${index} ended again (${reason}) and is given up`
+              : `worker ${index} ended (${reason}); it is started again`
+          )
+          this.#look()
+        }
+      })
+    }
+    return worker
+  }
+
+  #hear(worker: Worker, message: unknown): void {
+    if (!isWorkerMessage(message)) return
+    if (message.type === 'ask') {
+      const { config, version } = this.#deps
+      worker.supervisor.send({
+        type: 'order',
+        config,
+        host: this.#where.host,
+        port: this.#where.port,
+        index: worker.index,
+        member: config.member ?? memberName(this.#hostName, this.#where.port),
+        hostName: this.#hostName,
+        version
+      } satisfies OrderMessage)
+      return
+    }
+    worker.report = message
+    worker.reportedMs = this.#deps.clock.monotonicMs()
+    this.#meters.update(`${worker.index}.${worker.run}`, {
+      ...message.meter,
+      connectionsAccepted: message.connections.accepted,
+      connectionsRefused: message.connections.refused,
+      connectionsOpen: message.connections.open
+    })
+  }
+
+  get #hostName(): string {
+    return (this.#deps.config.hostName ?? hostname()).slice(0, HOST_NAME_BYTES_MAX)
+  }
+
+  /** Brings readiness up to date, and tells the trackers when clients should come, or no longer come. */
+  #look(): void {
+    const nowMs = this.#deps.clock.monotonicMs()
+    const alive = this.#workers.filter(
+      ({ report, reportedMs }) => report && nowMs - reportedMs < REPORT_AGE_MS_MAX
+    )
+    this.#readiness.set('workers', alive.length > 0, 'no data worker answers')
+    const stores = this.#stores()
+    for (const root of this.#deps.config.stores) {
+      const store = stores.find(report => report.root === root)
+      this.#readiness.set(
+        `store ${root}`,
+        store !== undefined && store.trouble === undefined,
+        store?.trouble ?? 'not reported'
+      )
+    }
+    const database = alive.find(({ report }) => report!.database.ok) ?? alive[0]
+    this.#readiness.set(
+      'database',
+      database?.report?.database.ok ?? false,
+      database?.report?.database.reason ?? 'not reported'
+    )
+    const heard = this.#links.some(
+      link => link.heartbeatAgeMs < this.#deps.config.heartbeatS * 2_000 + REPORT_AGE_MS_MAX
+    )
+    this.#readiness.set('trackers', heard, 'no tracker takes heartbeats')
+    const serving = this.#isServing()
+    if (serving !== this.#serving) {
+      this.#serving = serving
+      for (const link of this.#links) link.tellNow()
+    }
+    this.#measureRates(nowMs)
+  }
+
+  /** One usable store path and one worker are enough; a database that is away fails requests one by one. */
+  #isServing(): boolean {
+    const nowMs = this.#deps.clock.monotonicMs()
+    const answers = this.#workers.some(
+      ({ report, reportedMs }) => report && nowMs - reportedMs < REPORT_AGE_MS_MAX
+    )
+    return answers && this.#stores().some(({ trouble }) => trouble === undefined)
+  }
+
+  /** Each store path as the latest report has it. */
+  #stores(): StoreReport[] {
+    let latest: Worker | undefined
+    for (const worker of this.#workers) {
+      if (worker.report && (!latest || worker.reportedMs > latest.reportedMs)) latest = worker
+    }
+    return latest?.report?.stores ?? []
+  }
+
+  #measureRates(nowMs: number): void {
+    const { commands, bytesReceived, bytesSent } = this.#meters.snapshot()
+    let requests = 0
+    for (const { outcomes } of Object.values(commands)) {
+      for (const count of Object.values(outcomes)) requests += count
+    }
+    const bytes = bytesReceived + bytesSent
+    const seconds = (nowMs - this.#rates.atMs) / 1_000
+    if (this.#rates.atMs > 0 && seconds > 0) {
+      this.#rates.requestsPerS = Math.max(0, Math.round((requests - this.#rates.requests) / seconds))
+      this.#rates.bytesPerS = Math.max(0, Math.round((bytes - this.#rates.bytes) / seconds))
+    }
+    this.#rates = { ...this.#rates, atMs: nowMs, requests, bytes }
+  }
+
+  #presence(): Presence {
+    const { config, version } = this.#deps
+    const stores = this.#stores().filter(({ trouble }) => trouble === undefined)
+    const freeBytes = stores.reduce((sum, store) => sum + store.freeBytes, 0)
+    const trouble = this.#stores().find(store => store.trouble !== undefined)?.trouble
+    return {
+      version,
+      group: config.group,
+      hostName: this.#hostName,
+      port: this.#where.port,
+      startedAtS: this.#startedAtS,
+      joinedAtS: Math.floor(this.#deps.clock.nowMs() / 1_000),
+      serving: this.#isServing() && !this.#leaving,
+      taking: freeBytes > 0 && !this.#leaving,
+      reason: trouble,
+      advertised: config.advertise?.map(extendedAddress),
+      freeBytes,
+      totalBytes: stores.reduce((sum, store) => sum + store.totalBytes, 0),
+      connections: this.#meters.snapshot().connectionsOpen,
+      requestsPerS: this.#rates.requestsPerS,
+      bytesPerS: this.#rates.bytesPerS,
+      busyPermille: 0
+    }
+  }
+
+  #metrics(port: ProcessPort): Metrics {
+    const metrics = new Metrics('storage')
+    metrics.addMeter(() => this.#meters.snapshot())
+    const perStore = (value: (store: StoreReport) => number) => () =>
+      this.#stores().map(store => ({ labels: { store: store.root }, value: value(store) }))
+    metrics.gauge(
+      'store_free_bytes',
+      'Bytes that new files may take, above the reserve',
+      perStore(s => s.freeBytes),
+      ['store']
+    )
+    metrics.gauge(
+      'store_size_bytes',
+      'Size of the file system of a store path',
+      perStore(s => s.totalBytes),
+      ['store']
+    )
+    metrics.gauge(
+      'store_usable',
+      '1 while a store path is in use, 0 while it is not',
+      perStore(s => (s.trouble === undefined ? 1 : 0)),
+      ['store']
+    )
+    metrics.gauge(
+      'tracker_heartbeat_age_seconds',
+      'Time since a tracker last took a heartbeat',
+      () => this.#links.map(link => ({ labels: { tracker: link.name }, value: link.heartbeatAgeMs / 1_000 })),
+      ['tracker']
+    )
+    metrics.gauge(
+      'worker_resident_bytes',
+      'Memory of each data worker',
+      () =>
+        this.#workers.map(({ index, report }) => ({
+          labels: { worker: String(index) },
+          value: report?.residentBytes ?? 0
+        })),
+      ['worker']
+    )
+    metrics.gauge(
+      'orphaned_files',
+      'Files without a row at the last sweep',
+      () => this.#workers[0]?.report?.sweep?.orphans ?? 0
+    )
+    metrics.gauge('sweep_alert', '1 while the last sweep found too much to be lost files', () =>
+      this.#workers[0]?.report?.sweep?.alert === undefined ? 0 : 1
+    )
+    this.#stopMetrics = metrics.addProcess(port)
+    return metrics
+  }
+}
+
+function extendedAddress({ host, port }: HostPort): ExtendedAddress {
+  return { host: plainIp(host), port, family: isIP(plainIp(host)) }
+}
+
+function memberName(hostName: string, port: number): string {
+  return `${hostName.replaceAll(/[^A-Za-z0-9_-]/g, '-').slice(0, 48)}-${port}`
+}

@@ -1,0 +1,190 @@
+/** One store path in use by one data worker: its identity, its volume, and what is written beside the files. */
+import { link, mkdir, open, unlink } from 'node:fs/promises'
+import { mkdirSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { UnavailableError } from '@tributary/protocol'
+import type { IdSource } from './id-source.ts'
+import type { Journal } from './journal.ts'
+import type { RedoLog } from './redo-log.ts'
+import type { StoreMarker } from './store-marker.ts'
+import { storePathOf, type StorePath } from './store-path.ts'
+import type { Space, Volume } from './volume.ts'
+
+/** Uploads that bring many new directories do not make this grow for ever. */
+const KNOWN_DIRECTORIES_MAX = 100_000
+/** Ids that may be found taken in a row before an upload gives up. */
+const NAME_TRIES_MAX = 1_000
+
+export interface StoreParts {
+  marker: StoreMarker
+  volume: Volume
+  /** Name of this writer: member and worker. */
+  member: string
+  journal: Journal
+  redo: RedoLog | undefined
+  ids: IdSource
+  /** Folder for temporary files of this boot. */
+  temporary: string
+  reserveBytes: number
+  durable: boolean
+}
+
+export class Store {
+  readonly marker: StoreMarker
+  readonly volume: Volume
+  readonly member: string
+  readonly journal: Journal
+  readonly redo: RedoLog | undefined
+  readonly ids: IdSource
+  readonly temporary: string
+  readonly durable: boolean
+  /** Why nothing may be read or written here right now; undefined = all is well. */
+  trouble: string | undefined
+  #space: Space = { freeBytes: 0, totalBytes: 0 }
+  #promisedBytes = 0
+  readonly #reserveBytes: number
+  readonly #directories = new Set<string>()
+
+  constructor(parts: StoreParts) {
+    this.marker = parts.marker
+    this.volume = parts.volume
+    this.member = parts.member
+    this.journal = parts.journal
+    this.redo = parts.redo
+    this.ids = parts.ids
+    this.temporary = parts.temporary
+    this.durable = parts.durable
+    this.#reserveBytes = parts.reserveBytes
+  }
+
+  get uuid(): string {
+    return this.marker.store
+  }
+
+  get root(): string {
+    return this.volume.root
+  }
+
+  /** Bytes that new files may take, the reserve and what running uploads were promised taken off. */
+  get freeBytes(): number {
+    return Math.max(0, this.#space.freeBytes - this.#reserveBytes - this.#promisedBytes)
+  }
+
+  get totalBytes(): number {
+    return this.#space.totalBytes
+  }
+
+  async measure(): Promise<void> {
+    this.#space = await this.volume.space()
+  }
+
+  /**
+   * Promises room for an upload; call the result when it has ended.
+   *
+   * @throws {UnavailableError} NO_SPACE
+   */
+  promise(bytes: number): () => void {
+    if (bytes > this.freeBytes) {
+      throw new UnavailableError(
+        'NO_SPACE',
+        `${bytes} bytes do not fit: ${this.freeBytes} are free above the reserve`
+      )
+    }
+    this.#promisedBytes += bytes
+    let kept = true
+    return () => {
+      if (kept) this.#promisedBytes -= bytes
+      kept = false
+    }
+  }
+
+  /** @throws {UnavailableError} STORE_UNAVAILABLE while there is trouble. */
+  check(): void {
+    if (this.trouble !== undefined) throw new UnavailableError('STORE_UNAVAILABLE', this.trouble)
+  }
+
+  absolute(path: string): string {
+    return join(this.root, path)
+  }
+
+  placeOf(id: number, atMs: number): StorePath {
+    return storePathOf(id, Math.floor(atMs / 1_000))
+  }
+
+  /** Makes the directory of a place, on a local volume. */
+  makeDirectorySync(directory: string): void {
+    if (this.#directories.has(directory)) return
+    mkdirSync(this.absolute(directory), { recursive: true })
+    this.#know(directory)
+  }
+
+  /**
+   * Gives a finished temporary file its name, which never overwrites one, and makes the name durable.
+   *
+   * @param announce Told of each name before it is tried, so that a crash leaves none that nobody knows of.
+   * @returns The place it got.
+   */
+  async name(
+    temporary: string,
+    atMs: number,
+    announce: (path: string) => void | Promise<void>
+  ): Promise<StorePath> {
+    for (let tried = 0; tried < NAME_TRIES_MAX; tried++) {
+      const place = this.placeOf(await this.ids.next(), atMs)
+      const isNew = await this.#makeDirectory(place.directory)
+      await announce(place.path)
+      try {
+        await this.volume.run('link', () => link(temporary, this.absolute(place.path)))
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'EEXIST') continue
+        throw error
+      }
+      if (this.durable) await this.#syncDirectories(place.directory, isNew)
+      return place
+    }
+    throw new UnavailableError('STORE_UNAVAILABLE', `${NAME_TRIES_MAX} names in a row are taken`)
+  }
+
+  async removeFile(path: string): Promise<void> {
+    await this.volume
+      .run('unlink', () => unlink(this.absolute(path)))
+      .catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOENT') throw error
+      })
+  }
+
+  /** Makes the absence of a removed file durable. */
+  async syncDirectoryOf(path: string): Promise<void> {
+    if (this.durable) await this.#syncDirectory(this.absolute(dirname(path)))
+  }
+
+  /** @returns Whether this process uses it for the first time. */
+  async #makeDirectory(directory: string): Promise<boolean> {
+    if (this.#directories.has(directory)) return false
+    await this.volume.run('mkdir', () => mkdir(this.absolute(directory), { recursive: true }))
+    this.#know(directory)
+    return true
+  }
+
+  #know(directory: string): void {
+    if (this.#directories.size >= KNOWN_DIRECTORIES_MAX) this.#directories.clear()
+    this.#directories.add(directory)
+  }
+
+  /** The directory itself and, at its first use, those above it: another member may have made them a moment ago. */
+  async #syncDirectories(directory: string, isNew: boolean): Promise<void> {
+    let path = this.absolute(directory)
+    await this.#syncDirectory(path)
+    while (isNew && path.length > this.root.length) {
+      path = dirname(path)
+      await this.#syncDirectory(path)
+    }
+  }
+
+  async #syncDirectory(path: string): Promise<void> {
+    await this.volume.run('directory sync', async () => {
+      const handle = await open(path, 'r')
+      await handle.sync().finally(() => handle.close())
+    })
+  }
+}

@@ -1,0 +1,33 @@
+/** Entry of a data worker process; its parent is the storage server's main process. */
+import { createLog, processPort, runMain, runUntilSignal } from '@tributary/runtime'
+import { DataWorker } from './data-worker.ts'
+import { isOrder, type OrderMessage } from './worker-message.ts'
+
+const REPORT_INTERVAL_MS = 1_000
+
+await runMain(processPort(process), async port => {
+  const order = await new Promise<OrderMessage>(resolve => {
+    const stopListening = port.onMessage(message => {
+      if (!isOrder(message)) return
+      stopListening()
+      resolve(message)
+    })
+    port.onDisconnect(() => port.exit(0))
+    port.send({ type: 'ask' })
+  })
+  const log = createLog({ name: `storage.${order.index}`, level: order.config.logLevel })
+  const worker = new DataWorker(order, log, () => port.residentBytes())
+  await runUntilSignal(
+    { start: () => worker.start(), stop: deadline => worker.stop(deadline) },
+    {
+      port,
+      log,
+      stopMs: order.config.stopTimeoutS * 1_000,
+      onReady: () => {
+        port.send(worker.report())
+        setInterval(() => port.send(worker.report()), REPORT_INTERVAL_MS).unref()
+        return {}
+      }
+    }
+  )
+})

@@ -1,0 +1,63 @@
+/** What the main process of a storage server and its data workers say to each other. */
+import type { MeterSnapshot } from '@tributary/runtime'
+import type { StorageConfig } from '../storage-config.ts'
+
+/** worker → main: started, and wants to know what to do. */
+export interface AskMessage {
+  type: 'ask'
+}
+
+/** main → worker */
+export interface OrderMessage {
+  type: 'order'
+  config: StorageConfig
+  /** Host and port to listen on, shared with the other workers. */
+  host: string
+  port: number
+  /** 0 … workers - 1; 0 also does the housekeeping. */
+  index: number
+  member: string
+  hostName: string
+  version: string
+}
+
+export interface StoreReport {
+  root: string
+  store: string
+  local: boolean
+  freeBytes: number
+  totalBytes: number
+  /** Why it is out of use, or undefined. */
+  trouble: string | undefined
+}
+
+/** worker → main, every second. */
+export interface ReportMessage {
+  type: 'report'
+  meter: MeterSnapshot
+  connections: { open: number; accepted: number; refused: number }
+  stores: StoreReport[]
+  database: { ok: boolean; reason: string }
+  residentBytes: number
+  sweep: SweepReport | undefined
+}
+
+export interface SweepReport {
+  atMs: number
+  /** Files without a row, seen for the first time or again. */
+  orphans: number
+  moved: number
+  /** It refused to move anything. */
+  alert: string | undefined
+}
+
+export type WorkerMessage = AskMessage | ReportMessage
+
+export function isWorkerMessage(message: unknown): message is WorkerMessage {
+  const type = (message as { type?: unknown } | null)?.type
+  return type === 'ask' || type === 'report'
+}
+
+export function isOrder(message: unknown): message is OrderMessage {
+  return (message as { type?: unknown } | null)?.type === 'order'
+}
