@@ -18,7 +18,7 @@ export interface OpenOptions {
   cache?: CacheOptions
   /** Connections to MySQL. Default POOL_SIZE_DEFAULT. */
   poolSize?: number
-  /** How long opening may take, and later one attempt to connect. Default 5 s. */
+  /** How long one attempt to connect to one address may take. Default 2 s. */
   connectTimeoutMs?: number
   /** How long one read may wait for the database. Default 2 s on MySQL, 5 s on SQLite. */
   queryTimeoutMs?: number

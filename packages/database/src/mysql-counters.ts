@@ -4,10 +4,11 @@ import type { MysqlPool } from './mysql-pool.ts'
 import type { MysqlTimeouts } from './mysql-timeouts.ts'
 
 /** The value comes back in the answer to the statement itself: no second look that another's could slip under. */
-const RESERVE = `INSERT INTO counters (name, next) VALUES (?, LAST_INSERT_ID(?))
-  ON DUPLICATE KEY UPDATE next = LAST_INSERT_ID(next + ?)`
-const RAISE =
-  'INSERT INTO counters (name, next) VALUES (?, ?) ON DUPLICATE KEY UPDATE next = GREATEST(next, ?)'
+const RESERVE = `INSERT INTO counters (name, next) VALUES (?, LAST_INSERT_ID(CAST(? AS SIGNED)))
+  ON DUPLICATE KEY UPDATE next = LAST_INSERT_ID(next + CAST(? AS SIGNED))`
+/** Without the casts bound values are doubles, and so is a sum: past 2^53 values were handed out twice. */
+const RAISE = `INSERT INTO counters (name, next) VALUES (?, CAST(? AS SIGNED))
+  ON DUPLICATE KEY UPDATE next = GREATEST(next, CAST(? AS SIGNED))`
 
 export class MysqlCounters implements Counters {
   readonly #pool: MysqlPool

@@ -35,7 +35,7 @@ export class MysqlDatabase implements Database {
 
   constructor(pool: MysqlPool, timeouts: MysqlTimeouts) {
     this.#pool = pool
-    const dialect = new PooledMysqlDialect(readerOf(pool, timeouts.readMs))
+    const dialect = new PooledMysqlDialect(readerOf(pool, timeouts.writeMs))
     const queries = new Kysely<Schema>({ dialect })
     this.#catalog = new Catalog(queries)
     this.files = new MysqlFileIndex(pool, new FilePages(queries), timeouts)
@@ -57,7 +57,7 @@ export class MysqlDatabase implements Database {
   }
 }
 
-/** Pages and sums are read causally: what sweeps and checks must not overlook a row. */
+/** Pages and sums may take as long as a write, and are read causally: what sweeps and checks must not overlook a row. */
 function readerOf(pool: MysqlPool, timeoutMs: number): Execute {
   return async (sql, parameters) => {
     const values = parameters as MysqlValue[]
@@ -81,8 +81,10 @@ function poolOf(urls: readonly string[], options: OpenOptions): MysqlPool {
 export async function openMysqlDatabase(urls: readonly string[], options: OpenOptions): Promise<Database> {
   const pool = poolOf(urls, options)
   const timeouts = mysqlTimeoutsOf(options)
+  // Each address gets its chance, and the one that takes us the time to answer.
+  const openMs = timeouts.connectMs * urls.length + timeouts.readMs
   try {
-    const dialect = new PooledMysqlDialect(readerOf(pool, timeouts.connectMs))
+    const dialect = new PooledMysqlDialect(readerOf(pool, openMs))
     await checkSchemaVersion(new Kysely({ dialect }))
   } catch (error) {
     await pool.close()

@@ -76,7 +76,10 @@ export class MysqlPool {
         throw isResent ? this.#failureOf(last ?? (error as Error), true, timeoutMs) : error
       }
       const timer = setTimeout(
-        () => connection.destroy(new Error(`no answer in ${timeoutMs} ms`)),
+        () => {
+          connection.destroy(new Error(`no answer in ${timeoutMs} ms`))
+          this.#nextAddress()
+        },
         Math.max(1, deadline - performance.now())
       )
       try {
@@ -212,7 +215,9 @@ export class MysqlPool {
       return connection
     } catch (error) {
       connection.destroy(error as Error)
-      throw error
+      // Why the server hung up says more than that it did.
+      const { cause } = error as Error
+      throw errnoOf(cause ?? {}) === undefined ? error : cause
     } finally {
       clearTimeout(timer)
     }

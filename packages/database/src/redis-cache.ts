@@ -20,8 +20,8 @@ export class RedisCache {
   readonly #redis: Redis
   readonly #onEvent: (event: DatabaseEvent) => void
   #pending = 0
-  /** When it last answered, or was first asked after that. */
-  #lastSignMs = 0
+  /** When it was first asked after its last answer. */
+  #unansweredSinceMs: number | undefined
   #restsUntilMs = 0
   #isDown = false
 
@@ -65,7 +65,8 @@ export class RedisCache {
   async #call<T>(start: () => Promise<T>): Promise<T | undefined> {
     const isResting = performance.now() < this.#restsUntilMs
     if (isResting || this.#pending >= PENDING_MAX || this.#redis.status !== 'ready') return undefined
-    if (this.#pending++ === 0) this.#lastSignMs = performance.now()
+    this.#pending++
+    this.#unansweredSinceMs ??= performance.now()
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<undefined>(resolve => {
       // The turn after the next: an answer that already lies in the socket still counts.
@@ -73,7 +74,7 @@ export class RedisCache {
     }).then(() => this.#missed())
     const answer = start().then(
       value => {
-        this.#lastSignMs = performance.now()
+        this.#unansweredSinceMs = undefined
         return value
       },
       // Full, read-only, gone: all the same to us.
@@ -89,7 +90,9 @@ export class RedisCache {
 
   #missed(): undefined {
     const nowMs = performance.now()
-    if (nowMs - this.#lastSignMs < SILENCE_MS_MAX || nowMs < this.#restsUntilMs) return
+    const silenceMs = nowMs - (this.#unansweredSinceMs ?? nowMs)
+    if (silenceMs < SILENCE_MS_MAX || nowMs < this.#restsUntilMs) return
+    this.#unansweredSinceMs = undefined
     this.#restsUntilMs = nowMs + REST_MS
     this.#setDown(true, `no answer in ${SILENCE_MS_MAX} ms`)
     // Whatever waits on this connection is dropped with it.

@@ -6,7 +6,14 @@ export type SqliteWrite =
   | readonly ['mark-deleting', application: string, user: string, file: string, generation: string]
   | readonly ['remove', application: string, user: string, file: string, generation: string]
   | readonly ['sync']
-  | readonly ['set-media-type', application: string, user: string, file: string, generation: string, mediaType: string]
+  | readonly [
+      'set-media-type',
+      application: string,
+      user: string,
+      file: string,
+      generation: string,
+      mediaType: string
+    ]
   | readonly ['add-application', name: string]
   | readonly ['add-group', name: string]
   | readonly ['tie', application: string, user: string, group: string]
