@@ -29,7 +29,7 @@ export function fileNameOf(header: string): string | undefined {
 
 /** X-File-Name: percent-encoded UTF-8, or plain. */
 export function plainFileName(header: string): string {
-  return cleanName(decodeText(header) ?? fromLatin1(header))
+  return cleanName((header.includes('%') ? decodeText(header) : undefined) ?? fromLatin1(header))
 }
 
 /** The last part of a path, without what no name needs, cut to NAME_BYTES_MAX. */
