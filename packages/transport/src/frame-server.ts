@@ -142,6 +142,12 @@ export class FrameServer<R extends Role> {
     }
     for (const connection of this.#open) connection.cut()
     await closed
+    // The server says that it is closed before its sockets do.
+    if (this.#open.size > 0) {
+      await new Promise<void>(resolve => {
+        this.#allClosed = resolve
+      })
+    }
     clearInterval(this.#sweep)
   }
 }

@@ -185,8 +185,10 @@ export class ServerConnection<R extends Role> implements Peer {
     if (this.#socket.writableLength > 0) this.cut()
   }
 
+  /** The peer is expected to send more of what it began. */
   get #inFrame(): boolean {
-    return this.#stash !== undefined || this.#content !== undefined || this.#dropBytes > 0
+    const contentBytes = this.#content === undefined ? 0 : this.#content.remainingBytes
+    return this.#stash !== undefined || contentBytes > 0 || this.#dropBytes > 0
   }
 
   #onData(chunk: Buffer): void {
