@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 // A shell stands between this process and the service: it gives the service's pid away, and when this
@@ -44,7 +44,15 @@ export function programPath(name: string): string | undefined {
  * @throws where nothing may be skipped (CI, TRIBUTARY_NO_SKIP).
  */
 export function missingPrograms(names: readonly string[]): string | undefined {
-  const missing = names.filter(name => programPath(name) === undefined)
+  return skipFor(names.filter(name => programPath(name) === undefined))
+}
+
+/** The same for files, by their whole path. */
+export function missingFiles(paths: readonly string[]): string | undefined {
+  return skipFor(paths.filter(path => !existsSync(path)))
+}
+
+function skipFor(missing: readonly string[]): string | undefined {
   if (missing.length === 0) return undefined
   const text = `not installed here: ${missing.join(', ')}`
   if (process.env['CI'] || process.env['TRIBUTARY_NO_SKIP']) throw new Error(text)

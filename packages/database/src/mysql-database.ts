@@ -14,7 +14,6 @@ import { adoptCluster, checkSchemaVersion, migrate } from './schema-version.ts'
 import type { Counters } from './counters.ts'
 import type { Database, OpenOptions } from './database.ts'
 import type { Execute } from './execute-driver.ts'
-import type { FileIndex } from './file-index.ts'
 import type { Leases } from './leases.ts'
 import type { MysqlValue } from './mysql-connection.ts'
 import type { Routes } from './routes.ts'
@@ -26,7 +25,7 @@ const MIGRATION_TIMEOUT_MS = 60_000
 /** A MySQL or MariaDB server, or a Galera cluster of them. */
 export class MysqlDatabase implements Database {
   readonly engine = 'mysql'
-  readonly files: FileIndex
+  readonly files: MysqlFileIndex
   readonly routes: Routes
   readonly counters: Counters
   readonly leases: Leases
@@ -52,8 +51,9 @@ export class MysqlDatabase implements Database {
     await this.#pool.run(connection => connection.command('SELECT 1'), { timeoutMs, isWrite: false })
   }
 
-  close(): Promise<void> {
-    return this.#pool.close()
+  async close(): Promise<void> {
+    await this.files.close()
+    await this.#pool.close()
   }
 }
 

@@ -76,6 +76,11 @@ export class MysqlFileIndex implements FileIndex {
     })
   }
 
+  /** Lets the rows that were accepted be inserted. */
+  close(): Promise<void> {
+    return this.#inserts.close()
+  }
+
   list(where: Parameters<FileIndex['list']>[0]): Promise<FileRow[]> {
     return this.#pages.list(where)
   }

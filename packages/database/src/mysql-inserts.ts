@@ -38,6 +38,8 @@ export class MysqlInserts {
   #waitingRows = 0
   #statements = 0
   #isScheduled = false
+  #isClosed = false
+  #onIdle: (() => void) | undefined
 
   constructor(pool: MysqlPool, causalLookups: MysqlLookups, timeoutMs: number) {
     this.#pool = pool
@@ -47,6 +49,7 @@ export class MysqlInserts {
 
   /** @param rows at most INSERT_ROWS_MAX. */
   insert(rows: readonly FileRow[]): Promise<InsertOutcome[]> {
+    if (this.#isClosed) return Promise.reject(new DatabaseUnavailableError('the database is closed'))
     if (this.#waitingRows + rows.length > WAITING_ROWS_MAX) {
       return Promise.reject(
         new DatabaseUnavailableError(`${WAITING_ROWS_MAX} rows wait to be written already`)
@@ -64,6 +67,13 @@ export class MysqlInserts {
     })
   }
 
+  /** Refuses new rows; resolves when those that were accepted have their outcome. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    if (this.#waiting.length === 0 && this.#statements === 0) return
+    await new Promise<void>(resolve => (this.#onIdle = resolve))
+  }
+
   #send(): void {
     while (this.#waiting.length > 0 && this.#statements < STATEMENTS_MAX) {
       this.#statements++
@@ -72,6 +82,7 @@ export class MysqlInserts {
         this.#send()
       })
     }
+    if (this.#waiting.length === 0 && this.#statements === 0) this.#onIdle?.()
   }
 
   #take(): Waiting[] {
@@ -94,7 +105,7 @@ export class MysqlInserts {
       for (const call of calls) call.resolve(outcomes.slice(at, (at += call.rows.length)))
     } catch (error) {
       if (error instanceof CommitOutcomeUnknownError) {
-        for (const call of calls) void this.#settle(call, error)
+        await Promise.all(calls.map(call => this.#settle(call, error)))
       } else if (calls.length > 1 && !(error instanceof DatabaseUnavailableError)) {
         // One of them is wrong: each gets a statement of its own, so that it fails alone.
         for (const call of calls) await this.#perform([call])

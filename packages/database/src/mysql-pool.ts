@@ -47,6 +47,9 @@ export class MysqlPool {
   #connecting = 0
   #isDown = false
   #closed: Promise<void> | undefined
+  /** Calls in progress. */
+  #runs = 0
+  #isEnded = false
   #onIdle: (() => void) | undefined
   readonly #cutReconnecting = new AbortController()
   #lastError: Error | undefined
@@ -62,7 +65,17 @@ export class MysqlPool {
    * @throws {CommitOutcomeUnknownError} a write that may have been done.
    * @throws {ReadOnlyDatabaseError} the servers that answer take no writes.
    */
-  async run<T>(work: Work<T>, { timeoutMs, isWrite }: RunOptions): Promise<T> {
+  async run<T>(work: Work<T>, options: RunOptions): Promise<T> {
+    if (this.#closed) throw new DatabaseUnavailableError('the database is closed')
+    this.#runs++
+    try {
+      return await this.#runUntilDeadline(work, options)
+    } finally {
+      if (--this.#runs === 0) this.#onIdle?.()
+    }
+  }
+
+  async #runUntilDeadline<T>(work: Work<T>, { timeoutMs, isWrite }: RunOptions): Promise<T> {
     const deadline = performance.now() + timeoutMs
     let isResent = false
     let last: Error | undefined
@@ -73,7 +86,7 @@ export class MysqlPool {
       try {
         connection = await this.#acquire(leftMs)
       } catch (error) {
-        throw isResent ? this.#failureOf(last ?? (error as Error), true, timeoutMs) : error
+        throw last ? this.#failureOf(last, isResent, timeoutMs) : error
       }
       const timer = setTimeout(
         () => {
@@ -105,20 +118,19 @@ export class MysqlPool {
     }
   }
 
-  /** Rejects what waits, lets what runs finish, then closes. */
+  /** Refuses new calls, lets those in progress finish or reach their deadline, then closes. */
   close(): Promise<void> {
     return (this.#closed ??= this.#close())
   }
 
   async #close(): Promise<void> {
+    if (this.#runs > 0) await new Promise<void>(resolve => (this.#onIdle = resolve))
+    this.#isEnded = true
     this.#cutReconnecting.abort()
-    this.#rejectWaiters(new DatabaseUnavailableError('the database is closed'))
-    if (this.#busy.size > 0) await new Promise<void>(resolve => (this.#onIdle = resolve))
     for (const connection of this.#idle.splice(0)) connection.end()
   }
 
   #acquire(timeoutMs: number): Promise<MysqlConnection> {
-    if (this.#closed) return Promise.reject(new DatabaseUnavailableError('the database is closed'))
     for (let idle = this.#idle.pop(); idle; idle = this.#idle.pop()) {
       if (idle.isLost) continue
       this.#busy.add(idle)
@@ -147,7 +159,6 @@ export class MysqlPool {
     this.#busy.delete(connection)
     if (!connection.isLost) this.#offer(connection)
     else if (this.#waiters.size > 0) this.#grow()
-    if (this.#closed && this.#busy.size === 0) this.#onIdle?.()
   }
 
   #offer(connection: MysqlConnection): void {
@@ -157,7 +168,7 @@ export class MysqlPool {
       waiter.resolve(connection)
       return
     }
-    if (this.#closed) connection.end()
+    if (this.#isEnded) connection.end()
     else this.#idle.push(connection)
   }
 
@@ -165,7 +176,7 @@ export class MysqlPool {
   #grow(): void {
     const size = this.#isDown ? 1 : this.#options.size
     while (
-      !this.#closed &&
+      !this.#isEnded &&
       this.#connecting < this.#waiters.size &&
       this.#connecting + this.#busy.size + this.#idle.length < size
     ) {
@@ -181,7 +192,7 @@ export class MysqlPool {
   async #connect(): Promise<void> {
     const { addresses, onEvent } = this.#options
     const errors: Error[] = []
-    for (let tried = 0; tried < addresses.length && !this.#closed; tried++) {
+    for (let tried = 0; tried < addresses.length && !this.#isEnded; tried++) {
       const index = this.#addressIndex
       const address = addresses[index]!
       try {
@@ -196,7 +207,7 @@ export class MysqlPool {
         if (this.#addressIndex === index) this.#nextAddress()
       }
     }
-    if (this.#closed) return
+    if (this.#isEnded) return
     const error = (this.#lastError = worstOf(errors))
     if (!this.#isDown) onEvent({ level: 'error', text: `database: ${error.message}` })
     this.#isDown = true

@@ -1,0 +1,78 @@
+import { deepEqual, equal, ok, rejects } from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { noMariadb, startMariadb, type Mariadb } from '../../../test/testkit/mariadb.ts'
+import { freePort } from '../../../test/testkit/ports.ts'
+import { missingFiles } from '../../../test/testkit/service.ts'
+import { migrateDatabase, openDatabase, type Database, type OpenOptions } from '@tributary/database'
+import { fileRow } from './file-rows.ts'
+import { untilAnswers } from './until-answers.ts'
+
+const UNAVAILABLE = { code: 'DATABASE_UNAVAILABLE' }
+
+const GALERA = '/usr/lib/galera/libgalera_smm.so'
+
+function noGalera(): string | undefined {
+  return noMariadb() ?? missingFiles([GALERA])
+}
+
+/** A cluster of one. */
+async function galeraFlags(): Promise<string[]> {
+  const port = await freePort()
+  return [
+    '--wsrep-on=ON',
+    `--wsrep-provider=${GALERA}`,
+    '--wsrep-cluster-address=gcomm://',
+    '--wsrep-new-cluster',
+    '--wsrep-node-address=127.0.0.1',
+    `--wsrep-provider-options=gmcast.listen_addr=tcp://127.0.0.1:${port}`,
+    '--binlog-format=ROW',
+    '--innodb-autoinc-lock-mode=2'
+  ]
+}
+
+describe('a Galera node', { skip: noGalera() ?? false, timeout: 60_000 }, () => {
+  let server: Mariadb
+  let database: Database
+  const options: OpenOptions = { queryTimeoutMs: 2_000, writeTimeoutMs: 2_000 }
+
+  before(async () => {
+    server = await startMariadb(await galeraFlags())
+    await migrateDatabase(server.url)
+    database = await openDatabase(server.url, options)
+  })
+  after(async () => {
+    await database?.close()
+    await server?.stop()
+  })
+
+  it('in step: is read causally where that is asked for, and as it comes elsewhere', async () => {
+    const row = fileRow()
+    await server.sql(`SET GLOBAL general_log = ON; SET GLOBAL log_output = 'TABLE'`)
+    await database.files.insert([row])
+    deepEqual(await database.files.find(row), row)
+    const count = `SELECT count(*) FROM mysql.general_log WHERE argument LIKE 'SET SESSION wsrep_sync_wait=1%'`
+    equal(await server.sql(count), '0\n')
+    deepEqual(await database.files.find(row, { causal: true }), row)
+    equal(await server.sql(count), '1\n')
+    equal(await database.files.markDeleting(row, row.generation), true)
+    equal(await database.files.remove(row, row.generation), true)
+    equal(await database.counters.reserve('galera', 3), 0n)
+    ok(await database.leases.take('galera', 'a', 1_000))
+    await server.sql('SET GLOBAL general_log = OFF')
+  })
+
+  it('out of step: is not opened', async () => {
+    await server.sql('SET GLOBAL wsrep_desync = ON')
+    await rejects(openDatabase(server.url, options), { ...UNAVAILABLE, message: /not in step/ })
+    await server.sql('SET GLOBAL wsrep_desync = OFF')
+  })
+
+  it('that begins to refuse: is left, and used again when it is ready', async () => {
+    await database.ping(1_000)
+    await server.sql('SET GLOBAL wsrep_reject_queries = ALL')
+    await rejects(database.files.insert([fileRow()]), UNAVAILABLE)
+    await server.sql('SET GLOBAL wsrep_reject_queries = NONE')
+    await untilAnswers(database)
+    deepEqual(await database.files.insert([fileRow()]), [{ inserted: true }])
+  })
+})
