@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -18,18 +19,19 @@ export async function temporaryFolder(t: Cleaner): Promise<string> {
 }
 
 /** Migrated once and copied: a migration waits for the disk many times. */
-let template: Promise<Buffer> | undefined
+let template: Promise<readonly [ending: string, bytes: Buffer][]> | undefined
 
-async function migratedFile(t: Cleaner): Promise<Buffer> {
+async function migratedFiles(t: Cleaner): Promise<[ending: string, bytes: Buffer][]> {
   const path = join(await temporaryFolder(t), 'index.db')
   await migrateDatabase(`sqlite:${path}`)
-  return readFile(path)
+  const endings = ['', '-wal'].filter(ending => existsSync(path + ending))
+  return Promise.all(endings.map(async ending => [ending, await readFile(path + ending)] as [string, Buffer]))
 }
 
 /** Address of a migrated SQLite file in a folder of its own. */
 export async function sqliteUrl(t: Cleaner): Promise<string> {
   const path = join(await temporaryFolder(t), 'index.db')
-  await writeFile(path, await (template ??= migratedFile(t)))
+  for (const [ending, bytes] of await (template ??= migratedFiles(t))) await writeFile(path + ending, bytes)
   return `sqlite:${path}`
 }
 
