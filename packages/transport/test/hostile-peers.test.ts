@@ -196,7 +196,7 @@ describe('a hostile peer', { timeout: 30_000 }, () => {
           abandon() {}
         })
       },
-      { stallMs: 200 }
+      { stallMs: 700 } // the kernel's window opens in steps that take a while
     )
     const peer = await RawPeer.open(t, port)
     peer.send(encodeFrame(72, Buffer.alloc(416)))
@@ -205,9 +205,9 @@ describe('a hostile peer', { timeout: 30_000 }, () => {
     peer.socket.on('data', chunk => {
       receivedBytes += chunk.byteLength
       peer.socket.pause()
-      setTimeout(() => peer.socket.resume(), 8)
+      setTimeout(() => peer.socket.resume(), 12)
     })
-    while (receivedBytes < totalBytes + 10 && !peer.closed) await sleep(20)
+    while (receivedBytes < totalBytes + 10 && !peer.closed && !peer.ended) await sleep(20)
     equal(receivedBytes, totalBytes + 10)
   })
 
