@@ -2,6 +2,7 @@ import { CommitOutcomeUnknownError, DatabaseUnavailableError } from './errors.ts
 import { fileRowOfRecord } from './file-record.ts'
 import { FILE_STATES, hexOfUuid } from './file-row.ts'
 import { INSERT_ROWS_MAX, type FileRow, type InsertOutcome } from './file-index.ts'
+import { stillPatient } from './mysql-patience.ts'
 import { KEY_IS, keyTextOf, SELECT_FILES, type MysqlLookups } from './mysql-lookups.ts'
 import type { MysqlConnection, MysqlValue } from './mysql-connection.ts'
 import type { MysqlPool } from './mysql-pool.ts'
@@ -25,8 +26,9 @@ const STATEMENTS = new Map(
 
 interface Waiting {
   rows: readonly FileRow[]
+  sinceMs: number
   resolve: (outcomes: InsertOutcome[]) => void
-  reject: (error: unknown) => void
+  reject: (error: Error) => void
 }
 
 /** Rows of one moment, inserted by one statement that commits by itself. */
@@ -56,7 +58,7 @@ export class MysqlInserts {
       )
     }
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ rows, resolve, reject })
+      this.#waiting.push({ rows, sinceMs: performance.now(), resolve, reject })
       this.#waitingRows += rows.length
       if (this.#isScheduled) return
       this.#isScheduled = true
@@ -97,10 +99,12 @@ export class MysqlInserts {
     return this.#waiting.splice(0, count)
   }
 
-  async #perform(calls: Waiting[]): Promise<void> {
+  async #perform(taken: Waiting[]): Promise<void> {
+    const { calls, leftMs } = stillPatient(taken, this.#timeoutMs)
+    if (calls.length === 0) return
     const rows = calls.flatMap(call => call.rows)
     try {
-      const outcomes = await this.#insert(rows)
+      const outcomes = await this.#insert(rows, leftMs)
       let at = 0
       for (const call of calls) call.resolve(outcomes.slice(at, (at += call.rows.length)))
     } catch (error) {
@@ -110,12 +114,12 @@ export class MysqlInserts {
         // One of them is wrong: each gets a statement of its own, so that it fails alone.
         for (const call of calls) await this.#perform([call])
       } else {
-        for (const call of calls) call.reject(error)
+        for (const call of calls) call.reject(error as Error)
       }
     }
   }
 
-  #insert(rows: FileRow[]): Promise<InsertOutcome[]> {
+  #insert(rows: FileRow[], timeoutMs: number): Promise<InsertOutcome[]> {
     // Several servers insert at once: rows locked in one order cannot lock each other out.
     const sorted = rows.length === 1 ? rows : rows.toSorted(byKey)
     const size = STATEMENT_SIZES.find(each => each >= sorted.length)!
@@ -127,7 +131,7 @@ export class MysqlInserts {
         if (affectedRows === rows.length) return rows.map(() => ({ inserted: true }) as const)
         return outcomesOf(rows, await findAll(connection, rows))
       },
-      { timeoutMs: this.#timeoutMs, isWrite: true }
+      { timeoutMs, isWrite: true }
     )
   }
 

@@ -1,4 +1,6 @@
+import { DatabaseUnavailableError } from './errors.ts'
 import { fileRowOfRecord } from './file-record.ts'
+import { stillPatient } from './mysql-patience.ts'
 import type { FileKey, FileRow } from './file-index.ts'
 import type { MysqlPool } from './mysql-pool.ts'
 
@@ -10,7 +12,8 @@ export const KEY_IS = 'application = ? AND user = ? AND file = ?'
 const KEYS_MAX = 64
 /** Statements under way: enough to keep the server busy, few enough that keys gather meanwhile. */
 const STATEMENTS_MAX = 2
-/** Keys that wait; more are refused by the pool's own bound long before memory matters. */
+/** Keys that wait for a statement; more are refused. */
+const WAITING_MAX = 20_000
 const STATEMENT_SIZES = [1, 2, 4, 8, 16, 32, KEYS_MAX]
 
 /** One text per size, so that a connection prepares seven statements, not sixty-four. Read by the primary key's ranges. */
@@ -20,8 +23,9 @@ const STATEMENTS = new Map(
 
 interface Waiting {
   key: FileKey
+  sinceMs: number
   resolve: (row: FileRow | undefined) => void
-  reject: (error: unknown) => void
+  reject: (error: Error) => void
 }
 
 /** Look-ups of one moment, answered by one statement. */
@@ -40,8 +44,11 @@ export class MysqlLookups {
   }
 
   find(key: FileKey): Promise<FileRow | undefined> {
+    if (this.#waiting.length >= WAITING_MAX) {
+      return Promise.reject(new DatabaseUnavailableError(`${WAITING_MAX} look-ups wait already`))
+    }
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ key, resolve, reject })
+      this.#waiting.push({ key, sinceMs: performance.now(), resolve, reject })
       if (this.#isScheduled) return
       this.#isScheduled = true
       setImmediate(() => {
@@ -62,7 +69,9 @@ export class MysqlLookups {
     }
   }
 
-  async #answer(batch: Waiting[]): Promise<void> {
+  async #answer(taken: Waiting[]): Promise<void> {
+    const { calls: batch, leftMs } = stillPatient(taken, this.#timeoutMs)
+    if (batch.length === 0) return
     const size = STATEMENT_SIZES.find(each => each >= batch.length)!
     const values: Buffer[] = []
     for (let index = 0; index < size; index++) {
@@ -77,7 +86,7 @@ export class MysqlLookups {
             ? connection.selectCausally(statement, values)
             : connection.select(statement, values)
         },
-        { timeoutMs: this.#timeoutMs, isWrite: false }
+        { timeoutMs: leftMs, isWrite: false }
       )
       const rows = new Map<string, FileRow>()
       for (const record of records) {
@@ -86,7 +95,7 @@ export class MysqlLookups {
       }
       for (const { key, resolve } of batch) resolve(rows.get(keyTextOf(key)))
     } catch (error) {
-      for (const { reject } of batch) reject(error)
+      for (const { reject } of batch) reject(error as Error)
     }
   }
 }

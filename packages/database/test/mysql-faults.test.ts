@@ -38,6 +38,12 @@ describe('MariaDB in trouble', { skip: noMariadb() ?? false, timeout: 60_000 }, 
     const started = performance.now()
     await rejects(async () => database.files.find(row), UNAVAILABLE)
     ok(performance.now() - started < 1_500)
+    const crowd = performance.now()
+    const settled = await Promise.allSettled(
+      Array.from({ length: 2_000 }, async () => database.files.find(fileRow()))
+    )
+    ok(settled.every(outcome => outcome.status === 'rejected' && outcome.reason.code === UNAVAILABLE.code))
+    ok(performance.now() - crowd < 1_500, 'the last of a crowd waits no longer than the first')
     const pending = fileRow()
     const inserting = database.files.insert([pending])
     await rejects(inserting, error => /UNAVAILABLE|UNKNOWN/.test((error as { code: string }).code))
