@@ -1,5 +1,5 @@
 /** Every open connection of the listener: who is let in, how many, and who takes nothing of its answer. */
-import type { Server } from 'node:http'
+import type { Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { AllowList, Clock, RequestMeter } from '@tributary/runtime'
 
@@ -15,11 +15,16 @@ export interface ConnectionWatchOptions {
 }
 
 interface Progress {
+  readonly openedMs: number
+  /** Of the latest request; when it has left, those before it have. */
+  response: ServerResponse | undefined
   flushedBytes: number
   sinceMs: number
 }
 
 const SWEEP_MS_MAX = 5_000
+/** A connection that has said nothing for so long makes room when there is none. */
+const SILENT_MS = 1_000
 
 export class ConnectionWatch {
   readonly #options: ConnectionWatchOptions
@@ -46,14 +51,15 @@ export class ConnectionWatch {
       }
       if (this.#open.size >= connectionsMax) {
         // Whoever idles makes room, so that a crowd of silent connections keeps nobody out for long.
-        server.closeIdleConnections()
+        this.closeIdle(SILENT_MS)
         meter.connectionRefused()
         onRefused(address, `came when ${connectionsMax} connections were open`)
         socket.destroy()
         return
       }
       meter.connectionOpened()
-      this.#open.set(socket, { flushedBytes: 0, sinceMs: this.#options.clock.monotonicMs() })
+      const nowMs = this.#options.clock.monotonicMs()
+      this.#open.set(socket, { openedMs: nowMs, response: undefined, flushedBytes: 0, sinceMs: nowMs })
       socket.once('close', () => {
         this.#open.delete(socket)
         meter.connectionClosed()
@@ -61,6 +67,29 @@ export class ConnectionWatch {
     })
     this.#timer = setInterval(() => this.#sweep(), Math.min(stallMs / 4, SWEEP_MS_MAX))
     this.#timer.unref()
+  }
+
+  /** A request came on a connection. */
+  note(socket: Socket, response: ServerResponse): void {
+    const progress = this.#open.get(socket)
+    if (progress) progress.response = response
+  }
+
+  /** An answer on this connection has begun and not left: other bytes would fall into it. */
+  isAnswering(socket: Socket): boolean {
+    const response = this.#open.get(socket)?.response
+    return response !== undefined && !response.writableFinished
+  }
+
+  /**
+   * Closes connections that are owed no answer, and those that asked nothing for so long. Node's own
+   * closeIdleConnections also cuts answers that were ended and have not left yet.
+   */
+  closeIdle(silentMs: number): void {
+    const sinceMs = this.#options.clock.monotonicMs() - silentMs
+    for (const [socket, { openedMs, response }] of this.#open) {
+      if (response ? response.writableFinished : openedMs <= sinceMs) socket.destroy()
+    }
   }
 
   detach(): void {

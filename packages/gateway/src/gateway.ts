@@ -1,7 +1,7 @@
 /** The HTTP server: one more client of trackers and storage servers. It holds no data; as many as wanted. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { once } from 'node:events'
-import type { AddressInfo, Socket } from 'node:net'
+import { Server as NetServer, type AddressInfo, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import fastifyStatic from '@fastify/static'
@@ -146,6 +146,7 @@ class HttpGateway implements Gateway {
       },
       (request, response) => {
         if (this.#stopping) response.shouldKeepAlive = false
+        this.#watch.note(request.socket, response)
         serve(request, response)
       }
     )
@@ -200,15 +201,17 @@ class HttpGateway implements Gateway {
     this.#stopping = true
     if (this.#server.listening) {
       const closed = once(this.#server, 'close')
-      this.#server.close()
+      // The listener alone: http's own close would cut answers that have not left yet.
+      NetServer.prototype.close.call(this.#server)
       // A connection becomes idle when its answer ends, and would linger for its keep-alive time.
-      const sweep = setInterval(() => this.#server.closeIdleConnections(), STOP_SWEEP_MS)
+      const sweep = setInterval(() => this.#watch.closeIdle(0), STOP_SWEEP_MS)
       const cut = (): void => this.#server.closeAllConnections()
       if (deadline.aborted) cut()
       deadline.addEventListener('abort', cut, { once: true })
       await closed
       deadline.removeEventListener('abort', cut)
       clearInterval(sweep)
+      this.#server.close(() => {}) // ends its timers; that it no longer listens is known
     }
     this.#release()
     await this.#app.close()
@@ -452,7 +455,7 @@ class HttpGateway implements Gateway {
 
   /** What came is no HTTP, too long, or too late: there is a socket only, and it gets an answer before it goes. */
   #refuseBytes(error: NodeJS.ErrnoException, socket: Socket | Duplex): void {
-    if (error.code === 'ECONNRESET' || !socket.writable || hasAnswerInHand(socket)) {
+    if (error.code === 'ECONNRESET' || !socket.writable || this.#watch.isAnswering(socket as Socket)) {
       socket.destroy()
       return
     }
@@ -499,12 +502,6 @@ function checkHostHeader({ rawHeaders }: IncomingMessage): void {
     if (name.length === 4 && name.toLowerCase() === 'host') hosts++
   }
   if (hosts > 1) throw new HttpProblem(400, 'a request has one Host header')
-}
-
-/** An answer of an earlier request on this connection has begun: bytes of ours would fall into it. */
-function hasAnswerInHand(socket: Socket | Duplex): boolean {
-  const { _httpMessage: message } = socket as { _httpMessage?: ServerResponse | null }
-  return message?.headersSent === true
 }
 
 function allowedNetworks({ allow, insecure }: GatewayConfig): AllowList {

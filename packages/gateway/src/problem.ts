@@ -49,7 +49,7 @@ export function isOurFault(error: unknown): boolean {
 function build(status: number, code: string, detail: string, headers: OutgoingHttpHeader[]): ProblemReply {
   const problem: ProblemBody = {
     type: 'about:blank',
-    title: STATUS_CODES[status] ?? 'Client Closed Request',
+    title: phraseOf(status),
     status,
     detail: detail.slice(0, DETAIL_CHARACTERS_MAX),
     code
@@ -68,6 +68,13 @@ function build(status: number, code: string, detail: string, headers: OutgoingHt
   return { status, code, headers, body }
 }
 
+/** The name that the standard has now; Node still has the one before (413). */
+function phraseOf(status: number): string {
+  return status === 413 ? 'Content Too Large' : (STATUS_CODES[status] ?? 'Unknown')
+}
+
 function phraseCode(status: number): string {
-  return (STATUS_CODES[status] ?? 'error').toUpperCase().replace(/[^A-Z]+/g, '_')
+  return phraseOf(status)
+    .toUpperCase()
+    .replace(/[^A-Z]+/g, '_')
 }

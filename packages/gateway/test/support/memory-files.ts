@@ -81,32 +81,30 @@ export class MemoryFiles implements FileService {
     } as const
     if (content.byteLength <= INLINE_BYTES)
       return { ...common, bytes: Buffer.from(content), cancel: () => {} }
-    let cancelled = false
-    let held = 0
-    let wake: (() => void) | undefined
+    const flow = { held: 0, cancelled: false, wake: () => {} }
     return {
       ...common,
       stream: async taker => {
         for (let at = 0; at < content.byteLength; at += PIECE_BYTES) {
-          while (held >= 2 && !cancelled) await new Promise<void>(resolve => (wake = resolve))
-          if (cancelled) throw new RejectedError('FILE_NOT_FOUND', 'cancelled')
-          held++
+          while (flow.held >= 2 && !flow.cancelled) await new Promise<void>(resolve => (flow.wake = resolve))
+          if (flow.cancelled) throw new RejectedError('FILE_NOT_FOUND', 'cancelled')
+          flow.held++
           this.piecesOut++
           this.piecesGiven++
           let released = false
           taker(Buffer.from(content.subarray(at, at + PIECE_BYTES)), () => {
             if (released) return
             released = true
-            held--
+            flow.held--
             this.piecesOut--
-            wake?.()
+            flow.wake()
           })
         }
       },
       cancel: () => {
         this.cancelled++
-        cancelled = true
-        wake?.()
+        flow.cancelled = true
+        flow.wake()
       }
     }
   }

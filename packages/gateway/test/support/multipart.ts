@@ -13,13 +13,13 @@ export function readParts(headers: IncomingHttpHeaders, body: Buffer): Part[] {
   const parts: Part[] = []
   let at = 0
   for (;;) {
-    const delimiter = `${at === 0 ? '' : '\r\n'}--${boundary}`
+    const delimiter: string = `${at === 0 ? '' : '\r\n'}--${boundary}`
     equal(body.subarray(at, at + delimiter.length).toString('latin1'), delimiter)
     at += delimiter.length
     if (body.subarray(at).toString('latin1') === '--\r\n') return parts
     equal(body.subarray(at, at + 2).toString(), '\r\n')
     at += 2
-    const headEnd = body.indexOf('\r\n\r\n', at)
+    const headEnd: number = body.indexOf('\r\n\r\n', at)
     const fields = Object.fromEntries(
       body
         .subarray(at, headEnd)
