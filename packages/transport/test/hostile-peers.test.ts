@@ -207,7 +207,8 @@ describe('a hostile peer', { timeout: 30_000 }, () => {
       peer.socket.pause()
       setTimeout(() => peer.socket.resume(), 12)
     })
-    while (receivedBytes < totalBytes + 10 && !peer.closed && !peer.ended) await sleep(20)
+    const here = (): boolean => receivedBytes === totalBytes + 10
+    while (!here() && !peer.closed && !peer.ended) await sleep(20)
     equal(receivedBytes, totalBytes + 10)
   })
 
