@@ -150,13 +150,7 @@ export class MemberTable {
     row.reason = (report.reason ?? '').slice(0, REASON_CHARACTERS_MAX)
     this.#heard(row)
     const { serving, taking, advertised = [] } = report
-    if (
-      row.suspect ||
-      row.serving !== serving ||
-      row.taking !== taking ||
-      !sameAddresses(row.advertised, advertised)
-    ) {
-      row.suspect = false
+    if (row.serving !== serving || row.taking !== taking || !sameAddresses(row.advertised, advertised)) {
       row.serving = serving
       row.taking = taking
       row.advertised = advertised
@@ -284,12 +278,11 @@ export class MemberTable {
 
   #heard(row: Row): void {
     const nowMs = this.#clock.monotonicMs()
+    // Heard of late, but before a sweep noticed: it is not in what is handed out, and must come back.
+    if (row.suspect || nowMs > row.deadlineMs) row.home.revision++
+    row.suspect = false
     row.heardMs = nowMs
     row.deadlineMs = nowMs + this.checkIntervalMs
-    if (row.suspect) {
-      row.suspect = false
-      row.home.revision++
-    }
   }
 
   /** A join says nothing of load: what the last run reported is no longer true. */
