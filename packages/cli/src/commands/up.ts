@@ -1,0 +1,73 @@
+import type { Command } from 'commander'
+import { runUntilSignal, type Log, type LogFields } from '@tributary/runtime'
+import { wholeNumber } from '../client-command.ts'
+import { sentenceOf, type Terminal } from '../terminal.ts'
+import { ClusterRun } from '../up/cluster-run.ts'
+import { lanAddress } from '../up/lan-address.ts'
+import { planUp, type UpFlags } from '../up/up-plan.ts'
+
+/** A server lets transfers in hand end within 10 s; all of them together get a little longer. */
+const STOP_MS = 15_000
+
+export function build(command: Command, terminal: Terminal): void {
+  command
+    .option('--data <folder>', 'where everything is kept', './data')
+    .option('--host <address>', 'address to listen on', '127.0.0.1')
+    .option(
+      '--tracker-port <port>',
+      'of the tracker; 0 takes any free one, here and below',
+      wholeNumber,
+      21_000
+    )
+    .option('--id-port <port>', 'of the ID server', wholeNumber, 22_000)
+    .option('--storage-port <port>', 'of the first storage server; the others follow', wholeNumber, 23_000)
+    .option('--storages <count>', 'storage servers of the one group', wholeNumber, 2)
+    .option('--http-port <port>', 'of the HTTP server', wholeNumber, 8_080)
+    .option('--apps <list>', 'applications that may store files; the first is the default', 'media')
+    .option('--database <url>', 'mysql://user:password@host:port/name (default: a file in the data folder)')
+    .option('--redis <url>', 'cache in front of MySQL: redis://host:port')
+    .option('--lan', 'let machines of the local network watch, such as phone and television')
+    .option('--workers <count>', 'processes that move data, of each storage server', wholeNumber, 1)
+    .option('--insecure', 'let everybody who reaches this machine write')
+    .option('--verbose', "show everything in the servers' logs")
+    .addHelpText(
+      'after',
+      `
+One tracker, one ID server, two storage servers and one HTTP server, each a process of its own that is started again if
+it dies. Prints a line beginning 'ready' with the address when all of them answer. Ctrl-C stops them in order.
+
+Examples:
+  tributary up
+  tributary up --lan --data ~/films
+  tributary up --database mysql://tributary:secret@127.0.0.1:3306/tributary --redis redis://127.0.0.1:6379
+`
+    )
+    .action(async (flags: UpFlags) => {
+      const cluster = new ClusterRun(planUp(flags, terminal.folder, lanAddress()), terminal)
+      await runUntilSignal(cluster, {
+        port: terminal.port,
+        log: plainLog(terminal, flags.verbose ?? false),
+        stopMs: STOP_MS
+      })
+    })
+}
+
+/** Sentences for the person at the terminal; a stack only where it is asked for. */
+function plainLog({ port }: Terminal, verbose: boolean): Log {
+  const nothing = (): void => {}
+  const tell = (first: LogFields | string, message?: string): void => {
+    const err = typeof first === 'string' ? undefined : (first['err'] as Error | undefined)
+    port.writeError(`tributary: ${message ?? (first as string)}\n`)
+    if (verbose && err instanceof Error) port.writeError(`${err.stack ?? sentenceOf(err)}\n`)
+  }
+  const log: Log = {
+    fatal: tell,
+    error: tell,
+    warn: tell,
+    info: nothing,
+    debug: nothing,
+    child: () => log,
+    flush: nothing
+  }
+  return log
+}
