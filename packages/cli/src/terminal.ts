@@ -1,5 +1,6 @@
 /** The process as the commands see it: streams, terminal, environment. Made in main.ts, and by tests. */
 import type { Readable, Writable } from 'node:stream'
+import { TributaryError } from '@tributary/protocol'
 import type { ProcessPort } from '@tributary/runtime'
 
 export interface Terminal {
@@ -25,5 +26,7 @@ export function sentenceOf(error: unknown): string {
     if (code === 'ENOSPC') return `${path} cannot be written: no space is left`
   }
   if (code === 'ENOSPC') return 'no space is left on this disk'
-  return typeof message === 'string' && message !== '' ? message : String(error)
+  const text = typeof message === 'string' && message !== '' ? message : String(error)
+  // A server puts its name in brackets before its sentence: whoever stands at a terminal asked the cluster, not it.
+  return error instanceof TributaryError ? text.replace(/^\[[^\]]*\] /, '') : text
 }

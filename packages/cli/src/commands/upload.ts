@@ -23,6 +23,8 @@ interface Item {
   sizeBytes: number | undefined
 }
 
+const STDIN_NAME = 'standard input'
+
 export function build(command: Command, terminal: Terminal): void {
   addClientFlags(
     command
@@ -76,13 +78,13 @@ async function uploadAll(
       const uploaded = await run.client.upload(item.source, {
         key,
         sizeBytes: item.sizeBytes,
-        name: flags.name ?? (basename(item.name) || undefined),
+        name: flags.name ?? (item.name === STDIN_NAME ? undefined : basename(item.name)),
         mediaType: flags.type,
         signal: run.signal,
         onProgress: ({ doneBytes, totalBytes }) => bar.update(doneBytes, totalBytes)
       })
       bar.clear()
-      report(run, item, uploaded)
+      report(run, flags.name ?? item.name, uploaded)
     } catch (error) {
       bar.clear()
       if (run.signal.aborted) throw error
@@ -92,7 +94,7 @@ async function uploadAll(
   if (exitCode !== 0) throw new QuietExit(exitCode)
 }
 
-function report(run: ClientRun, { name }: Item, { key, ...facts }: Uploaded): void {
+function report(run: ClientRun, name: string, { key, ...facts }: Uploaded): void {
   const url = run.urlOf(key)
   if (run.json) run.print(JSON.stringify({ name, url, ...key, ...facts }))
   else {
@@ -110,7 +112,7 @@ async function itemsOf(
   const problems: unknown[] = []
   for (const path of paths) {
     if (path === '-') {
-      items.push({ source: stdin, name: '', sizeBytes: size })
+      items.push({ source: stdin, name: STDIN_NAME, sizeBytes: size })
       continue
     }
     try {
