@@ -115,6 +115,106 @@ export class ClusterRun {
 
   async #prepareDatabase(): Promise<void> {
     const { databaseUrl, databaseName, applications, storeFolder } = this.#plan
+    const options = { connectTimeoutMs: DATABASE_CONNECT_MS }
+    try {
+      await migrateDatabase(databaseUrl, options)
+      const database = await openDatabase(databaseUrl, options)
+      try {
+        for (const application of applications) await database.routes.addApplication(application)
+        await database.routes.addGroup(GROUP)
+        await initStore(storeFolder, { cluster: await database.clusterId(), group: GROUP })
+      } finally {
+        await database.close()
+      }
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== 'DATABASE_UNAVAILABLE') throw error
+      throw new Error(
+        `the database ${databaseName} does not answer (${sentenceOf(error)}): start it, or check --database; without it a file in ${this.#plan.dataFolder} serves`,
+        { cause: error }
+      )
+    }
+  }
+
+  async #startAll(children: readonly ChildPlan[], signal: AbortSignal): Promise<void> {
+    const supervisors = children.map(child => this.#supervisor(child))
+    this.#children.push(...supervisors)
+    const settled = await Promise.allSettled(supervisors.map(supervisor => supervisor.start(signal)))
+    const failed = settled.find(result => result.status === 'rejected')
+    if (failed) throw failed.reason
+  }
+
+  #supervisor({ name, args, env }: ChildPlan): ProcessSupervisor {
+    const { port } = this.#terminal
+    const { TRIBUTARY_PARENT_PID: _parent, ...inherited } = port.env
+    let diedMs = 0
+    return new ProcessSupervisor({
+      name,
+      command: {
+        module: fileURLToPath(
+          new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : '../main.js', import.meta.url)
+        ),
+        args,
+        env: { ...inherited, ...env },
+        execArgv: port.execArgv
+      },
+      onLine: (_, line) => {
+        // A start that fails is told in one sentence, by us; that servers miss each other while they stop is no news.
+        if (!this.#plan.verbose && (!this.#ready || this.#stopping)) return
+        tellChildLine(name, line, {
+          verbose: this.#plan.verbose,
+          colour: this.#terminal.stderrIsTty,
+          write: text => port.writeError(text)
+        })
+      },
+      onCrash: (end: ChildEnd, restartInMs) => {
+        diedMs = performance.now()
+        if (!this.#stopping && restartInMs !== undefined)
+          port.writeError(`${name} died (${end.reason}); it is started again\n`)
+      },
+      onReady: () => {
+        if (diedMs > 0)
+          port.writeError(`${name} is back after ${((performance.now() - diedMs) / 1000).toFixed(1)} s\n`)
+      },
+      onGivenUp: end =>
+        port.writeError(
+          `${name} died again and again (${end.reason}) and is given up: mend what is wrong, then stop and start 'tributary up'\n`
+        )
+    })
+  }
+
+  async #untilActive(trackers: string[], signal: AbortSignal): Promise<void> {
+    const client = new Client({ trackers, version: programVersion() })
+    const untilMs = performance.now() + ACTIVE_WITHIN_MS
+    try {
+      for (;;) {
+        const { groups } = await client.groups({ signal })
+        const members = groups.flatMap(group => group.members).filter(({ status }) => status === 'ACTIVE')
+        if (members.filter(({ serving }) => serving).length >= this.#plan.storages) return
+        if (performance.now() > untilMs) {
+          const why = members.find(({ reason }) => reason)?.reason
+          throw new Error(
+            `the storage servers do not serve${why ? `: ${why}` : ''}; --verbose shows their logs`
+          )
+        }
+        await new Promise(resolve => setTimeout(resolve, ASK_INTERVAL_MS))
+      }
+    } finally {
+      client.close()
+    }
+  }
+
+  #greet(httpUrl: string, ports: Ports, trackers: string[]): void {
+    const { dataFolder, lan, httpHost, insecure } = this.#plan
+    this.#say(`ready ${httpUrl}`)
+    const lanIp = lanAddress()
+    if (lan) {
+      this.#say(
+        lanIp
+          ? `  phone and television:  http://${formatHostPort({ host: lanIp, port: ports.http })}   (they may watch; writing needs a token)`
+          : '  phone and television:  this machine has no address in a local network right now'
+      )
+      if (!insecure && httpHost === '0.0.0.0') this.#say(`  the token is in        ${this.#plan.tokenPath}`)
+    }
     // In the folder above the data, the other commands find the cluster by themselves.
     const isFound = dataFolder === join(this.#terminal.folder, DATA_FOLDER_DEFAULT)
     const isUsual = trackers[0] === '127.0.0.1:21000' && httpUrl === 'http://127.0.0.1:8080'
