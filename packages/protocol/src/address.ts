@@ -38,7 +38,7 @@ export function parseAddress(text: string, portDefault?: number): Address {
 /** Text of the address list, each followed by a semicolon, then one NUL. */
 export function encodeAddressList(addresses: readonly Address[]): Buffer {
   let text = ''
-  for (const { host, port } of addresses) text += `${host}:${port};`
+  for (const address of addresses) text += `${formatAddress(address)};`
   return Buffer.from(`${text}\0`, 'latin1')
 }
 

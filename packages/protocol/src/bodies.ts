@@ -23,13 +23,14 @@ import {
   type FileKey
 } from './file-key.ts'
 import { invariant } from './invariant.ts'
-import { readTextField, writeTextField } from './text-field.ts'
+import { checkRecordBytes, readTextField, writeTextField } from './text-field.ts'
 
 const VERSION_WIDTH_BYTES = 7
 const HOST_WIDTH_BYTES = 129
 export const HOST_NAME_BYTES_MAX = HOST_WIDTH_BYTES - 1
 
 export interface JoinRecord {
+  /** ASCII; what is longer than 6 characters is cut. */
   version: string
   group: string
   hostName: string
@@ -45,6 +46,7 @@ export interface BeatRecord {
 
 /** @throws {RejectedError} BAD_FIELD: port 0, an empty host name, a bad group name, an unterminated field. */
 export function decodeJoin(body: Buffer): JoinRecord {
+  checkRecordBytes(body, 0, JOIN_BYTES, 'join record')
   const version = readTextField(body, 0, VERSION_WIDTH_BYTES, 'version')
   const { group, hostName } = readMember(body, VERSION_WIDTH_BYTES)
   const port = body.readUInt16BE(153)
@@ -54,7 +56,7 @@ export function decodeJoin(body: Buffer): JoinRecord {
 
 export function encodeJoin(join: JoinRecord): Buffer {
   const body = Buffer.alloc(JOIN_BYTES)
-  writeTextField(body, 0, VERSION_WIDTH_BYTES, join.version)
+  writeTextField(body, 0, VERSION_WIDTH_BYTES, join.version.slice(0, VERSION_WIDTH_BYTES - 1))
   writeTextField(body, 7, GROUP_WIDTH_BYTES, join.group)
   writeTextField(body, 24, HOST_WIDTH_BYTES, join.hostName)
   body.writeUInt16BE(join.port, 153)
@@ -65,6 +67,7 @@ export function encodeJoin(join: JoinRecord): Buffer {
 
 /** @throws {RejectedError} BAD_FIELD, as decodeJoin. */
 export function decodeBeat(body: Buffer): BeatRecord {
+  checkRecordBytes(body, 0, BEAT_BYTES, 'beat record')
   return readMember(body, 0)
 }
 
@@ -100,9 +103,12 @@ export function decodeIdKey(body: Buffer): string {
   return key
 }
 
+/** With a NUL behind it, as existing clients send it. */
 export function encodeIdKey(key: string): Buffer {
-  invariant(key.length > 0 && key.length < ID_KEY_BYTES_MAX, 'an id key has 1 to 64 bytes')
-  return Buffer.from(key, 'latin1')
+  const bytes = Buffer.from(`${key}\0`, 'latin1')
+  invariant(key !== '' && bytes.byteLength <= ID_KEY_BYTES_MAX, 'an id key has 1 to 64 bytes')
+  invariant(decodeIdKey(bytes) === key, 'an id key is Latin-1 without NUL')
+  return bytes
 }
 
 export interface UploadHead {
@@ -117,7 +123,8 @@ export interface UploadHead {
  * @throws {RejectedError} SIZE_MISMATCH or BAD_FIELD.
  */
 export function decodeUploadHead(head: Buffer, contentBytes: number): UploadHead {
-  const sizeBytes = readLength(head, FILE_KEY_BYTES)
+  checkRecordBytes(head, 0, UPLOAD_HEAD_BYTES, 'upload head')
+  const sizeBytes = head.readBigInt64BE(FILE_KEY_BYTES)
   if (sizeBytes !== BigInt(contentBytes)) {
     throw new RejectedError(
       'SIZE_MISMATCH',
@@ -143,11 +150,12 @@ export interface DownloadRequest {
 
 /** @throws {RejectedError} BAD_RANGE for a negative or absurd offset or size; BAD_FIELD for a bad key. */
 export function decodeDownload(body: Buffer): DownloadRequest {
+  checkRecordBytes(body, 0, DOWNLOAD_BYTES, 'download request')
   const key = decodeFileKey(body)
   return {
     key,
     offset: readRangeNumber(body, FILE_KEY_BYTES, 'offset'),
-    sizeBytes: readRangeNumber(body, 408, 'size')
+    sizeBytes: readRangeNumber(body, FILE_KEY_BYTES + 8, 'size')
   }
 }
 
@@ -204,10 +212,6 @@ function readMember(body: Buffer, offset: number): BeatRecord {
 function readTime(body: Buffer, offset: number): number {
   const seconds = body.readBigInt64BE(offset)
   return seconds < 0n || seconds > 0xff_ffff_ffffn ? 0 : Number(seconds)
-}
-
-function readLength(body: Buffer, offset: number): bigint {
-  return body.readBigInt64BE(offset)
 }
 
 function readRangeNumber(body: Buffer, offset: number, what: string): number {

@@ -7,7 +7,7 @@
  *      272   128  file         the same, at most 127 bytes; empty only in SADDRS
  */
 import { RejectedError } from './errors.ts'
-import { readTextField, writeTextField } from './text-field.ts'
+import { checkRecordBytes, readTextField, writeTextField } from './text-field.ts'
 
 export const APPLICATION_WIDTH_BYTES = 16
 export const USER_WIDTH_BYTES = 256
@@ -40,6 +40,7 @@ export function formatFileKey({ application, user, file }: FileKey): string {
  * @throws {RejectedError} BAD_FIELD: a field without NUL, not UTF-8, an empty id, or a bad application id.
  */
 export function decodeFileKey(source: Buffer, offset = 0, fileMayBeEmpty = false): FileKey {
+  checkRecordBytes(source, offset, FILE_KEY_BYTES, 'file key')
   const application = readTextField(source, offset, APPLICATION_WIDTH_BYTES, 'application id')
   const user = readTextField(source, offset + USER_OFFSET, USER_WIDTH_BYTES, 'user id')
   const file = readTextField(source, offset + FILE_OFFSET, FILE_WIDTH_BYTES, 'file id')

@@ -9,6 +9,7 @@
  */
 import { RejectedError } from './errors.ts'
 import { invariant } from './invariant.ts'
+import { readUtf8 } from './text-field.ts'
 
 const FIELD_HEAD_BYTES = 6
 /** Entries that a list may hold; a longer one is refused. */
@@ -146,7 +147,8 @@ function valueBytes(type: FieldSpec['type'], value: unknown, codec: ListCodec): 
     case 'text':
       return Buffer.byteLength(value as string, 'utf8')
     case 'hex':
-      return (value as string).length >>> 1
+      invariant((value as string).length % 2 === 0, 'a hex field has two digits a byte')
+      return (value as string).length / 2
     default: {
       let bytes = 0
       for (const entry of value as Record<string, unknown>[]) bytes += 4 + codec!.sizeOf(entry)
@@ -209,8 +211,12 @@ function decodeValue(
     case 'flag':
       checkWidth(name, end - start, 1)
       return source[start] !== 0
-    case 'text':
-      return source.toString('utf8', start, end)
+    case 'text': {
+      const text = readUtf8(source, start, end, `field '${name}'`)
+      // Ids come in text fields, and NUL is what ends an id elsewhere.
+      if (text.includes('\0')) throw new RejectedError('BAD_FIELD', `field '${name}' contains a NUL`)
+      return text
+    }
     case 'hex':
       return source.toString('hex', start, end)
     default: {

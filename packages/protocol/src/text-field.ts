@@ -18,9 +18,14 @@ export function readTextField(source: Buffer, offset: number, widthBytes: number
   }
   if (end === limit) throw new RejectedError('BAD_FIELD', `${what} has no end within its ${widthBytes} bytes`)
   if (high < 0x80) return source.toString('latin1', offset, end)
-  const text = source.toString('utf8', offset, end)
+  return readUtf8(source, offset, end, what)
+}
+
+/** @throws {RejectedError} BAD_FIELD: the bytes are not UTF-8. */
+export function readUtf8(source: Buffer, start: number, end: number, what: string): string {
+  const text = source.toString('utf8', start, end)
   // A replacement character that was not sent means the bytes were not UTF-8: two such ids would collide.
-  if (text.includes('\ufffd') && !Buffer.from(text, 'utf8').equals(source.subarray(offset, end))) {
+  if (text.includes('\ufffd') && !Buffer.from(text, 'utf8').equals(source.subarray(start, end))) {
     throw new RejectedError('BAD_FIELD', `${what} is not UTF-8`)
   }
   return text
@@ -32,4 +37,11 @@ export function writeTextField(target: Buffer, offset: number, widthBytes: numbe
   const bytes = Buffer.byteLength(text, 'utf8')
   invariant(bytes < widthBytes && !text.includes('\0'), `text fits its field of ${widthBytes} bytes`)
   target.write(text, offset, bytes, 'utf8')
+}
+
+/** Servers check the length of a frame's body; this holds where a record comes from elsewhere. */
+export function checkRecordBytes(source: Buffer, offset: number, recordBytes: number, what: string): void {
+  if (source.byteLength - offset < recordBytes) {
+    throw new RejectedError('BAD_FIELD', `${what} is cut short: ${recordBytes} bytes are expected`)
+  }
 }
