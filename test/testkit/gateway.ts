@@ -1,0 +1,94 @@
+/** A whole system to play films from: tracker, ID server, two storage servers that can be killed, and a gateway. */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import type { IncomingMessage } from 'node:http'
+import { createLog, loadConfig, systemClock } from '@tributary/runtime'
+import { Client } from '@tributary/client'
+import { createGateway, gatewayConfig, type Gateway } from '@tributary/gateway'
+import { formatAddress } from '@tributary/protocol'
+import { APPLICATION, startCluster, type TestCluster } from './cluster.ts'
+import { StorageMember } from './storage-member.ts'
+
+const STOP_MS = 5_000
+
+export interface ArrivedRequest {
+  method: string
+  path: string
+  /** First byte of the range that was asked for; undefined: no range. */
+  rangeStart: number | undefined
+  atMs: number
+}
+
+export interface PlayableCluster {
+  readonly cluster: TestCluster
+  /** Of the gateway, without a slash at the end. */
+  readonly url: string
+  readonly members: readonly StorageMember[]
+  /** A client of its own, for what does not go through HTTP. */
+  readonly client: Client
+  /** What the gateway logged, one JSON object a line. */
+  readonly logged: readonly string[]
+  /** URL of a file of the user `public`. */
+  urlOf(file: string): string
+  /** What reached the gateway, in order. */
+  readonly requests: readonly ArrivedRequest[]
+  stop(): Promise<void>
+}
+
+/** Starts all of it on free ports, or fails with nothing left running. */
+export async function startPlayableCluster(): Promise<PlayableCluster> {
+  const closers: (() => unknown)[] = []
+  const stop = async (): Promise<void> => {
+    for (const close of closers.splice(0).reverse()) await close()
+  }
+  try {
+    const cluster = await startCluster({ storages: 0 })
+    closers.push(() => cluster.stop())
+    const members = ['member1', 'member2'].map(name => new StorageMember(cluster, name))
+    for (const member of members) closers.push(() => member.stop())
+    await Promise.all(members.map(member => member.start()))
+    const client = new Client({ trackers: [cluster.tracker] })
+    closers.push(() => client.close())
+    const logged: string[] = []
+    const log = createLog({
+      name: 'gateway',
+      level: 'info',
+      destination: { write: line => logged.push(line) }
+    })
+    const gateway: Gateway = createGateway({
+      config: loadConfig(gatewayConfig, { flags: { port: '0', trackers: formatAddress(cluster.tracker) } }),
+      log,
+      clock: systemClock(),
+      version: '0.0.0'
+    })
+    const { host, port } = await gateway.start()
+    closers.push(() => gateway.stop(AbortSignal.timeout(STOP_MS)))
+    const requests: ArrivedRequest[] = []
+    const onRequest = (message: unknown): void => {
+      const { method = '', url = '', headers, socket } = (message as { request: IncomingMessage }).request
+      if (socket.localPort !== port) return
+      const range = /^bytes=(\d+)-/.exec(headers.range ?? '')
+      requests.push({
+        method,
+        path: url,
+        rangeStart: range ? Number(range[1]) : undefined,
+        atMs: performance.now()
+      })
+    }
+    subscribe('http.server.request.start', onRequest)
+    closers.push(() => unsubscribe('http.server.request.start', onRequest))
+    const url = `http://${host}:${port}`
+    return {
+      cluster,
+      url,
+      members,
+      client,
+      logged,
+      urlOf: file => `${url}/files/${APPLICATION}/public/${encodeURIComponent(file)}`,
+      requests,
+      stop
+    }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
