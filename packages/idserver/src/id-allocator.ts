@@ -12,7 +12,7 @@ export const WAITERS_MAX = 10_000
 /** Reservations under way in the database, of all keys together; a further one is refused as OVERLOADED. */
 export const RESERVATIONS_MAX = 256
 /** Longest wait for ids. */
-export const WAIT_MS_MAX = 1_900
+export const WAIT_MS_MAX = 1_800
 
 interface Waiter {
   resolve: (id: number) => void

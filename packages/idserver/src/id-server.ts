@@ -21,7 +21,7 @@ import { idHandlers } from './id-handlers.ts'
 import { allowListOf, type IdServerConfig } from './id-server-config.ts'
 
 /** One call waits so long for the database: what it answers later than in 2 s nobody waits for. */
-const QUERY_TIMEOUT_MS = 1_800
+const QUERY_TIMEOUT_MS = 1_500
 
 export interface IdServerDeps {
   config: IdServerConfig

@@ -26,7 +26,7 @@ import { addTableMetrics } from './table-metrics.ts'
 import { trackerHandlers } from './tracker-handlers.ts'
 
 /** One call waits so long for the database: what it answers later than in 2 s nobody waits for. */
-const QUERY_TIMEOUT_MS = 1_800
+const QUERY_TIMEOUT_MS = 1_500
 
 export interface TrackerDeps {
   config: TrackerConfig
