@@ -1,0 +1,129 @@
+/**
+ * The benchmark: every scenario against its floor, in turn, in one run. See docs/BENCHMARKS.md.
+ *
+ *   npm run bench -- [scenario …] [--quick] [--mysql] [--workers] [--memory] [--json FILE] [--write-docs] [--cpu-prof DIR]
+ */
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { Generator } from './children.ts'
+import { measurePairs } from './measurement.ts'
+import { measureMemory } from './memory.ts'
+import { describeMemory, describeRow, markdownOf, newReport, rowOf, type Report } from './report.ts'
+import { SCENARIOS, type Scenario } from './scenarios.ts'
+import { Workshop } from './workshop.ts'
+
+const ROOT = fileURLToPath(new URL('../', import.meta.url))
+const DOCUMENT = join(ROOT, 'docs', 'BENCHMARKS.md')
+const TABLE_START = '<!-- bench: start -->'
+const TABLE_END = '<!-- bench: end -->'
+const GIB = 1024 ** 3
+const FULL = { pairs: 5, roundMs: 2_000, warmUpMs: 1_500, holdMs: 8_000 }
+const QUICK = { pairs: 3, roundMs: 700, warmUpMs: 500, holdMs: 4_000 }
+const MEMORY = 'memory'
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    quick: { type: 'boolean', default: false },
+    mysql: { type: 'boolean', default: false },
+    workers: { type: 'boolean', default: false },
+    memory: { type: 'boolean', default: false },
+    json: { type: 'string' },
+    'write-docs': { type: 'boolean', default: false },
+    folder: { type: 'string' },
+    pairs: { type: 'string' },
+    'cpu-prof': { type: 'string' },
+    help: { type: 'boolean', default: false }
+  }
+})
+
+const known = [...SCENARIOS.map(({ name }) => name), MEMORY]
+const unknown = positionals.filter(name => !known.includes(name))
+if (values.help || unknown.length > 0) {
+  for (const name of unknown) process.stderr.write(`no such scenario: ${name}\n`)
+  process.stdout.write(
+    'npm run bench -- [scenario …] [--quick] [--mysql] [--workers] [--memory] [--json FILE] [--write-docs] [--pairs N]' +
+      ` [--folder DIR] [--cpu-prof DIR]\nscenarios: ${known.join(' ')}\n`
+  )
+  process.exit(unknown.length > 0 ? 2 : 0)
+}
+
+const isAll = values['write-docs']
+const chosen = SCENARIOS.filter(({ name, group }) =>
+  positionals.length > 0
+    ? positionals.includes(name)
+    : group === 'core' || isAll || (group === 'mysql' ? values.mysql : values.workers)
+)
+const withMemory = positionals.includes(MEMORY) || values.memory || (isAll && positionals.length === 0)
+const size = values.quick ? QUICK : FULL
+const pairs = Number(values.pairs ?? size.pairs)
+
+const interrupted = new AbortController()
+let interruptions = 0
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    if (++interruptions > 1) process.exit(130)
+    process.stderr.write('\nstopping; once more leaves at once\n')
+    interrupted.abort(new Error('interrupted'))
+  })
+}
+
+// Beside the sources rather than in the system's folder for temporary files, which may be memory.
+const disk = values.folder ?? join(ROOT, '.cache')
+await mkdir(disk, { recursive: true })
+const folder = await mkdtemp(join(disk, 'bench-'))
+const report = newReport(values.quick)
+try {
+  const generator = await Generator.start()
+  const profile = values['cpu-prof']
+  const shop = new Workshop({
+    folder,
+    generator,
+    bigBytes: GIB,
+    roundMs: size.roundMs,
+    warmUpMs: size.warmUpMs,
+    nodeFlags: profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]
+  })
+  try {
+    for (const scenario of chosen) await run(scenario, shop)
+    if (withMemory) {
+      report.memory = await measureMemory(shop, size.holdMs, interrupted.signal)
+      for (const row of report.memory) process.stdout.write(`${describeMemory(row)}\n`)
+    }
+  } finally {
+    await shop.stop()
+    await generator.stop()
+  }
+  if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(report, undefined, 2)}\n`)
+  if (values['write-docs']) await writeDocument(report)
+} catch (error) {
+  if (!interrupted.signal.aborted) throw error
+  process.exitCode = 130
+} finally {
+  await rm(folder, { recursive: true, force: true })
+}
+
+async function run(scenario: Scenario, shop: Workshop): Promise<void> {
+  const subjects = await scenario.subjects(shop)
+  const measured = await measurePairs(
+    shop.generator,
+    { ...subjects, unit: scenario.unit, pairs },
+    interrupted.signal
+  )
+  const row = rowOf(scenario, measured)
+  report.rows.push(row)
+  process.stdout.write(`${describeRow(row)}\n`)
+}
+
+async function writeDocument(measured: Report): Promise<void> {
+  const text = await readFile(DOCUMENT, 'utf8')
+  const start = text.indexOf(TABLE_START)
+  const end = text.indexOf(TABLE_END)
+  if (start < 0 || end < start) throw new Error(`${DOCUMENT} has no place for the table`)
+  await writeFile(
+    DOCUMENT,
+    `${text.slice(0, start + TABLE_START.length)}\n\n${markdownOf(measured)}\n\n${text.slice(end)}`
+  )
+}
