@@ -28,7 +28,9 @@ export async function bootstrap() {
 
 function environmentFor(node) {
   const path = [dirname(node), join(ROOT, 'node_modules', '.bin'), process.env.PATH ?? '/usr/bin:/bin']
-  return { ...process.env, PATH: path.join(delimiter) }
+  // Node keeps what it made of our sources: later processes start faster and need less memory.
+  const compileCache = process.env.NODE_COMPILE_CACHE ?? join(ROOT, '.cache', 'compile')
+  return { ...process.env, PATH: path.join(delimiter), NODE_COMPILE_CACHE: compileCache }
 }
 
 async function provideNode() {

@@ -1,9 +1,10 @@
-import { CachedDatabase } from './cached-database.ts'
 import { invariant } from './invariant.ts'
-import { migrateMysqlDatabase, openMysqlDatabase } from './mysql-database.ts'
-import { RedisCache } from './redis-cache.ts'
-import { migrateSqliteDatabase, openSqliteDatabase } from './sqlite-database.ts'
 import type { Database, OpenOptions } from './database.ts'
+
+// Engines are loaded when they are asked for: a driver that is not used costs a process tens of megabytes and a
+// quarter of a second of its start.
+const sqlite = () => import('./sqlite-database.ts')
+const mysql = () => import('./mysql-database.ts')
 
 const SQLITE = /^sqlite:(\/\/)?(?<path>\/.+)$/
 
@@ -25,12 +26,16 @@ export async function openDatabase(
   if (path !== undefined) {
     // A look-up in the file takes 10 µs, one in Redis 25 and a promise.
     if (options.cache) onEvent({ level: 'info', text: 'cache: not used, SQLite is faster' })
-    return openSqliteDatabase(path, options)
+    return (await sqlite()).openSqliteDatabase(path, options)
   }
-  const database = await openMysqlDatabase(listOf(urls), options)
+  const database = await (await mysql()).openMysqlDatabase(listOf(urls), options)
   if (!options.cache) return database
   try {
     const clusterId = await database.clusterId()
+    const [{ CachedDatabase }, { RedisCache }] = await Promise.all([
+      import('./cached-database.ts'),
+      import('./redis-cache.ts')
+    ])
     return new CachedDatabase(database, new RedisCache(options.cache.redisUrl, onEvent), clusterId)
   } catch (error) {
     await database.close()
@@ -50,8 +55,8 @@ export async function migrateDatabase(
 ): Promise<{ from: number; to: number }> {
   const path = sqlitePathOf(urls)
   return path === undefined
-    ? migrateMysqlDatabase(listOf(urls), options, options.clusterId)
-    : migrateSqliteDatabase(path, options.clusterId)
+    ? (await mysql()).migrateMysqlDatabase(listOf(urls), options, options.clusterId)
+    : (await sqlite()).migrateSqliteDatabase(path, options.clusterId)
 }
 
 /** The path of a SQLite address; undefined where the addresses are MySQL's. */
