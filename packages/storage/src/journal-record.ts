@@ -105,7 +105,7 @@ export function decodeRecord(source: Buffer, offset: number, cycle = 0): Journal
   if (recordCycle !== cycle) return 'end'
   const bodyBytes = source.readUInt32BE(offset + 8)
   const end = offset + RECORD_HEAD_BYTES + bodyBytes
-  if (bodyBytes > BODY_BYTES_MAX) return 'damaged'
+  if (bodyBytes < 4 || bodyBytes > BODY_BYTES_MAX) return 'damaged'
   if (end > source.byteLength) return 'damaged'
   if (crc32(source.subarray(offset + 8, end)) !== source.readUInt32BE(offset + 4)) return 'damaged'
   const kind = KIND_BY_NUMBER.get(source[offset + 20]!)

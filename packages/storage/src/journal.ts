@@ -5,46 +5,66 @@
  *
  *   <store>/.journal/<member>/<YYYY-MM-DD>.log      UTC days; records of journal-record.ts
  */
-import { closeSync, mkdirSync, openSync, writevSync } from 'node:fs'
-import { fdatasync as fdatasyncCallback } from 'node:fs'
-import { mkdir, open, readdir, readFile, type FileHandle } from 'node:fs/promises'
+import { closeSync, fdatasync as fdatasyncCallback, fdatasyncSync, openSync, writevSync } from 'node:fs'
+import { open, readdir, readFile, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { GroupSync } from './group-sync.ts'
 import { decodeRecord, nextRecordStart, type JournalRecord } from './journal-record.ts'
+import { makeStoreDirectory, makeStoreDirectorySync, syncStoreDirectoriesSync } from './store-directory.ts'
 import type { Volume } from './volume.ts'
 
 const fdatasync = promisify(fdatasyncCallback)
 const FOLDER = '.journal'
 const DAY_MS = 86_400_000
+/** Records that a full disk did not take are kept for the next append; what is beyond that is found on disk only. */
+const OWED_RECORDS_MAX = 10_000
 
 export class Journal {
   readonly #volume: Volume
   readonly #folder: string
   readonly #sync = new GroupSync(() => this.#syncNow())
+  readonly #nowMs: () => number
+  #owed: Buffer[] = []
   #day = -1
   #fd: number | undefined
   #handle: FileHandle | undefined
   #tail: Promise<unknown> = Promise.resolve()
 
   /** @param member Name of the writer; nobody else writes under it. */
-  constructor(volume: Volume, member: string) {
+  constructor(volume: Volume, member: string, nowMs: () => number = Date.now) {
     this.#volume = volume
-    this.#folder = join(volume.root, FOLDER, member)
+    this.#folder = join(FOLDER, member)
+    this.#nowMs = nowMs
   }
 
-  /** Appends records, in this order. On a local volume they are in the page cache when it returns. */
+  /**
+   * Appends records, in this order. On a local volume they are in the page cache when it returns. Records that the
+   * disk does not take come first at the next append: the reader passes over what was half written.
+   */
   append(records: readonly Buffer[]): void | Promise<void> {
+    const all = this.#owed.length === 0 ? [...records] : [...this.#owed, ...records]
+    this.#owed = []
+    const owe = (error: unknown): never => {
+      this.#owed.unshift(...all.slice(0, OWED_RECORDS_MAX - this.#owed.length))
+      throw error
+    }
     if (this.#volume.local) {
-      writevSync(this.#today(), records)
+      try {
+        checkWhole(writevSync(this.#today(), all), all)
+      } catch (error) {
+        owe(error)
+      }
       return
     }
-    const appended = this.#tail.then(() =>
-      this.#volume.run('journal', async () => {
-        const handle = await this.#todaysHandle()
-        await handle.writev([...records])
-      })
-    )
+    const appended = this.#tail
+      .then(() =>
+        this.#volume.run('journal', async () => {
+          const handle = await this.#todaysHandle()
+          checkWhole((await handle.writev(all)).bytesWritten, all)
+        })
+      )
+      .catch(owe)
     this.#tail = appended.catch(() => {})
     return appended
   }
@@ -69,11 +89,20 @@ export class Journal {
   }
 
   #today(): number {
-    const day = Math.floor(Date.now() / DAY_MS)
+    const day = Math.floor(this.#nowMs() / DAY_MS)
     if (day !== this.#day || this.#fd === undefined) {
-      mkdirSync(this.#folder, { recursive: true })
-      const next = openSync(join(this.#folder, `${dayName(day)}.log`), 'a', 0o644)
-      if (this.#fd !== undefined) closeSync(this.#fd)
+      const { root } = this.#volume
+      makeStoreDirectorySync(root, this.#folder)
+      const next = openSync(join(root, this.#folder, `${dayName(day)}.log`), 'a', 0o644)
+      syncStoreDirectoriesSync(root, this.#folder)
+      const last = this.#fd
+      if (last !== undefined) {
+        // Whoever asks for a sync from now on gets one of the new file: what the last one holds is synced here. It
+        // is closed when no sync of it can be under way any more.
+        fdatasyncSync(last)
+        const close = (): void => closeSync(last)
+        void this.#sync.wait().then(close, close)
+      }
       this.#fd = next
       this.#day = day
     }
@@ -81,16 +110,24 @@ export class Journal {
   }
 
   async #todaysHandle(): Promise<FileHandle> {
-    const day = Math.floor(Date.now() / DAY_MS)
+    const day = Math.floor(this.#nowMs() / DAY_MS)
     if (day !== this.#day || !this.#handle) {
-      await mkdir(this.#folder, { recursive: true })
-      const next = await open(join(this.#folder, `${dayName(day)}.log`), 'a', 0o644)
+      const { root } = this.#volume
+      await makeStoreDirectory(root, this.#folder)
+      const next = await open(join(root, this.#folder, `${dayName(day)}.log`), 'a', 0o644)
+      await this.#handle?.datasync()
       await this.#handle?.close()
       this.#handle = next
       this.#day = day
     }
     return this.#handle
   }
+}
+
+function checkWhole(written: number, records: readonly Buffer[]): void {
+  const bytes = records.reduce((sum, record) => sum + record.byteLength, 0)
+  if (written === bytes) return
+  throw Object.assign(new Error(`only ${written} of ${bytes} bytes were taken`), { code: 'ENOSPC' })
 }
 
 export interface JournalReading {
@@ -123,7 +160,10 @@ export async function readJournals(
   return reading
 }
 
-/** Gives all whole records of `bytes`, going on behind damage. */
+/**
+ * Gives all whole records of `bytes`, going on behind damage. A redo segment ends where an earlier cycle's records
+ * begin; in a file that only grows, bytes that are no record are what a power loss tore, and later ones follow.
+ */
 export function readRecords(
   bytes: Buffer,
   cycle: number,
@@ -133,11 +173,8 @@ export function readRecords(
   let offset = 0
   while (offset < bytes.byteLength) {
     const record = decodeRecord(bytes, offset, cycle)
-    if (record === 'end') {
-      if (offset + 1 < bytes.byteLength && cycle === 0) reading.damaged++
-      return
-    }
-    if (record === 'damaged') {
+    if (record === 'end' && cycle !== 0) return
+    if (record === 'end' || record === 'damaged') {
       reading.damaged++
       offset = nextRecordStart(bytes, offset + 1)
       if (offset < 0) return

@@ -6,7 +6,6 @@
 import {
   closeSync,
   fdatasyncSync,
-  mkdirSync,
   openSync,
   readFileSync,
   renameSync,
@@ -14,14 +13,16 @@ import {
   statSync,
   writeSync
 } from 'node:fs'
-import { open, readdir, unlink } from 'node:fs/promises'
+import { open, readdir, rm, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { crc32 } from 'node:zlib'
-import type { FileIndex } from '@tributary/database'
+import type { FileIndex, FileRow } from '@tributary/database'
+import { UnavailableError } from '@tributary/protocol'
 import type { Log } from '@tributary/runtime'
 import { encodeRecord, type JournalRecord, type RecordFacts } from './journal-record.ts'
 import { readJournals, readRecords, type Journal } from './journal.ts'
 import { readRedoFolder, REDO_FOLDER } from './redo-log.ts'
+import { makeStoreDirectorySync } from './store-directory.ts'
 import { factsOf, rowOfFacts } from './upload-record.ts'
 import type { Volume } from './volume.ts'
 
@@ -29,6 +30,8 @@ export const TEMPORARY_FOLDER = '.tmp'
 /** Uploads in hand at a crash are recorded in the last so many bytes of a journal. */
 const JOURNAL_TAIL_BYTES = 4 * 1024 * 1024
 const DAY_MS = 86_400_000
+/** Rows looked up, or inserted, at a time. */
+const LOOKUPS = 64
 
 export interface RecoveryOptions {
   volume: Volume
@@ -79,22 +82,23 @@ export async function leftoverWriters(root: string): Promise<string[]> {
 async function recoverIntents(options: RecoveryOptions, writer: string, recovered: Recovered): Promise<void> {
   const { volume, files, journal, store } = options
   const folder = join(volume.root, '.journal', writer)
-  const last = (await readdirOrNone(folder))
+  const days = (await volume.run('journal', () => readdirOrNone(folder)))
     .filter(name => name.endsWith('.log'))
     .sort()
-    .at(-1)
-  if (last === undefined) return
   const open = new Map<string, RecordFacts>()
-  const tail = await volume.run('journal', () => readTail(join(folder, last), JOURNAL_TAIL_BYTES))
-  readRecords(
-    tail,
-    0,
-    ({ kind, facts }) => {
-      if (kind === 'intent') open.set(facts.generation, facts)
-      else open.delete(facts.generation)
-    },
-    { records: 0, damaged: 0 }
-  )
+  // The day may have changed between an intent and the crash.
+  for (const day of days.slice(-2)) {
+    const tail = await volume.run('journal', () => readTail(join(folder, day), JOURNAL_TAIL_BYTES))
+    readRecords(
+      tail,
+      0,
+      ({ kind, facts }) => {
+        if (kind === 'intent') open.set(facts.generation, facts)
+        else open.delete(facts.generation)
+      },
+      { records: 0, damaged: 0 }
+    )
+  }
   for (const facts of open.values()) {
     const row = await files.find(facts, { causal: true })
     if (row?.generation === facts.generation) {
@@ -114,51 +118,101 @@ async function recoverRedo(options: RecoveryOptions, writer: string, recovered: 
   const folder = join(volume.root, REDO_FOLDER, writer)
   for (const boot of (await readdirOrNone(folder)).sort()) {
     const uploads = new Map<string, JournalRecord>()
-    const gone = new Set<string>()
+    const withdrawn = new Set<string>()
     const reading = await readRedoFolder(join(folder, boot), record => {
       const { generation } = record.facts
-      if (record.kind === 'withdrawn') gone.add(generation)
+      if (record.kind === 'withdrawn') withdrawn.add(generation)
       else if (record.kind === 'upload' || record.kind === 'intent') uploads.set(generation, record)
     })
-    if (uploads.size > 0) {
-      await readJournals(volume.root, reading.sinceMs - DAY_MS, ({ kind, facts }) => {
-        if (kind === 'deleted' || kind === 'withdrawn') gone.add(facts.generation)
-      })
+    for (const generation of withdrawn) {
+      const record = uploads.get(generation)
+      uploads.delete(generation)
+      if (record) await removeIfUnowned(options, record.facts, recovered)
     }
-    for (const [generation, record] of uploads) {
-      if (gone.has(generation)) await removeIfUnowned(options, record.facts, recovered)
-      else await redo(options, record, recovered)
-    }
+    await redo(options, [...uploads.values()], reading.sinceMs - DAY_MS, recovered)
     recovered.recycled.push(...reading.files)
     recovered.folders.push(join(folder, boot))
   }
 }
 
+/**
+ * Makes uploads whole, or removes them.
+ *
+ * Other members go on meanwhile, and may delete what is made whole here. So the rows are looked up first and the
+ * journals are read after that: a delete removes its row only when its record is written. What then has neither
+ * a row nor a record of its deletion was never in the index, or a power loss took it out.
+ */
 async function redo(
   options: RecoveryOptions,
-  { kind, facts, content }: JournalRecord,
+  uploads: readonly JournalRecord[],
+  sinceMs: number,
   recovered: Recovered
 ): Promise<void> {
-  const { files, store, volume } = options
-  const row = await files.find(facts, { causal: true })
-  if (row && row.generation !== facts.generation) return removeIfUnowned(options, facts, recovered) // lost the race for the name
-  if (row?.state === 'deleting') return
-  if (kind === 'intent') {
-    // Without the content there is nothing to make it whole with: the index decides.
-    if (!row) await removeIfUnowned(options, facts, recovered)
-    return
+  if (uploads.length === 0) return
+  const { files, store, volume, journal } = options
+  const rows: (FileRow | undefined)[] = []
+  for (let at = 0; at < uploads.length; at += LOOKUPS) {
+    const part = uploads.slice(at, at + LOOKUPS)
+    rows.push(...(await Promise.all(part.map(({ facts }) => files.find(facts, { causal: true })))))
   }
-  const restored = restoreFile(volume, facts, content)
-  if (row) {
-    if (restored) recovered.restored++
-    return
+  const deleted = new Set<string>()
+  const journaled = new Set<string>()
+  await readJournals(volume.root, sinceMs, ({ kind, facts }) => {
+    if (kind === 'deleted' || kind === 'withdrawn') deleted.add(facts.generation)
+    else if (kind === 'stored') journaled.add(facts.generation)
+  })
+  const lost: JournalRecord[] = []
+  for (const [at, record] of uploads.entries()) {
+    const { kind, facts } = record
+    const row = rows[at]
+    if (row?.generation === facts.generation) {
+      if (row.state === 'deleting') continue // by whoever finishes the delete
+      // Without the content there is nothing to make it whole with: the index decides.
+      if (kind === 'upload') await makeWhole(options, record, recovered)
+      if (!journaled.has(facts.generation) && !deleted.has(facts.generation))
+        await journal.append([encodeRecord('stored', factsOf(row, Date.now()))])
+    } else if (row || kind === 'intent' || deleted.has(facts.generation)) {
+      await removeIfUnowned(options, facts, recovered) // it lost the race for its name, or was never promised
+    } else lost.push(record)
   }
-  // Acknowledged or not, the upload is whole; a row that a power loss took comes back.
-  const [outcome] = await files.insert([rowOfFacts(facts, store)], { durable: true })
-  if (outcome!.inserted) {
-    recovered.restored++
-    await options.journal.append([encodeRecord('stored', { ...facts, atMs: Date.now() })])
-  } else await removeIfUnowned(options, facts, recovered)
+  // Acknowledged or not, these are whole; rows that a power loss took come back.
+  for (let at = 0; at < lost.length; at += LOOKUPS) {
+    const part = lost.slice(at, at + LOOKUPS)
+    const owned = new Set(
+      (
+        await files.findPaths(
+          store,
+          part.map(({ facts }) => facts.path)
+        )
+      ).map(({ path }) => path)
+    )
+    const free = part.filter(({ facts }) => !owned.has(facts.path))
+    for (const { facts, content } of free) restoreFile(volume, facts, content)
+    const outcomes = await files.insert(
+      free.map(({ facts }) => rowOfFacts(facts, store)),
+      { durable: true }
+    )
+    for (const [index, outcome] of outcomes.entries()) {
+      const { facts } = free[index]!
+      if (outcome.inserted) {
+        recovered.restored++
+        await journal.append([encodeRecord('stored', { ...facts, atMs: Date.now() })])
+      } else await removeIfUnowned(options, facts, recovered)
+    }
+  }
+}
+
+/** Of an upload that has its row. */
+async function makeWhole(
+  options: RecoveryOptions,
+  { facts, content }: JournalRecord,
+  recovered: Recovered
+): Promise<void> {
+  if (!restoreFile(options.volume, facts, content)) return
+  // Another member may have deleted it since the row was read: then its file is to be gone again.
+  const row = await options.files.find(facts, { causal: true })
+  if (row?.generation === facts.generation && row.state !== 'deleting') recovered.restored++
+  else await removeIfUnowned(options, facts, recovered)
 }
 
 /** @returns Whether the file had to be written. */
@@ -166,15 +220,20 @@ function restoreFile(volume: Volume, facts: RecordFacts, content: Buffer): boole
   const path = join(volume.root, facts.path)
   if (isWhole(path, facts)) return false
   const temporary = `${path}.${facts.generation}`
-  mkdirSync(dirname(path), { recursive: true })
+  makeStoreDirectorySync(volume.root, dirname(facts.path))
   const fd = openSync(temporary, 'w', 0o644)
   try {
-    if (content.byteLength > 0) writeSync(fd, content)
+    const written = content.byteLength > 0 ? writeSync(fd, content) : 0
+    if (written !== content.byteLength)
+      throw new UnavailableError('NO_SPACE', `no space left to restore ${facts.path}`)
     fdatasyncSync(fd)
+    renameSync(temporary, path)
+  } catch (error) {
+    rmSync(temporary, { force: true })
+    throw error
   } finally {
     closeSync(fd)
   }
-  renameSync(temporary, path)
   return true
 }
 
@@ -207,7 +266,9 @@ async function removeIfThere(volume: Volume, path: string, recovered: Recovered)
 
 async function removeTemporary(volume: Volume, writer: string): Promise<void> {
   const folder = join(volume.root, TEMPORARY_FOLDER, writer)
-  for (const boot of await readdirOrNone(folder)) rmSync(join(folder, boot), { recursive: true, force: true })
+  for (const boot of await volume.run('temporary files', () => readdirOrNone(folder))) {
+    await volume.run('temporary files', () => rm(join(folder, boot), { recursive: true, force: true }))
+  }
 }
 
 async function readTail(path: string, bytesMax: number): Promise<Buffer> {

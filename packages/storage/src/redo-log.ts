@@ -7,18 +7,22 @@
  *   <store>/.redo/<member>/<boot>/0.log, 1.log      records of journal-record.ts; the first one opens a cycle
  */
 import { randomInt } from 'node:crypto'
-import { closeSync, mkdirSync, openSync, renameSync, rmSync, writevSync } from 'node:fs'
-import { fdatasync as fdatasyncCallback } from 'node:fs'
+import { closeSync, fdatasync as fdatasyncCallback, openSync, renameSync, rmSync, writevSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { invariant } from '@tributary/protocol'
+import { invariant, UnavailableError } from '@tributary/protocol'
 import { readRecords, type JournalReading } from './journal.ts'
 import { decodeRecord, encodeRecord, type JournalRecord, type RecordFacts } from './journal-record.ts'
+import { makeStoreDirectorySync, syncStoreDirectoriesSync } from './store-directory.ts'
 
 const fdatasync = promisify(fdatasyncCallback)
 export const REDO_FOLDER = '.redo'
 export const SEGMENT_BYTES = 64 * 1024 * 1024
+/** A checkpoint that failed is tried again after this time. */
+const CHECKPOINT_RETRY_MS = 1_000
+/** An upload waits so long for a checkpoint before it is refused. */
+const CHECKPOINT_WAIT_MS = 10_000
 
 interface Segment {
   readonly fd: number
@@ -28,26 +32,44 @@ interface Segment {
   clean: boolean
 }
 
+/**
+ * The disk itself refused: what it was given may be lost, and a second try would only seem to succeed. A checkpoint
+ * that fails like this is not tried again.
+ */
+export class DiskSyncError extends Error {
+  override readonly name = 'DiskSyncError'
+}
+
 export interface RedoLogOptions {
   segmentBytes: number
-  /** Brings to disk all that was done before the call: files, directories, journal, index rows. */
+  /**
+   * Brings to disk all that was done before the call: files, directories, journal, index rows.
+   *
+   * @throws {DiskSyncError} it never will. Anything else: it is tried again.
+   */
   checkpoint: () => Promise<void>
+  onTrouble?: (error: unknown) => void
 }
 
 export class RedoLog {
   readonly #segments: [Segment, Segment]
   readonly #segmentBytes: number
   readonly #checkpoint: () => Promise<void>
+  readonly #onTrouble: (error: unknown) => void
+  #closed = false
   #active = 0
   #cycle: number
   #failure: Error | undefined
 
   /**
-   * @param folder   Of this boot: made here.
+   * @param root     Of the store.
+   * @param boot     Folder of this boot, relative in the store: made here.
    * @param recycled Segment files of an earlier boot, replayed already: their blocks are used again.
    */
-  constructor(folder: string, options: RedoLogOptions, recycled: readonly string[] = []) {
-    mkdirSync(folder, { recursive: true })
+  constructor(root: string, boot: string, options: RedoLogOptions, recycled: readonly string[] = []) {
+    makeStoreDirectorySync(root, boot)
+    const folder = join(root, boot)
+    this.#onTrouble = options.onTrouble ?? (() => {})
     this.#segmentBytes = options.segmentBytes
     this.#checkpoint = options.checkpoint
     // Cycles never repeat over the life of a file, so that stale records of an earlier use are never read; and
@@ -64,7 +86,14 @@ export class RedoLog {
       }
     }
     this.#segments = [openSegment('0.log', recycled[0]), openSegment('1.log', recycled[1])]
+    for (const segment of this.#segments) this.#begin(segment)
     this.#begin(this.#segments[0])
+    syncStoreDirectoriesSync(root, boot)
+  }
+
+  /** Longest batch that `room` makes room for. */
+  get batchBytesMax(): number {
+    return Math.floor(this.#segmentBytes / 2)
   }
 
   /** Of the segment that `append` writes to next; records carry it. */
@@ -72,37 +101,73 @@ export class RedoLog {
     return this.#cycle
   }
 
-  /** Makes room for `bytes`, by a change of segments if need be. Then `cycle` holds until the next call. */
+  /**
+   * Makes room for `bytes`, by a change of segments if need be. Then `cycle` holds until the next call.
+   *
+   * @throws {UnavailableError} STORE_UNAVAILABLE: no checkpoint succeeds.
+   */
   async room(bytes: number): Promise<void> {
-    invariant(bytes <= this.#segmentBytes / 2, 'a batch fits a segment')
+    invariant(bytes <= this.batchBytesMax, 'a batch fits a segment')
     if (this.#failure) throw this.#failure
     const active = this.#segments[this.#active]!
     if (active.offset + bytes <= this.#segmentBytes) return
     const other = this.#segments[1 - this.#active]!
-    await other.free
-    if (this.#failure) throw this.#failure
+    await this.#untilFree(other)
     active.clean = false
-    active.free = this.#checkpoint().then(
-      () => {
-        active.clean = true
-      },
-      (error: unknown) => {
-        // What the segment holds is not safe elsewhere: nothing may overwrite it, and nobody is promised anything.
-        this.#failure = error instanceof Error ? error : new Error(String(error))
-      }
-    )
+    active.free = this.#untilSafe(active)
     this.#active = 1 - this.#active
     this.#begin(other)
   }
 
-  /** In the page cache when it returns. */
+  /** In the page cache when it returns. @throws ENOSPC: nothing of it is there. */
   append(records: readonly Buffer[]): void {
     const segment = this.#segments[this.#active]!
     let bytes = 0
     for (const record of records) bytes += record.byteLength
-    let written = writevSync(segment.fd, records, segment.offset)
-    invariant(written === bytes, 'a write to a local file is whole, or throws')
+    const written = writevSync(segment.fd, records, segment.offset)
+    if (written < bytes) {
+      // Records at the front may be whole, but their uploads are refused: after a crash they must not come back.
+      writevSync(segment.fd, [Buffer.alloc(written)], segment.offset)
+      throw new UnavailableError('NO_SPACE', 'no space left for the upload')
+    }
     segment.offset += written
+  }
+
+  /** To be called when all of it is safe elsewhere: nothing of it is done again at the next start. */
+  clear(): void {
+    for (const segment of this.#segments) this.#begin(segment)
+  }
+
+  async #untilFree(segment: Segment): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<void>(resolve => {
+      timer = setTimeout(resolve, CHECKPOINT_WAIT_MS)
+    })
+    await Promise.race([segment.free, late])
+    clearTimeout(timer)
+    if (this.#failure) throw this.#failure
+    if (!segment.clean) {
+      throw new UnavailableError('STORE_UNAVAILABLE', 'the disk is too slow, or the index: nothing was stored')
+    }
+  }
+
+  /** Until a checkpoint succeeds, nothing may overwrite what the segment holds. */
+  async #untilSafe(segment: Segment): Promise<void> {
+    for (;;) {
+      try {
+        await this.#checkpoint()
+        segment.clean = true
+        return
+      } catch (error) {
+        this.#onTrouble(error)
+        if (error instanceof DiskSyncError) {
+          this.#failure = error
+          return
+        }
+      }
+      await new Promise(resolve => setTimeout(resolve, CHECKPOINT_RETRY_MS).unref())
+      if (this.#closed) return
+    }
   }
 
   /** Resolves when all that was appended is on disk. */
@@ -116,6 +181,7 @@ export class RedoLog {
   }
 
   close(): void {
+    this.#closed = true
     for (const { fd } of this.#segments) closeSync(fd)
   }
 

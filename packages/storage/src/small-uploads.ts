@@ -35,6 +35,14 @@ interface Placed {
   row: FileRow
 }
 
+interface Refused {
+  item: Placed
+  /** undefined: its uploader has been answered. */
+  error: unknown
+}
+
+const NOTHING = Buffer.alloc(0)
+
 export class SmallUploads {
   readonly #store: Store
   readonly #redo: RedoLog
@@ -84,16 +92,35 @@ export class SmallUploads {
     // Everything that arrives in this turn of the event loop joins the first batch.
     await new Promise(resolve => setImmediate(resolve))
     while (this.#queue.length > 0) {
-      const batch = this.#queue.splice(0, BATCH_UPLOADS_MAX)
+      const batch = this.#takeBatch()
+      // Counted now: an upload lets its content go when it has been written.
+      const bytes = batch.reduce((sum, { content }) => sum + content.byteLength, 0)
       try {
         await this.#commit(batch)
       } catch (error) {
         const failure = storeError(error, 'the upload')
         for (const { reject } of batch) reject(failure)
       }
-      for (const { content } of batch) this.#waitingBytes -= content.byteLength
+      this.#waitingBytes -= bytes
     }
     this.#running = undefined
+  }
+
+  /** @param work Never rejects. */
+  #track(work: Promise<void>): void {
+    this.#entering.add(work)
+    void work.then(() => this.#entering.delete(work))
+  }
+
+  #takeBatch(): Waiting[] {
+    let count = 0
+    let bytes = 0
+    for (const { content } of this.#queue) {
+      bytes += content.byteLength + RECORD_BYTES_MAX
+      if (count === BATCH_UPLOADS_MAX || (count > 0 && bytes > this.#redo.batchBytesMax)) break
+      count++
+    }
+    return this.#queue.splice(0, count)
   }
 
   async #commit(batch: readonly Waiting[]): Promise<void> {
@@ -103,8 +130,8 @@ export class SmallUploads {
     for (const { content } of batch) bytes += content.byteLength + RECORD_BYTES_MAX
     const kept = store.promise(bytes)
     try {
-      await store.ids.ensure(batch.length)
       await this.#redo.room(bytes)
+      await store.ids.ensure(batch.length) // last: they are at hand in this very turn only
       const placed = batch.map(waiting => ({ waiting, row: this.#place(waiting) }))
       this.#redo.append(placed.map(item => this.#recordOf(item)))
       let synced = store.durable ? this.#redo.sync() : undefined
@@ -114,16 +141,15 @@ export class SmallUploads {
         try {
           again = this.#writeFile(item) || again
           written.push(item)
+          item.waiting.content = NOTHING
         } catch (error) {
-          this.#record('withdrawn', item.row)
-          item.waiting.reject(storeError(error, 'the upload'))
+          this.#track(this.#refuse([{ item, error: storeError(error, 'the upload') }]))
         }
       }
       if (again && synced) synced = Promise.all([synced, this.#redo.sync()]).then(() => {})
       synced?.catch(() => {}) // seen by #finish
       const finished = this.#finish(written, synced)
-      this.#entering.add(finished)
-      void finished.finally(() => this.#entering.delete(finished))
+      this.#track(finished)
       // The next batch may begin once the disk is free: the rows are another thread's, or machine's, work.
       await (synced ? synced.catch(() => {}) : finished)
     } finally {
@@ -194,6 +220,7 @@ export class SmallUploads {
     } catch (error) {
       failure = error
     }
+    const refused: Refused[] = []
     for (const [at, outcome] of outcomes.entries()) {
       const { waiting, row } = placed[at]!
       if (outcome.kind === 'stored') {
@@ -205,28 +232,36 @@ export class SmallUploads {
         }
       } else if (outcome.kind === 'unknown') waiting.reject(outcome.error)
       else {
-        this.#withdraw(row)
+        this.#unlink(row)
         if (outcome.kind === 'repeated') waiting.resolve(outcome.row)
-        else waiting.reject(outcome.error)
+        refused.push({ item: placed[at]!, error: outcome.kind === 'refused' ? outcome.error : undefined })
       }
     }
+    if (refused.length > 0) await this.#refuse(refused)
   }
 
-  /** The file did not make it into the index. */
-  #withdraw(row: FileRow): void {
-    this.#record('withdrawn', row)
+  /**
+   * These did not make it into the index. Nobody is told before the log says so as well: the name may be another
+   * file's, and when that is deleted, a crash must not bring back the one that was refused.
+   */
+  async #refuse(refused: readonly Refused[]): Promise<void> {
+    try {
+      const nowMs = Date.now()
+      this.#redo.append(
+        refused.map(({ item }) => encodeRecord('withdrawn', factsOf(item.row, nowMs), this.#redo.cycle))
+      )
+      if (this.#store.durable) await this.#redo.sync()
+    } catch {
+      // A disk that takes no record: after a crash the index decides.
+    }
+    for (const { item, error } of refused) if (error) item.waiting.reject(error)
+  }
+
+  #unlink(row: FileRow): void {
     try {
       unlinkSync(this.#store.absolute(row.path))
     } catch {
       // The sweeper finds a file without a row.
-    }
-  }
-
-  #record(kind: 'withdrawn', row: FileRow): void {
-    try {
-      this.#redo.append([encodeRecord(kind, factsOf(row, Date.now()), this.#redo.cycle)])
-    } catch {
-      // After a crash the index decides: the row is not there.
     }
   }
 }

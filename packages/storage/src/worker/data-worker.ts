@@ -1,5 +1,4 @@
 /** A data worker: owns client connections and file I/O of one storage server; several may share its port. */
-import { mkdir } from 'node:fs/promises'
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { openDatabase, type Database } from '@tributary/database'
@@ -19,6 +18,7 @@ import { REDO_FOLDER, RedoLog, removeRedoFolder } from '../redo-log.ts'
 import { SmallUploads } from '../small-uploads.ts'
 import { allowListOf } from '../storage-config.ts'
 import { STORAGE_COMMANDS, storageHandlers } from '../storage-handlers.ts'
+import { makeStoreDirectory } from '../store-directory.ts'
 import { readMarker } from '../store-marker.ts'
 import { Store } from '../store.ts'
 import { Sweeper } from '../sweeper.ts'
@@ -153,15 +153,20 @@ export class DataWorker {
       journal,
       log: this.#log
     })
-    if (recovered.folders.length > 0 && volume.local) await syncFileSystem(root)
+    if (recovered.folders.length > 0 && volume.local) {
+      // Rows that were found are perhaps in the page cache only, and the log that brings them back goes now.
+      await files.sync()
+      await syncFileSystem(root)
+    }
 
     const temporary = join(root, TEMPORARY_FOLDER, writer, boot)
-    await volume.run('mkdir', () => mkdir(temporary, { recursive: true }))
+    await volume.run('mkdir', () => makeStoreDirectory(root, join(TEMPORARY_FOLDER, writer, boot)))
     const ids = new IdSource(this.#ids!, config.idServers, marker.store)
     let small: SmallUploads | undefined
     const redo = volume.local
       ? new RedoLog(
-          join(root, REDO_FOLDER, writer, boot),
+          root,
+          join(REDO_FOLDER, writer, boot),
           {
             segmentBytes: config.redoBytes,
             checkpoint: async () => {
@@ -169,7 +174,8 @@ export class DataWorker {
               await small!.entered()
               await files.sync()
               await syncFileSystem(root)
-            }
+            },
+            onTrouble: err => this.#log.error({ err }, `what was stored in ${root} cannot be brought to disk`)
           },
           recovered.recycled.slice(0, 2)
         )
@@ -311,15 +317,24 @@ export class DataWorker {
     for (const { store, small } of this.#places) {
       await small?.idle()
       store.ids.close()
-      if (store.redo?.dirty && store.durable && !store.trouble) {
-        // What is safe elsewhere need not be done again at the next start.
-        await this.#database?.files.sync()
-        await syncFileSystem(store.root)
-      }
+      if (store.redo?.dirty && !store.trouble) await this.#forgetRedo(store, store.redo)
       store.redo?.close()
       await store.journal.close()
     }
     this.#ids?.close()
     await this.#database?.close()
+  }
+
+  /** What is safe elsewhere need not be done again at the next start. */
+  async #forgetRedo(store: Store, redo: RedoLog): Promise<void> {
+    try {
+      if (store.durable) {
+        await this.#database?.files.sync()
+        await syncFileSystem(store.root)
+      }
+      redo.clear()
+    } catch (err) {
+      this.#log.warn({ err }, `the next start in ${store.root} finishes what this one cannot`)
+    }
   }
 }
