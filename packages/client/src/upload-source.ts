@@ -145,7 +145,10 @@ function fromBytes(bytes: Buffer, name: string): OpenSource {
   }
 }
 
-/** A stream's first bytes are kept: a short one can be sent as often as needed, and its size is known. */
+/**
+ * A stream's first bytes are kept: a short one can be sent as often as needed, and its size is known. One that is
+ * said to be large is not touched before a server takes it: until then its sender can still be refused.
+ */
 async function fromStream(
   stream: AsyncIterable<Uint8Array>,
   sizeBytes: number | undefined,
@@ -157,7 +160,8 @@ async function fromStream(
   let taken = false
   const close = (): void => void iterator.return?.().catch(() => {})
   try {
-    while (firstBytes <= INLINE_BYTES_MAX) {
+    const isLarge = sizeBytes !== undefined && sizeBytes > INLINE_BYTES_MAX
+    while (!isLarge && firstBytes <= INLINE_BYTES_MAX) {
       const chunk = await next(iterator)
       if (chunk === undefined) {
         checkSize(sizeBytes, firstBytes)
