@@ -15,6 +15,11 @@ for (const element of document.querySelectorAll('[data-label]')) {
   element.title = texts[element.dataset.label]
 }
 
+byId('token-cancel').addEventListener('click', () => byId('token').close())
+
+/** The token dialog that is open, if one is. */
+let asking
+
 try {
   await start()
 } catch (error) {
@@ -93,10 +98,6 @@ function switchPlace({ application, user }) {
     location.search = new URLSearchParams(new FormData(form)).toString()
   })
 }
-
-byId('token-cancel').addEventListener('click', () => byId('token').close())
-
-let asking
 
 /** Asks once, however many uploads wait for it. */
 function askToken(wrong) {

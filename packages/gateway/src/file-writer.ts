@@ -37,13 +37,22 @@ export class FileWriter {
   async put(exchange: Exchange, key: FileKey, query: string): Promise<number> {
     if (exchange.request.headers['if-match'] !== undefined) {
       // A stored file is never replaced, so no file can be the one to match; whether it is there decides the answer.
-      await this.#options.files.stat(key).catch(error => {
-        if (!isNotFound(error)) throw error
-        throw new HttpProblem(412, 'there is no file that could match')
-      })
-      throw new RejectedError('FILE_EXISTS', `${key.file} already exists`)
+      await this.#refuseIfTaken(key)
+      throw new HttpProblem(412, 'there is no file that could match')
     }
+    if (exchange.awaitsContinue) await this.#refuseIfTaken(key)
     return this.#upload(exchange, key, this.#nameOf(exchange.request, query))
+  }
+
+  /** Where the sender asks first, it is told first; a short upload would otherwise be read before it is announced. */
+  async #refuseIfTaken(key: FileKey): Promise<void> {
+    try {
+      await this.#options.files.stat(key)
+    } catch (error) {
+      if (isNotFound(error)) return
+      throw error
+    }
+    throw new RejectedError('FILE_EXISTS', `${key.file} already exists`)
   }
 
   /** Makes an id that ends like the name does, since players judge by that. @returns the status. */

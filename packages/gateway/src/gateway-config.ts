@@ -3,6 +3,7 @@ import { checkFileKey } from '@tributary/protocol'
 import {
   AllowList,
   defineConfig,
+  LOG_LEVELS,
   NetworkSyntaxError,
   plainAddress,
   type ConfigConflict,
@@ -143,6 +144,19 @@ export const gatewayConfig = defineConfig(
       min: 0.1,
       max: 86_400,
       describe: 'A download whose receiver takes nothing for so long is given up.'
+    },
+    stop_timeout_s: {
+      type: 'number',
+      default: 10,
+      min: 0,
+      max: 3_600,
+      describe: 'How long an orderly stop may take; downloads in hand are finished within it.'
+    },
+    log_level: {
+      type: 'choice',
+      choices: LOG_LEVELS,
+      default: 'info',
+      describe: 'Least important line logged.'
     }
   },
   config => {
