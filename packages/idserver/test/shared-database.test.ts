@@ -16,7 +16,7 @@ interface Running {
 }
 
 async function runInProcess(t: Cleaner, url: string): Promise<Running> {
-  const child = fork(new URL('children/id-server.ts', import.meta.url), [url, '25'], {
+  const child = fork(new URL('./children/id-server.ts', import.meta.url), [url, '25'], {
     execArgv: ['--conditions=tributary-source']
   })
   t.after(() => child.kill('SIGKILL'))

@@ -21,6 +21,11 @@ export const ROUTE_TTL_MS = 60_000
 const ROUTES_MAX = 100_000
 /** Users that are being tied to a group; a further one is refused as OVERLOADED. */
 const TIES_MAX = 1_000
+/**
+ * New users tied in a second because LOCATE asked for a file that does not exist. It may be the question before an
+ * upload, or anybody's who types addresses into a browser: the rest are told of a group and tied when they ask again.
+ */
+export const LOOKED_FOR_TIES_PER_S_MAX = 50
 
 export interface Location {
   readonly group: string
@@ -53,6 +58,8 @@ export class Locator {
   readonly #locations = new LRUCache<string, Remembered>({ max: LOCATIONS_MAX })
   readonly #groups = new LRUCache<string, Remembered>({ max: ROUTES_MAX })
   readonly #ties = new Map<string, Promise<Location>>()
+  #tiesSinceMs = -Infinity
+  #tiesInSecond = 0
 
   constructor({ database, catalog, isUp, chooseGroup, clock }: LocatorOptions) {
     this.#files = database.files
@@ -83,8 +90,8 @@ export class Locator {
   }
 
   /**
-   * For LOCATE, which says whether the file exists: that is never guessed. A question for a file that does not exist
-   * ties no user, as anybody who types an address into a browser asks it; one without a file does.
+   * For LOCATE, which says whether the file exists: that is never guessed. Ties as forLegacy does, within
+   * LOOKED_FOR_TIES_PER_S_MAX.
    *
    * @throws as forLegacy.
    */
@@ -110,7 +117,7 @@ export class Locator {
   }
 
   #locate(key: FileKey, isLegacy: boolean): Location | Promise<Location> {
-    if (key.file === '') return this.#groupOfUser(key, true)
+    if (key.file === '') return this.#groupOfUser(key, false)
     const name = mapKeyOf(key)
     const known = this.#locations.get(name)
     if (known && this.#clock.monotonicMs() < known.untilMs) return known
@@ -149,7 +156,7 @@ export class Locator {
     }
     if (isLegacy || isCausal) {
       this.#locations.delete(name)
-      return this.#groupOfUser(key, isLegacy)
+      return this.#groupOfUser(key, !isLegacy)
     }
     // "Does not exist" is believed by whoever asked: another member of the database may know better.
     return this.#confirmAbsence(key, name)
@@ -165,7 +172,7 @@ export class Locator {
     return this.#found(key, name, row, false, true)
   }
 
-  #groupOfUser({ application, user }: FileKey, ties: boolean): Location | Promise<Location> {
+  #groupOfUser({ application, user }: FileKey, isLookedFor: boolean): Location | Promise<Location> {
     const name = `${application}\0${user}`
     const known = this.#groups.get(name)
     if (known && this.#clock.monotonicMs() < known.untilMs) return known
@@ -180,7 +187,8 @@ export class Locator {
     }
     const settle = (group: string | undefined): Location | Promise<Location> => {
       if (group !== undefined) return this.#remember(name, group)
-      return ties ? this.#tie(name, application, user) : { group: this.#newGroup(), exists: false }
+      if (isLookedFor && !this.#mayTie()) return { group: this.#newGroup(), exists: false }
+      return this.#tie(name, application, user)
     }
     let group: string | undefined | Promise<string | undefined>
     try {
@@ -189,6 +197,16 @@ export class Locator {
       return failed(error)
     }
     return group instanceof Promise ? group.then(settle, failed) : settle(group)
+  }
+
+  /** Whether one more of LOOKED_FOR_TIES_PER_S_MAX is left in this second. */
+  #mayTie(): boolean {
+    const nowMs = this.#clock.monotonicMs()
+    if (nowMs - this.#tiesSinceMs >= 1_000) {
+      this.#tiesSinceMs = nowMs
+      this.#tiesInSecond = 0
+    }
+    return this.#tiesInSecond++ < LOOKED_FOR_TIES_PER_S_MAX
   }
 
   /** Several requests for one new user share one tie; of several trackers the first one's choice counts. */

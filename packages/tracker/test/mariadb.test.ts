@@ -71,7 +71,7 @@ describe('a tracker on MariaDB', { timeout: 120_000, skip: noMariadb() ?? false 
       const { group } = await locate(storage, newFile)
       mariadb.kill(signal)
       try {
-        const untilMs = performance.now() + 4_000
+        const untilMs = performance.now() + 2_500
         while (performance.now() < untilMs) {
           await report(storage, { group: 'group001' })
           const startedMs = performance.now()

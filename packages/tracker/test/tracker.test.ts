@@ -1,6 +1,7 @@
 import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo } from 'node:net'
+import { networkInterfaces } from 'node:os'
 import { describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
@@ -14,6 +15,7 @@ import {
 import { ConfigError, loadConfig, ManualClock } from '@tributary/runtime'
 import type { Connection } from '@tributary/transport'
 import { trackerConfig } from '../src/index.ts'
+import { LOOKED_FOR_TIES_PER_S_MAX } from '../src/locator.ts'
 import {
   addresses,
   beat,
@@ -91,14 +93,27 @@ describe('a tracker', { timeout: 60_000 }, () => {
     equal((await addresses(client, NEW_FILE)).group, 'group001')
   })
 
-  it('ties no user who only looks for a file', async t => {
+  it('ties a user who asks before an upload, also by the name of the file to come', async t => {
     const { address, database } = await runTrackerOnItsOwn(t)
     const storage = await oursTo(t, address)
+    for (const group of ['group001', 'group002']) await report(storage, { group })
+    const { group, exists } = await locate(storage, KEY)
+    equal(exists, false)
+    equal(await database.routes.groupOf('media', 'user1'), group)
+    for (let file = 0; file < 10; file++) {
+      equal((await locate(storage, { ...KEY, file: `file${file}` })).group, group)
+    }
+  })
+
+  it('does not write down every user that somebody makes up', async t => {
+    const { address, database } = await runTrackerOnItsOwn(t, {}, { clock: new ManualClock() })
+    const storage = await oursTo(t, address)
     await report(storage)
-    equal((await locate(storage, KEY)).exists, false)
-    equal(await database.routes.groupOf('media', 'user1'), undefined)
-    await locate(storage, NEW_FILE)
-    equal(await database.routes.groupOf('media', 'user1'), 'group001')
+    const users = Array.from({ length: 200 }, (_, at) => `user${at}`)
+    const located = await Promise.all(users.map(user => locate(storage, { ...KEY, user })))
+    ok(located.every(({ group, exists }) => group === 'group001' && !exists))
+    const tied = users.filter(user => database.routes.groupOf('media', user) !== undefined)
+    equal(tied.length, LOOKED_FOR_TIES_PER_S_MAX)
   })
 
   it('says of a file being deleted that it does not exist', async t => {
@@ -307,6 +322,26 @@ describe('a tracker', { timeout: 60_000 }, () => {
   it('knows the extensions for those only who said HELLO', async t => {
     const { address } = await runTrackerOnItsOwn(t)
     await rejects(cluster(await legacyTo(t, address)), { code: 'PEER_ERROR' })
+  })
+
+  it('knows a peer by its IPv4 address, though it listens on IPv6 for both', async t => {
+    if (!Object.values(networkInterfaces()).some(list => list?.some(({ address }) => address === '::1'))) {
+      return t.skip('this machine has no IPv6')
+    }
+    const { address } = await runTrackerOnItsOwn(t, { '--host': '::', '--allow': 'loopback' })
+    const mapped = await oursTo(t, { host: '127.0.0.1', port: address.port })
+    await report(mapped, { port: 1 })
+    const six = await oursTo(t, { host: '::1', port: address.port })
+    await report(six, { port: 2 })
+    const legacy = await legacyTo(t, { host: '::1', port: address.port })
+    for (let at = 0; at < 10; at++) deepEqual((await addresses(legacy, NEW_FILE)).addresses, ['127.0.0.1:1'])
+    deepEqual(
+      (await locate(six, NEW_FILE)).addresses.sort((a, b) => a.port - b.port),
+      [
+        { host: '127.0.0.1', port: 1, family: 4 },
+        { host: '::1', port: 2, family: 6 }
+      ]
+    )
   })
 
   it('refuses peers outside its networks', async t => {
