@@ -3,13 +3,12 @@
  * crash leaves half done is finished later, by whoever finds the marked row.
  */
 import type { FileIndex, FileRow } from '@tributary/database'
-import { formatFileKey, RejectedError, type FileKey } from '@tributary/protocol'
+import { formatFileKey, OutcomeUnknownError, RejectedError, type FileKey } from '@tributary/protocol'
 import { databaseError } from './index-entry.ts'
 import { encodeRecord } from './journal-record.ts'
 import type { OpenFiles } from './open-files.ts'
 import type { Store } from './store.ts'
 import { factsOf } from './upload-record.ts'
-import { storeError } from './volume.ts'
 
 /** Rows of half-done deletes taken up at a time. */
 const FINISH_ROWS_MAX = 1_000
@@ -43,18 +42,32 @@ export class Deletion {
     if (!store)
       throw new RejectedError('FILE_NOT_FOUND', `${formatFileKey(key)} is kept by group ${row.group}`)
     store.check()
+    let marked: boolean
     try {
-      if (!(await this.#files.markDeleting(key, row.generation))) {
-        throw new RejectedError('FILE_NOT_FOUND', `no such file: ${formatFileKey(key)}`)
-      }
-      await this.#finish(row, store)
+      marked = await this.#files.markDeleting(key, row.generation)
     } catch (error) {
       throw databaseError(error)
     }
+    if (!marked) throw new RejectedError('FILE_NOT_FOUND', `no such file: ${formatFileKey(key)}`)
+    try {
+      await this.#finish(row, store)
+    } catch (cause) {
+      // Nobody can read it any more, and it will go; that it is gone for good cannot be promised yet.
+      throw new OutcomeUnknownError(`${formatFileKey(key)} is marked, and is deleted later`, { cause })
+    }
   }
 
-  /** Takes up half-done deletes of this member's stores, those begun before `beforeMs` of the caller's patience. */
+  /** Finishes what a crash left half done, whoever was at it: to do it twice harms nobody. */
+  async finishAll(store: Store): Promise<number> {
+    store.check()
+    const rows = await this.#files.listStore({ store: store.uuid, limit: FINISH_ROWS_MAX, state: 'deleting' })
+    for (const row of rows) await this.#finish(row, store)
+    return rows.length
+  }
+
+  /** The same for those seen in the round before too: nobody is at them any more. */
   async finishHalfDone(store: Store, seen: Set<string>): Promise<number> {
+    if (store.trouble !== undefined) return 0
     const rows = await this.#files.listStore({ store: store.uuid, limit: FINISH_ROWS_MAX, state: 'deleting' })
     let finished = 0
     const now = new Set<string>()
@@ -71,15 +84,11 @@ export class Deletion {
   }
 
   async #finish(row: FileRow, store: Store): Promise<void> {
-    try {
-      await store.journal.append([encodeRecord('deleted', factsOf(row, Date.now()))])
-      if (store.durable) await store.journal.sync()
-      this.#open.forget(row)
-      await store.removeFile(row.path)
-      await store.syncDirectoryOf(row.path)
-    } catch (error) {
-      throw storeError(error, 'the delete')
-    }
+    await store.journal.append([encodeRecord('deleted', factsOf(row, Date.now()))])
+    if (store.durable) await store.journal.sync()
+    this.#open.forget(row)
+    await store.removeFile(row.path)
+    await store.syncDirectoryOf(row.path)
     await this.#files.remove(row, row.generation) // false: another member finished it meanwhile
   }
 }

@@ -3,12 +3,12 @@
  * recorded. Memory is bounded whatever the size; the writes follow the sender at a distance of two pieces.
  */
 import { fdatasync as fdatasyncCallback, writev as writevCallback } from 'node:fs'
-import { open, unlink, type FileHandle } from 'node:fs/promises'
+import { open, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { crc32 } from 'node:zlib'
 import type { FileIndex, FileRow } from '@tributary/database'
-import { RejectedError, type FileKey } from '@tributary/protocol'
+import { OutcomeUnknownError, RejectedError, type FileKey } from '@tributary/protocol'
 import { enterRows } from './index-entry.ts'
 import { encodeRecord } from './journal-record.ts'
 import type { Store } from './store.ts'
@@ -30,7 +30,9 @@ export class LargeUpload {
   readonly #labels: UploadLabels
   readonly #path: string
   readonly #handle: FileHandle
-  readonly #kept: () => void
+  readonly #kept: (() => void)[]
+  /** Its place, from the moment it may have a name there to the moment a row says so, or may say so. */
+  #named: FileRow | undefined
   #gathered: Buffer[] = []
   #gatheredBytes = 0
   #behindBytes = 0
@@ -58,7 +60,20 @@ export class LargeUpload {
     const kept = store.promise(sizeBytes)
     const path = join(store.temporary, randomHex())
     try {
-      const handle = await store.volume.run('create', () => open(path, 'wx', 0o644))
+      let late = false
+      const handle = await store.volume
+        .run('create', async () => {
+          const opened = await open(path, 'wx', 0o644)
+          if (late) {
+            store.volume.chore(() => opened.close())
+            void store.discard(path)
+          }
+          return opened
+        })
+        .catch((error: unknown) => {
+          late = true
+          throw error
+        })
       return new LargeUpload(store, files, key, labels, path, handle, kept)
     } catch (error) {
       kept()
@@ -81,7 +96,16 @@ export class LargeUpload {
     this.#labels = labels
     this.#path = path
     this.#handle = handle
-    this.#kept = kept
+    this.#kept = [kept]
+  }
+
+  /**
+   * So much more is to come than was known.
+   *
+   * @throws {UnavailableError} NO_SPACE
+   */
+  expect(bytes: number): void {
+    this.#kept.push(this.#store.promise(bytes))
   }
 
   get sizeBytes(): number {
@@ -134,21 +158,20 @@ export class LargeUpload {
       })
       await store.name(this.#path, row.storedAtMs, path => {
         row.path = path
+        this.#named = row
         return store.journal.append([encodeRecord('intent', factsOf(row, row.storedAtMs))])
       })
       const [outcome] = await enterRows(this.#files, [row], store.durable)
+      if (outcome!.kind === 'stored' || outcome!.kind === 'unknown') this.#named = undefined
       switch (outcome!.kind) {
         case 'stored':
-          await store.journal.append([encodeRecord('stored', factsOf(row, Date.now()))])
-          if (store.durable) await store.journal.sync()
+          await this.#recordStored(row)
           return row
         case 'unknown':
           throw outcome!.error
         case 'repeated':
-          await this.#withdraw(row)
           return outcome!.row
         case 'refused':
-          await this.#withdraw(row)
           throw outcome!.error
       }
     } catch (error) {
@@ -165,15 +188,29 @@ export class LargeUpload {
     this.#gathered = []
     this.#failure ??= new RejectedError('SIZE_MISMATCH', 'the upload was given up')
     await this.#writing
-    this.#kept()
-    await this.#store.volume.run('close', () => this.#handle.close()).catch(() => {})
-    await this.#store.volume.run('unlink', () => unlink(this.#path)).catch(() => {})
+    for (const kept of this.#kept) kept()
+    const { volume, journal } = this.#store
+    const named = this.#named
+    if (volume.local) await this.#handle.close().catch(() => {})
+    else volume.chore(() => this.#handle.close())
+    await this.#store.discard(this.#path, named?.path)
+    // The file did not make it into the index. A crash before the next record is settled by the same look at the index.
+    if (!named) return
+    try {
+      await journal.append([encodeRecord('withdrawn', factsOf(named, Date.now()))])
+    } catch {
+      // The next start finds the intent, and no row.
+    }
   }
 
-  /** The file did not make it into the index. */
-  async #withdraw(row: FileRow): Promise<void> {
-    await this.#store.removeFile(row.path)
-    await this.#store.journal.append([encodeRecord('withdrawn', factsOf(row, Date.now()))])
+  async #recordStored(row: FileRow): Promise<void> {
+    const { journal, durable } = this.#store
+    try {
+      await journal.append([encodeRecord('stored', factsOf(row, Date.now()))])
+      if (durable) await journal.sync()
+    } catch (cause) {
+      throw new OutcomeUnknownError('the file is stored, but the disk did not confirm it', { cause })
+    }
   }
 
   #flush(): void {

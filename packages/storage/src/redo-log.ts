@@ -147,7 +147,10 @@ export class RedoLog {
     clearTimeout(timer)
     if (this.#failure) throw this.#failure
     if (!segment.clean) {
-      throw new UnavailableError('STORE_UNAVAILABLE', 'the disk is too slow, or the index: nothing was stored')
+      throw new UnavailableError(
+        'STORE_UNAVAILABLE',
+        'the disk is too slow, or the index: nothing was stored'
+      )
     }
   }
 

@@ -1,12 +1,12 @@
 /** One store path in use by one data worker: its identity, its volume, and what is written beside the files. */
-import { link, mkdir, open, unlink } from 'node:fs/promises'
-import { mkdirSync } from 'node:fs'
+import { link, open, stat, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { UnavailableError } from '@tributary/protocol'
 import type { IdSource } from './id-source.ts'
 import type { Journal } from './journal.ts'
 import type { RedoLog } from './redo-log.ts'
-import type { StoreMarker } from './store-marker.ts'
+import { makeStoreDirectory, makeStoreDirectorySync } from './store-directory.ts'
+import { MARKER_NAME, type StoreMarker } from './store-marker.ts'
 import { storePathOf, type StorePath } from './store-path.ts'
 import type { Space, Volume } from './volume.ts'
 
@@ -114,7 +114,7 @@ export class Store {
   /** Makes the directory of a place, on a local volume. */
   makeDirectorySync(directory: string): void {
     if (this.#directories.has(directory)) return
-    mkdirSync(this.absolute(directory), { recursive: true })
+    makeStoreDirectorySync(this.root, directory)
     this.#know(directory)
   }
 
@@ -145,12 +145,42 @@ export class Store {
     throw new UnavailableError('STORE_UNAVAILABLE', `${NAME_TRIES_MAX} names in a row are taken`)
   }
 
+  /**
+   * Removes a file; one that is not there is no error.
+   *
+   * @throws ENOENT: the store itself is not there.
+   */
   async removeFile(path: string): Promise<void> {
-    await this.volume
-      .run('unlink', () => unlink(this.absolute(path)))
-      .catch((error: NodeJS.ErrnoException) => {
-        if (error.code !== 'ENOENT') throw error
-      })
+    await this.volume.run('unlink', () => this.#unlink(path))
+  }
+
+  async #unlink(path: string): Promise<void> {
+    try {
+      await unlink(this.absolute(path))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      await stat(this.absolute(MARKER_NAME)) // nothing is there where the volume is not mounted
+    }
+  }
+
+  /**
+   * Removes a temporary file, now or when the volume answers again.
+   *
+   * @param named The place it was about to get, should it be without a row: it goes too, if it is this file.
+   */
+  async discard(temporary: string, named?: string): Promise<void> {
+    const remove = async (): Promise<void> => {
+      if (named !== undefined) {
+        const [own, other] = await Promise.all([
+          stat(temporary, { bigint: true }),
+          stat(this.absolute(named), { bigint: true }).catch(() => undefined)
+        ])
+        if (other?.ino === own.ino && other.dev === own.dev) await unlink(this.absolute(named))
+      }
+      await unlink(temporary)
+    }
+    if (this.volume.local) await remove().catch(() => {})
+    else this.volume.chore(remove)
   }
 
   /** Makes the absence of a removed file durable. */
@@ -161,7 +191,7 @@ export class Store {
   /** @returns Whether this process uses it for the first time. */
   async #makeDirectory(directory: string): Promise<boolean> {
     if (this.#directories.has(directory)) return false
-    await this.volume.run('mkdir', () => mkdir(this.absolute(directory), { recursive: true }))
+    await this.volume.run('mkdir', () => makeStoreDirectory(this.root, directory))
     this.#know(directory)
     return true
   }

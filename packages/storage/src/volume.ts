@@ -37,7 +37,9 @@ export class Volume {
   readonly #deadlineMs: number
   readonly #callsMax: number
   readonly #waiting: (() => void)[] = []
+  readonly #chores: (() => Promise<unknown>)[] = []
   #calls = 0
+  #isTidying = false
 
   private constructor(root: string, local: boolean, deadlineMs: number, callsMax: number) {
     this.root = root
@@ -71,13 +73,31 @@ export class Volume {
   async run<T>(what: string, call: () => Promise<T>): Promise<T> {
     if (this.local) return call()
     const endMs = performance.now() + this.#deadlineMs
-    if (this.#calls >= this.#callsMax) await this.#turn(what, endMs)
-    this.#calls++
-    const done = call().finally(() => {
-      this.#calls--
-      this.#waiting.shift()?.()
-    })
+    if (this.#calls < this.#callsMax) this.#calls++
+    else await this.#turn(what, endMs)
+    const done = call().finally(() => this.#pass())
     return withDeadline(done, endMs - performance.now(), () => this.#hangs(what))
+  }
+
+  /**
+   * Does something that has to be done some time, such as closing a file or removing a name, even if the volume hangs
+   * now: one chore at a time, without a deadline. Every chore stands for something that was opened, so that there are
+   * only so many. Failures are nobody's concern.
+   */
+  chore(call: () => Promise<unknown>): void {
+    this.#chores.push(call)
+    if (!this.#isTidying) void this.#tidy()
+  }
+
+  /** Chores not done yet. */
+  get choresLeft(): number {
+    return this.#chores.length + (this.#isTidying ? 1 : 0)
+  }
+
+  async #tidy(): Promise<void> {
+    this.#isTidying = true
+    for (let chore = this.#chores.shift(); chore; chore = this.#chores.shift()) await chore().catch(() => {})
+    this.#isTidying = false
   }
 
   /** Free space as the file system counts it for ordinary users. */
@@ -96,9 +116,16 @@ export class Volume {
     await withDeadline(turn, endMs - performance.now(), () => {
       const at = this.#waiting.indexOf(wake)
       if (at >= 0) this.#waiting.splice(at, 1)
-      else this.#waiting.shift()?.() // woken in the same moment: pass it on
+      else this.#pass() // woken in the same moment
       return this.#hangs(what)
     })
+  }
+
+  /** Hands a place to the next who waits: it is never free in between, where a newcomer could take it as well. */
+  #pass(): void {
+    const next = this.#waiting.shift()
+    if (next) next()
+    else this.#calls--
   }
 
   #hangs(what: string): UnavailableError {

@@ -22,6 +22,7 @@ import { makeStoreDirectory } from '../store-directory.ts'
 import { readMarker } from '../store-marker.ts'
 import { Store } from '../store.ts'
 import { Sweeper } from '../sweeper.ts'
+import { lockWriter, type WriterLock } from '../writer-lock.ts'
 import { POOL_THREADS, REMOTE_CALLS_MAX, Volume } from '../volume.ts'
 import type { OrderMessage, ReportMessage, StoreReport, SweepReport } from './worker-message.ts'
 
@@ -44,6 +45,7 @@ export class DataWorker {
   readonly #meter = new RequestMeter([...STORAGE_COMMANDS, 'UNKNOWN'])
   readonly #places: Place[] = []
   readonly #timers: NodeJS.Timeout[] = []
+  readonly #locks: WriterLock[] = []
   readonly #residentBytes: () => number
   #database: Database | undefined
   #ids: PeerPool | undefined
@@ -145,10 +147,12 @@ export class DataWorker {
     const journal = new Journal(volume, writer)
     const files = this.#database!.files
     const leftovers = await volume.run('leftovers', () => leftoverWriters(root))
+    const writers = [...new Set([writer, ...leftovers])].filter(name => this.#adopts(name))
+    for (const name of writers) this.#locks.push(await lockWriter(marker.store, name))
     const recovered = await recover({
       volume,
       store: marker.store,
-      writers: leftovers.filter(name => this.#adopts(name)),
+      writers,
       files,
       journal,
       log: this.#log
@@ -278,6 +282,14 @@ export class DataWorker {
   }
 
   #startHousekeeping(deletion: Deletion): void {
+    for (const { store } of this.#places) {
+      deletion.finishAll(store).then(
+        finished => {
+          if (finished > 0) this.#log.info({ finished }, 'finished deletes that a crash left half done')
+        },
+        (err: unknown) => this.#log.warn({ err }, 'deletes left half done are finished later')
+      )
+    }
     const seen = new Map<Store, Set<string>>()
     this.#every(FINISH_DELETES_INTERVAL_MS, async () => {
       for (const { store } of this.#places) {
@@ -323,6 +335,7 @@ export class DataWorker {
     }
     this.#ids?.close()
     await this.#database?.close()
+    for (const lock of this.#locks) lock.release()
   }
 
   /** What is safe elsewhere need not be done again at the next start. */

@@ -12,6 +12,8 @@ await runMain(processPort(process), async port => {
       stopListening()
       resolve(message)
     })
+    // Without its main process nobody speaks for it to the trackers, and a successor waits for its leftovers: it ends
+    // at once, as the promise of a success reply allows at any time.
     port.onDisconnect(() => port.exit(0))
     port.send({ type: 'ask' })
   })
