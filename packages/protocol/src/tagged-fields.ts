@@ -40,6 +40,8 @@ export type FieldsOf<T extends FieldTable> = {
 } & { [K in OptionalNames<T>]?: ValueOf<T[K]['type']> | undefined }
 
 export interface FieldsCodec<V> {
+  /** The layout, as docs/PROTOCOL.md shows it. */
+  readonly table: FieldTable
   encode(value: V): Buffer
   /** @throws {RejectedError} BAD_FIELD: cut short, a value of the wrong length, or a missing field. */
   decode(source: Buffer): V
@@ -106,7 +108,7 @@ export function fieldsCodec<const T extends FieldTable>(table: T): FieldsCodec<F
     return values as FieldsOf<T>
   }
 
-  return { encode, decode, sizeOf, write }
+  return { table, encode, decode, sizeOf, write }
 }
 
 /** A block of fields with its length in front, for bodies in which content follows: u32 · fields · content. */
