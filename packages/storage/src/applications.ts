@@ -4,14 +4,15 @@ import { RejectedError } from '@tributary/protocol'
 import { databaseError } from './index-entry.ts'
 
 const REFRESH_MS = 5_000
-/** An unknown name is looked up at most so often, or hostile peers would ask the database at will. */
-const MISS_REFRESH_MS = 1_000
+/** For an unknown name the database is asked at most so often, or hostile peers would ask it at will: they wait. */
+const MISS_REFRESH_MS = 100
 
 export class Applications {
   readonly #routes: Routes
   #names: ReadonlySet<string> = new Set()
   #readMs = -Infinity
   #reading: Promise<void> | undefined
+  #next: Promise<void> | undefined
 
   constructor(routes: Routes) {
     this.#routes = routes
@@ -28,10 +29,20 @@ export class Applications {
       if (ageMs > REFRESH_MS) void this.#read().catch(() => {})
       return
     }
-    if (ageMs < MISS_REFRESH_MS) throw unknown(name)
-    return this.#read().then(() => {
+    return this.#readAgain(ageMs).then(() => {
       if (!this.#names.has(name)) throw unknown(name)
     })
+  }
+
+  /** What was read before the question came says nothing about an application that was added since. */
+  #readAgain(ageMs: number): Promise<void> {
+    this.#next ??= new Promise(resolve => setTimeout(resolve, Math.max(0, MISS_REFRESH_MS - ageMs)))
+      .then(() => this.#reading?.catch(() => {}))
+      .then(() => {
+        this.#next = undefined
+        return this.#read()
+      })
+    return this.#next
   }
 
   #read(): Promise<void> {

@@ -60,6 +60,7 @@ export class FileReply implements StreamedReply {
 
   async pump(out: Outlet): Promise<void> {
     const buffer = this.#buffers.take()
+    let reading = false
     try {
       await new Promise<void>((resolve, reject) => {
         let leftBytes = this.contentBytes
@@ -74,9 +75,16 @@ export class FileReply implements StreamedReply {
             out.write(bytes === PIECE_BYTES ? buffer : buffer.subarray(0, bytes), step)
           }
           try {
-            const reading = this.#read(buffer, bytes)
-            if (reading) reading.then(send, reject)
-            else send()
+            const read = this.#read(buffer, bytes)
+            if (!read) return send()
+            reading = true
+            read.then(
+              () => {
+                reading = false
+                send()
+              },
+              (cause: unknown) => reject(storeError(cause, 'the read'))
+            )
           } catch (cause) {
             reject(storeError(cause, 'the read'))
           }
@@ -84,7 +92,8 @@ export class FileReply implements StreamedReply {
         step()
       })
     } finally {
-      this.#buffers.give(buffer)
+      // A read that was given up may still write into the buffer, when the volume answers again.
+      if (!reading) this.#buffers.give(buffer)
       this.#release()
     }
   }

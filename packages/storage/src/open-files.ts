@@ -2,13 +2,20 @@
  * Files in use: rows, descriptors and small contents kept hot, each entry of one generation. What is kept may be
  * stale, and is checked on disk before it is believed: a file that was removed has no link left.
  */
-import { closeSync, fstatSync, openSync, read as readCallback, readSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, read as readCallback, readSync, type Stats } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { crc32 } from 'node:zlib'
 import { LRUCache } from 'lru-cache'
 import type { FileIndex, FileRow } from '@tributary/database'
-import { formatFileKey, mapKeyOf, RejectedError, UnavailableError, type FileKey } from '@tributary/protocol'
+import {
+  formatFileKey,
+  invariant,
+  mapKeyOf,
+  RejectedError,
+  UnavailableError,
+  type FileKey
+} from '@tributary/protocol'
 import { databaseError } from './index-entry.ts'
 import type { Store } from './store.ts'
 import { storeError } from './volume.ts'
@@ -37,7 +44,11 @@ export interface OpenFile {
   /** Transfers that use the descriptor. */
   users: number
   evicted: boolean
+  closed: boolean
   checkedMs: number
+  /** Of the file when it was opened, on local volumes: any link that comes or goes changes them. */
+  readonly links: number
+  readonly changedMs: number
   content: Buffer | undefined
   /** Found from the content, where the row does not say. */
   mediaType: string | undefined
@@ -63,7 +74,9 @@ export class OpenFiles {
         ENTRY_BYTES + (row.sizeBytes <= CONTENT_BYTES_MAX ? 2 * row.sizeBytes : 0),
       dispose: entry => {
         entry.evicted = true
-        if (entry.users === 0) closeEntry(entry)
+        // Whoever was just given the entry gets to say that it uses it: a descriptor closed under its hands would be
+        // another file's a moment later.
+        setImmediate(() => closeUnused(entry))
       }
     })
   }
@@ -79,7 +92,7 @@ export class OpenFiles {
     if (entry) {
       entry.store.check()
       if (entry.store.volume.local) {
-        if (fstatSync(entry.fd).nlink > 0) return entry
+        if (isUnchanged(entry)) return entry
         this.#entries.delete(name)
       } else if (performance.now() - entry.checkedMs < REMOTE_CHECK_MS) return entry
       else return this.#checkRemote(key, name, entry)
@@ -94,13 +107,14 @@ export class OpenFiles {
 
   /** Keeps the descriptor open while a transfer uses it. */
   use(entry: OpenFile): () => void {
+    invariant(!entry.closed, 'an entry is used in the turn it was given in')
     entry.users++
     let used = true
     return () => {
       if (!used) return
       used = false
       entry.users--
-      if (entry.users === 0 && entry.evicted) closeEntry(entry)
+      if (entry.users === 0 && entry.evicted) closeUnused(entry)
     }
   }
 
@@ -211,15 +225,17 @@ export class OpenFiles {
       throw new RejectedError('FILE_NOT_FOUND', `${formatFileKey(row)} is kept by group ${row.group}`)
     store.check()
     if (store.volume.local) return openNow(row, store)
+    let late = false
     try {
       return await store.volume.run('open', async () => {
         const handle = await open(store.absolute(row.path), 'r')
-        const { size } = await handle.stat()
-        if (size === row.sizeBytes) return newEntry(row, store, handle.fd, handle)
+        const stats = await handle.stat()
+        if (stats.size === row.sizeBytes && !late) return newEntry(row, store, handle.fd, handle, stats)
         await handle.close()
         return undefined
       })
     } catch (error) {
+      late = true // whoever waited was told: what the volume still opens is closed
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
       throw storeError(error, 'the read')
     }
@@ -228,8 +244,10 @@ export class OpenFiles {
   async #checkRemote(key: FileKey, name: string, entry: OpenFile): Promise<OpenFile> {
     const release = this.use(entry)
     try {
+      // A file system of the network may answer from what it remembers: the index knows of a delete at once.
+      const isCurrent = await this.#isCurrent(entry)
       const { nlink } = await entry.store.volume.run('stat', () => entry.handle!.stat())
-      if (nlink > 0) {
+      if (nlink > 0 && isCurrent) {
         entry.checkedMs = performance.now()
         return entry
       }
@@ -243,6 +261,21 @@ export class OpenFiles {
     if (this.#entries.get(name) === entry) this.#entries.delete(name)
     return this.#openOnce(key, name)
   }
+
+  /** Without an answer of the index, what is verified on disk is served. */
+  async #isCurrent({ row }: OpenFile): Promise<boolean> {
+    try {
+      const now = await this.#files.find(row, { causal: true })
+      return now?.generation === row.generation && now.state === 'stored'
+    } catch {
+      return true
+    }
+  }
+}
+
+function isUnchanged({ fd, links, changedMs }: OpenFile): boolean {
+  const { nlink, ctimeMs } = fstatSync(fd)
+  return nlink > 0 && nlink === links && ctimeMs === changedMs
 }
 
 function openNow(row: FileRow, store: Store): OpenFile | undefined {
@@ -253,12 +286,19 @@ function openNow(row: FileRow, store: Store): OpenFile | undefined {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw storeError(error, 'the read')
   }
-  if (fstatSync(fd).size === row.sizeBytes) return newEntry(row, store, fd, undefined)
+  const stats = fstatSync(fd)
+  if (stats.size === row.sizeBytes) return newEntry(row, store, fd, undefined, stats)
   closeSync(fd)
   return undefined
 }
 
-function newEntry(row: FileRow, store: Store, fd: number, handle: FileHandle | undefined): OpenFile {
+function newEntry(
+  row: FileRow,
+  store: Store,
+  fd: number,
+  handle: FileHandle | undefined,
+  { nlink, ctimeMs }: Stats
+): OpenFile {
   return {
     row,
     store,
@@ -266,7 +306,10 @@ function newEntry(row: FileRow, store: Store, fd: number, handle: FileHandle | u
     handle,
     users: 0,
     evicted: false,
+    closed: false,
     checkedMs: performance.now(),
+    links: nlink,
+    changedMs: ctimeMs,
     content: undefined,
     mediaType: undefined,
     block: undefined,
@@ -283,9 +326,13 @@ function keepContent(entry: OpenFile, bytes: Buffer, gotBytes: number): Buffer {
   return bytes
 }
 
-function closeEntry(entry: OpenFile): void {
-  if (entry.handle) void entry.handle.close().catch(() => {})
-  else closeSync(entry.fd)
+function closeUnused(entry: OpenFile): void {
+  if (entry.users > 0 || entry.closed) return
+  entry.closed = true
+  const { handle, store, fd } = entry
+  // A hung volume also hangs in close: that must not take threads beyond the volume's share.
+  if (handle) store.volume.chore(() => handle.close())
+  else closeSync(fd)
 }
 
 function notFound(key: FileKey): RejectedError {

@@ -120,9 +120,9 @@ class StorageCommands {
     const request = extension.fetch.decode(body)
     const answer = (entry: OpenFile): Reply | Promise<Reply> => {
       const mediaType = this.#mediaType(entry)
-      return typeof mediaType === 'string'
-        ? this.#fetchKnown(entry, request, mediaType)
-        : mediaType.then(found => this.#fetchKnown(entry, request, found))
+      if (typeof mediaType === 'string') return this.#fetchKnown(entry, request, mediaType)
+      const release = this.#parts.files.use(entry)
+      return mediaType.then(found => this.#fetchKnown(entry, request, found)).finally(release)
     }
     const entry = this.#parts.files.open(checkFileKey(request))
     return entry instanceof Promise ? entry.then(answer) : answer(entry)
@@ -181,6 +181,7 @@ class StorageCommands {
       ) {
         throw new RejectedError('SIZE_MISMATCH', `a body of ${content.lengthBytes} bytes was not announced`)
       }
+      if (sizeBytes === undefined) upload.expect(content.lengthBytes)
       await content.read(chunk => upload.write(chunk))
       if (sizeBytes === undefined && content.lengthBytes > 0) {
         offered.timer = setTimeout(() => dropOffer(peer), OFFER_WAIT_MS)
@@ -249,7 +250,7 @@ class StorageCommands {
     let row: FileRow | undefined
     try {
       row = await this.#parts.index.find(keyOf(key))
-      if (row && row.state === 'stored') row = await this.#parts.index.find(keyOf(key), { causal: true })
+      if (row) row = await this.#parts.index.find(keyOf(key), { causal: true })
     } catch (error) {
       throw databaseError(error)
     }
@@ -328,10 +329,13 @@ class StorageCommands {
     const { row } = entry
     if (row.mediaType !== '') return row.mediaType
     if (entry.mediaType !== undefined) return entry.mediaType
-    return this.#findMediaType(entry).then(
-      found => (entry.mediaType = found),
-      () => ''
-    )
+    const release = this.#parts.files.use(entry)
+    return this.#findMediaType(entry)
+      .then(
+        found => (entry.mediaType = found),
+        () => ''
+      )
+      .finally(release)
   }
 
   async #findMediaType(entry: OpenFile): Promise<string> {
@@ -376,7 +380,11 @@ function factsOf(row: FileRow, mediaType: string) {
 
 /** The fields in front of a whole file's content, made once. */
 function wholeBlock(entry: OpenFile, mediaType: string): Buffer {
-  return (entry.block ??= fieldBlock(extension.fetchReply.encode(factsOf(entry.row, mediaType))))
+  if (entry.block) return entry.block
+  const block = fieldBlock(extension.fetchReply.encode(factsOf(entry.row, mediaType)))
+  // A type that could not be looked for this time is looked for again.
+  if (entry.row.mediaType !== '' || entry.mediaType !== undefined) entry.block = block
+  return block
 }
 
 function fieldBlock(fields: Buffer): Buffer {
@@ -414,12 +422,17 @@ function rangeOf(
 function offer(peer: Peer, upload: LargeUpload, sizeBytes: number | undefined): void {
   const timer = setTimeout(() => dropOffer(peer), OFFER_WAIT_MS)
   peer.notes.set(OFFER, { upload, sizeBytes, timer } satisfies Offer)
-  if (peer.notes.has(CLOSER)) return
-  peer.notes.set(CLOSER, true)
-  peer.onClose(() => dropOffer(peer))
+  if (peer.notes.get(CLOSED) === true) dropOffer(peer)
+  if (peer.notes.has(CLOSED)) return
+  peer.notes.set(CLOSED, false)
+  // At once where it has closed since the request came.
+  peer.onClose(() => {
+    peer.notes.set(CLOSED, true)
+    dropOffer(peer)
+  })
 }
 
-const CLOSER = Symbol('offers of this connection end with it')
+const CLOSED = Symbol('the connection is gone: offers end with it')
 
 function dropOffer(peer: Peer): void {
   const offered = peer.notes.get(OFFER) as Offer | undefined
