@@ -8,6 +8,9 @@ import { ProgressBar } from './progress-bar.ts'
 import type { Terminal } from './terminal.ts'
 import { programVersion } from './version.ts'
 
+/** A server that died is back within 3 s; whoever stands at a terminal does not want to wait longer. */
+const RETRY_FOR_MS = 3_000
+
 export interface ClientRun {
   client: Client
   settings: ClientSettings
@@ -53,6 +56,7 @@ export async function withClient(
   const client = new Client({
     trackers: settings.trackers,
     version: programVersion(),
+    retryForMs: Math.min(RETRY_FOR_MS, settings.callTimeoutMs ?? RETRY_FOR_MS),
     ...(settings.callTimeoutMs !== undefined && { callTimeoutMs: settings.callTimeoutMs })
   })
   try {

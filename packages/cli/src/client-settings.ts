@@ -3,7 +3,7 @@
  * ./data has noted over defaults.
  */
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { parse as parseToml } from 'smol-toml'
 import { parseAddress } from '@tributary/protocol'
 import { UsageError } from './exit-code.ts'
@@ -34,7 +34,7 @@ const FILE_KEYS = ['trackers', 'app', 'user', 'http_url'] as const
 /** @throws {UsageError} a file that cannot be read, an unknown key, an address that is none. */
 export function clientSettings(flags: ClientFlags, terminal: Terminal): ClientSettings {
   const { env } = terminal.port
-  const file = readSettingsFile(flags.config ?? env['TRIBUTARY_CONFIG'], terminal)
+  const file = readSettingsFile(flags.config ?? nonEmpty(env['TRIBUTARY_CONFIG']), terminal)
   const running = findRunningCluster(join(terminal.folder, DATA_FOLDER_DEFAULT), terminal.isAlive)
   const trackers = listOf(flags.trackers ?? nonEmpty(env['TRIBUTARY_TRACKERS']) ?? file.trackers)
   const chosen = trackers ?? running?.trackers ?? ['127.0.0.1:21000']
@@ -64,9 +64,9 @@ interface FileSettings {
   http_url?: string
 }
 
-function readSettingsFile(named: string | undefined, { homeFolder, port }: Terminal): FileSettings {
+function readSettingsFile(named: string | undefined, { homeFolder, folder, port }: Terminal): FileSettings {
   const base = nonEmpty(port.env['XDG_CONFIG_HOME']) ?? join(homeFolder, '.config')
-  const path = named ?? join(base, 'tributary', 'config.toml')
+  const path = named === undefined ? join(base, 'tributary', 'config.toml') : resolve(folder, named)
   let text: string
   try {
     text = readFileSync(path, 'utf8')

@@ -1,5 +1,5 @@
 import { lstat, readdir, stat } from 'node:fs/promises'
-import { basename, join, relative } from 'node:path'
+import { basename, join, relative, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { makeFileId, type Uploaded, type UploadSource } from '@tributary/client'
 import { addClientFlags, wholeNumber, withClient, type ClientRun } from '../client-command.ts'
@@ -106,19 +106,20 @@ function report(run: ClientRun, name: string, { key, ...facts }: Uploaded): void
 async function itemsOf(
   paths: readonly string[],
   { recursive, size }: Flags,
-  { stdin }: Terminal
+  { stdin, folder }: Terminal
 ): Promise<{ items: Item[]; problems: unknown[] }> {
   const items: Item[] = []
   const problems: unknown[] = []
-  for (const path of paths) {
-    if (path === '-') {
+  for (const given of paths) {
+    if (given === '-') {
       items.push({ source: stdin, name: STDIN_NAME, sizeBytes: size })
       continue
     }
+    const path = resolve(folder, given)
     try {
       if (!(await stat(path)).isDirectory())
         items.push({ source: path, name: basename(path), sizeBytes: undefined })
-      else if (!recursive) throw new UsageError(`${path} is a folder: -r uploads the files in it`)
+      else if (!recursive) throw new UsageError(`${given} is a folder: -r uploads the files in it`)
       else
         for await (const file of filesIn(path))
           items.push({ source: file, name: relative(path, file), sizeBytes: undefined })
