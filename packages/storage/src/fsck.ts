@@ -82,7 +82,8 @@ export async function runFsck(options: FsckOptions): Promise<FsckReport> {
     const report: FsckReport = { stores: [], findings: [], rebuilt: undefined }
     if (options.rebuildIndex) {
       report.rebuilt = { inserted: 0, already: 0, conflicts: 0, journalDamage: 0 }
-      for (const { root, marker } of markers) await rebuild(database, root, marker, report)
+      const routes = new Map<string, RecordFacts>()
+      for (const { root, marker } of markers) await rebuild(database, root, marker, report, routes)
     }
     for (const { root, marker } of markers) await compare(database, root, marker, options, report)
     return report
@@ -173,7 +174,8 @@ async function rebuild(
   database: Database,
   root: string,
   marker: StoreMarker,
-  report: FsckReport
+  report: FsckReport,
+  routes: Map<string, RecordFacts>
 ): Promise<void> {
   const rebuilt = report.rebuilt!
   const live = new Map<string, RecordFacts>()
@@ -194,18 +196,34 @@ async function rebuild(
   const sizes = new Map<string, number>()
   for await (const { path, sizeBytes } of walkStore(root)) sizes.set(path, sizeBytes)
 
-  await makeRoutes(database, marker, live)
   // Of two uploads for one name the acknowledged one comes first, then the later one.
   const wanted = [...live.values()].filter(({ generation }) => !gone.has(generation))
   wanted.sort((a, b) => b.storedAtMs - a.storedAtMs)
   for (const facts of candidates.values()) {
     if (!live.has(facts.generation) && !gone.has(facts.generation)) wanted.push(facts)
   }
+  await makeRoutes(database, marker, wanted, routes)
   const rows = wanted
     .filter(({ path, sizeBytes }) => sizes.get(path) === sizeBytes)
     .map(facts => rowOfFacts({ ...facts, group: marker.group }, marker.store))
   const known = new Set<string>()
   for await (const row of rowsOf(database, marker.store)) known.add(row.generation)
+  for (const facts of live.values()) {
+    if (
+      gone.has(facts.generation) ||
+      known.has(facts.generation) ||
+      sizes.get(facts.path) === facts.sizeBytes
+    )
+      continue
+    if (candidates.has(facts.generation)) continue // the next start makes it whole
+    report.findings.push({
+      kind: 'missing',
+      store: marker.store,
+      path: facts.path,
+      file: formatFileKey(facts),
+      detail: `${facts.sizeBytes} bytes in the journal, ${sizes.get(facts.path) ?? 'none'} on disk`
+    })
+  }
   for (let at = 0; at < rows.length; at += INSERT_ROWS) {
     const part = rows.slice(at, at + INSERT_ROWS)
     const outcomes = await database.files.insert(part)
@@ -221,14 +239,20 @@ async function rebuild(
 async function makeRoutes(
   database: Database,
   marker: StoreMarker,
-  live: ReadonlyMap<string, RecordFacts>
+  wanted: readonly RecordFacts[],
+  routes: Map<string, RecordFacts>
 ): Promise<void> {
   await database.routes.addGroup(marker.group)
+  const applications = new Set<string>()
   const users = new Map<string, RecordFacts>()
-  for (const facts of live.values()) users.set(`${facts.application}\0${facts.user}`, facts)
-  for (const application of new Set([...users.values()].map(facts => facts.application))) {
-    await database.routes.addApplication(application)
+  for (const facts of wanted) {
+    const name = `${facts.application}\0${facts.user}`
+    if (routes.has(name)) continue
+    routes.set(name, facts)
+    users.set(name, facts)
+    applications.add(facts.application)
   }
+  for (const application of applications) await database.routes.addApplication(application)
   for (const { application, user } of users.values())
     await database.routes.tie(application, user, marker.group)
 }

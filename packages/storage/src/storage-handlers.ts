@@ -27,7 +27,8 @@ import type { Deletion } from './deletion.ts'
 import { FileReply, type PieceBuffers } from './file-reply.ts'
 import { databaseError, fileExists } from './index-entry.ts'
 import { LargeUpload } from './large-upload.ts'
-import { foundMediaType, SAMPLE_BYTES, saidMediaType } from './media-type.ts'
+import type { MediaTypeFinder } from './media-type-finder.ts'
+import { saidMediaType } from './media-type.ts'
 import { CONTENT_BYTES_MAX, type OpenFile, type OpenFiles } from './open-files.ts'
 import type { SmallUploads } from './small-uploads.ts'
 import type { Store } from './store.ts'
@@ -46,6 +47,7 @@ export interface StorageParts {
   files: OpenFiles
   deletion: Deletion
   applications: Applications
+  mediaTypes: MediaTypeFinder
   buffers: PieceBuffers
   /** Where a new file of this size goes. @throws {UnavailableError} NO_SPACE, STORE_UNAVAILABLE */
   choose: (sizeBytes: number) => { store: Store; small: SmallUploads | undefined }
@@ -109,7 +111,7 @@ class StorageCommands {
           'storage',
           extension.statReply.encode({ ...factsOf(row, mediaType), nonce: row.nonce, group: row.group })
         )
-      const mediaType = this.#mediaType(entry)
+      const mediaType = this.#parts.mediaTypes.typeOf(entry)
       return typeof mediaType === 'string' ? reply(mediaType) : mediaType.then(reply)
     }
     const entry = this.#parts.files.open(key)
@@ -119,7 +121,7 @@ class StorageCommands {
   fetch(body: Buffer): Reply | Promise<Reply> {
     const request = extension.fetch.decode(body)
     const answer = (entry: OpenFile): Reply | Promise<Reply> => {
-      const mediaType = this.#mediaType(entry)
+      const mediaType = this.#parts.mediaTypes.typeOf(entry)
       if (typeof mediaType === 'string') return this.#fetchKnown(entry, request, mediaType)
       const release = this.#parts.files.use(entry)
       return mediaType.then(found => this.#fetchKnown(entry, request, found)).finally(release)
@@ -133,8 +135,12 @@ class StorageCommands {
     const { key, sizeBytes } = decodeUploadHead(body, content.lengthBytes)
     const labels: UploadLabels = { nonce: randomHex(), name: '', mediaType: '' }
     const known = this.#parts.applications.check(key.application)
-    if (known) return known.then(() => this.#receive(key, sizeBytes, labels, content)).then(() => EMPTY_REPLY)
-    return this.#receive(key, sizeBytes, labels, content).then(() => EMPTY_REPLY)
+    const stored = (row: FileRow): Reply => {
+      this.#parts.mediaTypes.note(row)
+      return EMPTY_REPLY
+    }
+    if (known) return known.then(() => this.#receive(key, sizeBytes, labels, content)).then(stored)
+    return this.#receive(key, sizeBytes, labels, content).then(stored)
   }
 
   async store(body: Buffer, { peer }: Call): Promise<Reply> {
@@ -153,7 +159,7 @@ class StorageCommands {
       }
       const copy = Buffer.from(content) // the frame's bytes are not ours beyond this turn
       await this.#parts.applications.check(request.application)
-      return storedReply(await this.#storeWhole(request, copy, labels))
+      return this.#stored(await this.#storeWhole(request, copy, labels))
     }
     await this.#parts.applications.check(request.application)
     const there = await this.#findExisting(request, labels, request.sizeBytes)
@@ -188,12 +194,17 @@ class StorageCommands {
         return EMPTY_REPLY
       }
       peer.notes.delete(OFFER)
-      return storedReply(await upload.finish())
+      return this.#stored(await upload.finish())
     } catch (error) {
       peer.notes.delete(OFFER)
       await upload.abort()
       throw error
     }
+  }
+
+  #stored(row: FileRow): Reply {
+    this.#parts.mediaTypes.note(row)
+    return storedReply(row)
   }
 
   /** Content of an UPLOAD, small or large. */
@@ -322,31 +333,6 @@ class StorageCommands {
     }
     const content = this.#parts.files.content(entry)
     return content instanceof Promise ? content.then(answer) : answer(content)
-  }
-
-  /** Found from the content where the uploader did not say, and remembered while the file is open. */
-  #mediaType(entry: OpenFile): string | Promise<string> {
-    const { row } = entry
-    if (row.mediaType !== '') return row.mediaType
-    if (entry.mediaType !== undefined) return entry.mediaType
-    const release = this.#parts.files.use(entry)
-    return this.#findMediaType(entry)
-      .then(
-        found => (entry.mediaType = found),
-        () => ''
-      )
-      .finally(release)
-  }
-
-  async #findMediaType(entry: OpenFile): Promise<string> {
-    const { row, store } = entry
-    if (row.sizeBytes === 0) return ''
-    const sample =
-      row.sizeBytes <= CONTENT_BYTES_MAX
-        ? await this.#parts.files.content(entry)
-        : await this.#parts.files.sample(entry, SAMPLE_BYTES)
-    store.check()
-    return foundMediaType(sample.subarray(0, SAMPLE_BYTES))
   }
 
   #mayWrite(): void {

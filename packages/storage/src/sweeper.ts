@@ -2,11 +2,12 @@
  * Looks for files that no row knows. It never unlinks: what two sweeps a day apart found is moved to `.lost/<date>/`
  * and kept there. A sweep that finds too much moves nothing: then the index is wrong, not the disk.
  */
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Database } from '@tributary/database'
 import type { Log } from '@tributary/runtime'
 import { walkStore } from './disk-walk.ts'
+import { makeStoreDirectory } from './store-directory.ts'
 import type { Store } from './store.ts'
 import type { SweepReport } from './worker/worker-message.ts'
 
@@ -31,6 +32,7 @@ export class Sweeper {
 
   /** One sweep of a store, or undefined where another member is at it. */
   async sweep(store: Store, nowMs = Date.now()): Promise<SweepReport | undefined> {
+    store.check()
     const lease = `sweep ${store.uuid}`
     if ((await this.#database.leases.take(lease, store.member, LEASE_TTL_MS)) === undefined) return undefined
     try {
@@ -42,6 +44,12 @@ export class Sweeper {
 
   async #sweepUnderLease(store: Store, lease: string, nowMs: number): Promise<SweepReport> {
     const report: SweepReport = { atMs: nowMs, orphans: 0, moved: 0, alert: undefined }
+    const cluster = await this.#database.clusterId()
+    if (cluster !== store.marker.cluster) {
+      report.alert = `${store.root} is of cluster ${store.marker.cluster}, the database of ${cluster}: nothing was looked for`
+      this.#log.error(report.alert)
+      return report
+    }
     const before = await readCandidates(store.root)
     const candidates: Record<string, number> = {}
     let files = 0
@@ -85,8 +93,9 @@ export class Sweeper {
 }
 
 async function moveToLost(root: string, path: string, nowMs: number): Promise<void> {
-  const folder = join(root, LOST_FOLDER, new Date(nowMs).toISOString().slice(0, 10))
-  await mkdir(folder, { recursive: true })
+  const day = new Date(nowMs).toISOString().slice(0, 10)
+  const folder = join(root, LOST_FOLDER, day)
+  await makeStoreDirectory(root, join(LOST_FOLDER, day))
   await rename(join(root, path), join(folder, path.replaceAll('/', '-')))
 }
 
@@ -99,7 +108,7 @@ async function readCandidates(root: string): Promise<Record<string, number>> {
 }
 
 async function writeCandidates(root: string, candidates: Record<string, number>): Promise<void> {
-  await mkdir(join(root, LOST_FOLDER), { recursive: true })
+  await makeStoreDirectory(root, LOST_FOLDER)
   const temporary = join(root, `${CANDIDATES_FILE}.new`)
   await writeFile(temporary, JSON.stringify(candidates))
   await rename(temporary, join(root, CANDIDATES_FILE))

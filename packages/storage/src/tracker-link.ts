@@ -36,7 +36,10 @@ export interface TrackerLinkOptions {
 export class TrackerLink {
   readonly #options: TrackerLinkOptions
   #connection: Connection | undefined
+  readonly #leaving = new AbortController()
   #stopping = false
+  /** Something changed while nobody waited to be told. */
+  #changed = false
   #wake: () => void = () => {}
   #running: Promise<void> | undefined
   #joined = false
@@ -63,6 +66,7 @@ export class TrackerLink {
 
   /** Something changed that clients should not have to wait for. */
   tellNow(): void {
+    this.#changed = true
     this.#wake()
   }
 
@@ -70,7 +74,10 @@ export class TrackerLink {
   async stop(): Promise<void> {
     this.#stopping = true
     this.#wake()
+    // A tracker that hangs must not hold up the stop: it is not worth more than the goodbye.
+    const patience = setTimeout(() => this.#leaving.abort(), LEAVE_TIMEOUT_MS)
     await this.#running
+    clearTimeout(patience)
     const connection = this.#connection
     if (connection?.alive && connection.hello) {
       const { group, hostName, port } = this.#options.presence()
@@ -84,6 +91,7 @@ export class TrackerLink {
     while (!this.#stopping) {
       try {
         const connection = await this.#connected()
+        this.#changed = false
         await this.#beat(connection)
         this.#lastBeatMs = performance.now()
         if (this.#lastComplaint !== '') this.#options.log.info(`tracker ${this.name} takes heartbeats again`)
@@ -93,7 +101,8 @@ export class TrackerLink {
         this.#joined = false
         this.#connection?.destroy()
         this.#connection = undefined
-        this.#complain(error as Error)
+        if (!this.#stopping) this.#complain(error as Error)
+        this.#changed = false
         await this.#pause(RETRY_MS)
       }
     }
@@ -103,11 +112,12 @@ export class TrackerLink {
     if (this.#connection?.alive) return this.#connection
     this.#joined = false
     const { tracker, greeting } = this.#options
-    const options = { timeoutMs: CONNECT_TIMEOUT_MS }
+    const { signal } = this.#leaving
+    const options = { timeoutMs: CONNECT_TIMEOUT_MS, signal }
     let connection = await Connection.open('tracker', tracker, options)
     if (
       performance.now() > this.#legacyUntilMs &&
-      !(await connection.greet(greeting, { timeoutMs: CALL_TIMEOUT_MS }))
+      !(await connection.greet(greeting, { timeoutMs: CALL_TIMEOUT_MS, signal }))
     ) {
       this.#legacyUntilMs = performance.now() + LEGACY_MEMORY_MS
       connection = await Connection.open('tracker', tracker, options)
@@ -122,7 +132,7 @@ export class TrackerLink {
 
   async #beat(connection: Connection): Promise<void> {
     const presence = this.#options.presence()
-    const options = { timeoutMs: CALL_TIMEOUT_MS }
+    const options = { timeoutMs: CALL_TIMEOUT_MS, signal: this.#leaving.signal }
     if (connection.hello) {
       await connection.call(encodeFrame(COMMANDS.PRESENCE.code, extension.presence.encode(presence)), options)
       return
@@ -152,7 +162,7 @@ export class TrackerLink {
         clearTimeout(timer)
         resolve()
       }
-      if (this.#stopping) this.#wake()
+      if (this.#stopping || this.#changed) this.#wake()
     })
   }
 }

@@ -12,6 +12,7 @@ import { highestIdOnDisk } from '../disk-walk.ts'
 import { PieceBuffers } from '../file-reply.ts'
 import { IdSource } from '../id-source.ts'
 import { Journal } from '../journal.ts'
+import { MediaTypeFinder } from '../media-type-finder.ts'
 import { OpenFiles } from '../open-files.ts'
 import { leftoverWriters, recover, TEMPORARY_FOLDER } from '../recovery.ts'
 import { REDO_FOLDER, RedoLog, removeRedoFolder } from '../redo-log.ts'
@@ -50,6 +51,7 @@ export class DataWorker {
   #database: Database | undefined
   #ids: PeerPool | undefined
   #files: OpenFiles | undefined
+  #mediaTypes: MediaTypeFinder | undefined
   #server: FrameServer<'storage'> | undefined
   #databaseState = { ok: true, reason: '' }
   #sweep: SweepReport | undefined
@@ -78,6 +80,7 @@ export class DataWorker {
     const index = this.#database.files
     const stores = new Map(this.#places.map(({ store }) => [store.uuid, store]))
     this.#files = new OpenFiles(index, stores)
+    this.#mediaTypes = new MediaTypeFinder(this.#files, index)
     const deletion = new Deletion(index, stores, this.#files)
     const allowed = allowListOf(config)
     this.#server = new FrameServer({
@@ -89,6 +92,7 @@ export class DataWorker {
         files: this.#files,
         deletion,
         applications: new Applications(this.#database.routes),
+        mediaTypes: this.#mediaTypes,
         buffers: new PieceBuffers(),
         choose: sizeBytes => this.#choose(sizeBytes),
         stopping: () => this.#stopping
@@ -302,8 +306,19 @@ export class DataWorker {
     if (sweepIntervalH === 0) return
     const sweeper = new Sweeper(this.#database!, this.#log)
     this.#every(Math.min(sweepIntervalH * 3_600_000, 2 ** 31 - 1), async () => {
-      for (const { store } of this.#places) this.#sweep = (await sweeper.sweep(store)) ?? this.#sweep
+      for (const { store } of this.#places) {
+        if (store.trouble !== undefined) continue
+        const report = await sweeper.sweep(store)
+        // Of several stores the one that needs a look is shown.
+        if (report && (report.alert !== undefined || !this.#isAlert(report.atMs))) this.#sweep = report
+      }
     })
+  }
+
+  /** An alert is shown until the next round. */
+  #isAlert(nowMs: number): boolean {
+    const { sweepIntervalH } = this.#order.config
+    return this.#sweep?.alert !== undefined && nowMs - this.#sweep.atMs < sweepIntervalH * 3_600_000
   }
 
   #every(intervalMs: number, task: () => void | Promise<void>): void {
@@ -325,6 +340,7 @@ export class DataWorker {
     this.#stopping = true
     for (const timer of this.#timers) clearInterval(timer)
     await this.#server?.stop(deadline)
+    this.#mediaTypes?.close()
     this.#files?.close()
     for (const { store, small } of this.#places) {
       await small?.idle()
