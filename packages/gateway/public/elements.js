@@ -34,13 +34,22 @@ export function iconButton(name, label, onclick, kind = '') {
   )
 }
 
+/** Long enough to be read. */
+const SAID_MS = 4_000
 let silence
 
 /** Tells what happened, on the screen and to screen readers. */
 export function say(text) {
+  const said = byId('said')
   clearTimeout(silence)
-  byId('said').textContent = text
-  silence = setTimeout(() => (byId('said').textContent = ''), 4_000)
+  said.textContent = text
+  // A popover lies above an open dialog; shown again, it lies above the latest.
+  said.hidePopover?.()
+  said.showPopover?.()
+  silence = setTimeout(() => {
+    said.hidePopover?.()
+    said.textContent = ''
+  }, SAID_MS)
 }
 
 export async function copy(text, texts, input) {

@@ -137,7 +137,7 @@ function typeText({ mediaType }, texts) {
     text: texts.typeText
   }[major]
   const plain = minor.replace(/^(x-|vnd\.)/, '').replace(/^octet-stream$/, '')
-  return [kind ?? texts.typeFile, plain && NAMES[plain] ? NAMES[plain] : plain.toUpperCase()]
+  return [kind ?? texts.typeFile, plain in NAMES ? NAMES[plain] : plain.toUpperCase()]
     .filter(Boolean)
     .join(' ')
 }

@@ -21,7 +21,8 @@ export class Player {
   }
 
   play(entry) {
-    const url = new URL(entry.url, location.href).href
+    // An apostrophe is left alone in URLs, and would end the text in the command line below.
+    const url = new URL(entry.url, location.href).href.replaceAll("'", '%27')
     byId('player-title').textContent = entry.name || entry.file
     byId('player-link').value = url
     this.#explain([])
@@ -36,7 +37,10 @@ export class Player {
     media.addEventListener('error', async () => {
       const code = media.error?.code ?? 0
       const status = await this.#api.statusOf(entry.url)
-      if (media.isConnected) this.#explain(reasonsFor(entry, code, status), url)
+      if (!media.isConnected) return
+      this.#explain(reasonsFor(entry, code, status), url)
+      this.#end() // its empty frame would look as if something were still to come
+      byId('player-copy').focus()
     })
     media.addEventListener('loadedmetadata', () => {
       if (kind === 'video' && media.videoWidth === 0) this.#explain(['reasonSoundOnly', 'advice'], url)

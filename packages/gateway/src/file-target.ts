@@ -51,7 +51,12 @@ export function parseTarget(requestTarget: string, fallback: Owner): Target {
 
 /** The URL's path of a file. */
 export function pathOf({ application, user, file }: FileKey): string {
-  return `${FILES_PREFIX}${application}/${encodeURIComponent(user)}/${encodeURIComponent(file)}`
+  return `${FILES_PREFIX}${application}/${encodeId(user)}/${encodeId(file)}`
+}
+
+/** An apostrophe is allowed in URLs, but people paste them into command lines between two of them. */
+function encodeId(id: string): string {
+  return encodeURIComponent(id).replaceAll("'", '%27')
 }
 
 /** `.` and `..` cannot be addressed: every client folds them away before it sends. */
