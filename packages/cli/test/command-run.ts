@@ -93,6 +93,7 @@ export async function runCommand(
     send: () => false,
     disconnect: unsubscribe,
     exit(code) {
+      exitCode = code
       throw new Exit(code)
     },
     setExitCode: code => (exitCode = code),

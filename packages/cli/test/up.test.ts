@@ -228,11 +228,14 @@ describe('a cluster on one machine', { timeout: 150_000 }, () => {
   })
 
   it('has everything again at the next start, after a death without goodbye', async () => {
+    // The same ports each time, on which the servers of a killed one may still be ending.
     const second = await startUp(t, up.folder, ['--storages', '1'])
+    const { trackers, httpUrl } = await second.note()
+    const ports = ['--tracker-port', trackers[0]!.split(':')[1]!, '--http-port', new URL(httpUrl).port]
     equal((await runCommand(['size', 'pipe3000000'], up.folder)).out, '3000000\n')
     second.child.kill('SIGKILL')
     await second.end()
-    const third = await startUp(t, up.folder, ['--storages', '1'])
+    const third = await startUp(t, up.folder, ['--storages', '1', ...ports])
     equal((await runCommand(['size', 'pipe3000000'], up.folder)).out, '3000000\n')
     equal(await third.end('SIGTERM'), 0)
   })

@@ -18,6 +18,9 @@ import { childrenOf, GROUP, type ChildPlan, type Ports, type UpPlan } from './up
 /** From the last process that is ready to the last storage server that the tracker hands out. */
 const ACTIVE_WITHIN_MS = 20_000
 const ASK_INTERVAL_MS = 50
+/** A server whose parent is gone stops in order, within 10 s. */
+const LEFTOVERS_END_WITHIN_MS = 12_000
+const PORT_RETRY_MS = 100
 const DATABASE_CONNECT_MS = 3_000
 const TOKEN_BYTES = 24
 
@@ -109,8 +112,21 @@ export class ClusterRun {
       const port = ports.storage === 0 ? 0 : ports.storage + i
       wishes.push({ name: `storage server ${i + 1}`, host, port, flag: '--storage-port' })
     }
-    const [tracker, id, http, ...members] = await claimPorts(wishes)
+    const [tracker, id, http, ...members] = await this.#untilFree(wishes)
     return { tracker: tracker!, id: id!, http: http!, storages: members }
+  }
+
+  /** After a start that was killed, its servers end by themselves within a moment. */
+  async #untilFree(wishes: readonly PortWish[]): Promise<number[]> {
+    const untilMs = performance.now() + (this.#lock!.tookOver ? LEFTOVERS_END_WITHIN_MS : 0)
+    for (;;) {
+      try {
+        return await claimPorts(wishes)
+      } catch (error) {
+        if (performance.now() >= untilMs || this.#stopping) throw error
+        await new Promise(resolve => setTimeout(resolve, PORT_RETRY_MS))
+      }
+    }
   }
 
   async #prepareDatabase(): Promise<void> {

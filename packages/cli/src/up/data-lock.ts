@@ -20,6 +20,8 @@ export class LockedError extends Error {
 }
 
 export interface DataLock {
+  /** The last holder died without giving it back: its children may be ending still. */
+  tookOver: boolean
   release(): void
 }
 
@@ -32,11 +34,12 @@ export function takeDataLock(folder: string, pid: number, isAlive: (pid: number)
   const own = `${path}.${pid}`
   const text = JSON.stringify({ pid, birth: birthOf(pid) } satisfies Holder)
   writeFileSync(own, text)
+  let tookOver = false
   try {
     for (let tried = 0; tried < TRIES_MAX; tried++) {
       try {
         linkSync(own, path) // whole or not at all, and never over another one's
-        return { release: () => release(path, text) }
+        return { tookOver, release: () => release(path, text) }
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
       }
@@ -49,6 +52,7 @@ export function takeDataLock(folder: string, pid: number, isAlive: (pid: number)
         )
       }
       takeAway(path, `${own}.stale`, found)
+      tookOver = true
     }
     throw new LockedError(`the lock ${path} keeps changing: are several starting at once?`)
   } finally {
