@@ -45,14 +45,16 @@ export class Locations {
   /**
    * Asks a tracker; callers of one moment share the question.
    *
+   * @param forUpload Only uploads tie a user to a group.
    * @throws {RejectedError} BAD_FIELD, UNKNOWN_APPLICATION. {UnavailableError} NO_STORAGE_READY, …
    */
-  ask(key: FileKey): Promise<Location> {
+  ask(key: FileKey, forUpload = false): Promise<Location> {
     const name = mapKeyOf(key)
-    const asked = this.#asking.get(name)
+    const question = forUpload ? `${name}\0upload` : name
+    const asked = this.#asking.get(question)
     if (asked) return asked
-    const asking = this.#locate(name, key).finally(() => this.#asking.delete(name))
-    this.#asking.set(name, asking)
+    const asking = this.#locate(name, key, forUpload).finally(() => this.#asking.delete(question))
+    this.#asking.set(question, asking)
     return asking
   }
 
@@ -60,9 +62,9 @@ export class Locations {
     this.#byKey.delete(mapKeyOf(key))
   }
 
-  async #locate(name: string, key: FileKey): Promise<Location> {
+  async #locate(name: string, key: FileKey, forUpload: boolean): Promise<Location> {
     checkFileKey(key)
-    const { group, exists, addresses } = await this.#trackers.locate(key, undefined)
+    const { group, exists, addresses } = await this.#trackers.locate(key, forUpload, undefined)
     const members = addresses.map(({ host, port }) => this.#members.of({ host, port }))
     const untilMs = performance.now() + FRESH_MS
     const known = this.#byKey.get(name)

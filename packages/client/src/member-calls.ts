@@ -29,13 +29,15 @@ export class MemberCalls {
    *
    * @param settle Called after a failure that leaves in doubt whether the request was carried out; what it returns
    *               is the answer, undefined lets the next attempt be made.
+   * @param forUpload As Locations.ask has it.
    * @throws the last failure; FILE_NOT_FOUND only where a place just asked for says so.
    */
   async ask<T>(
     key: FileKey,
     signal: AbortSignal | undefined,
     attempt: (member: Member, location: Location) => Promise<T>,
-    settle?: (error: Error) => Promise<T | undefined>
+    settle?: (error: Error) => Promise<T | undefined>,
+    forUpload = false
   ): Promise<T> {
     let location = this.locations.remembered(key)
     let patience: Patience | undefined
@@ -44,7 +46,7 @@ export class MemberCalls {
       let failure: unknown
       try {
         if (!location) {
-          location = await abortable(this.locations.ask(key), signal)
+          location = await abortable(this.locations.ask(key, forUpload), signal)
           isFresh = true
         }
         const tried = new Set<Member>()

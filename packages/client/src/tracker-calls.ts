@@ -59,11 +59,13 @@ export class TrackerCalls {
     this.#onEvent = onEvent
   }
 
-  locate(key: FileKey, signal: AbortSignal | undefined): Promise<Located> {
+  /** @param forUpload A user without a group is tied to one; otherwise only legacy trackers do that. */
+  locate(key: FileKey, forUpload: boolean, signal: AbortSignal | undefined): Promise<Located> {
+    const request = { ...key, ...(forUpload ? { forUpload } : {}) }
     return this.#ask(
       ours =>
         ours
-          ? encodeFrame(COMMANDS.LOCATE.code, extension.locate.encode(key))
+          ? encodeFrame(COMMANDS.LOCATE.code, extension.locate.encode(request))
           : encodeFrame(COMMANDS.SADDRS.code, encodeFileKey(key)),
       (body, ours) => {
         if (ours) return extension.locateReply.decode(body)

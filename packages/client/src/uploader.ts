@@ -90,7 +90,8 @@ export class Uploader {
         key,
         signal,
         member => this.#attempt(member, upload),
-        failure => this.#settle(upload, failure)
+        failure => this.#settle(upload, failure),
+        true
       )
       this.#calls.locations.forget(key) // what was known of it was that it is not there
       onProgress?.({ doneBytes: uploaded.sizeBytes, totalBytes: uploaded.sizeBytes })

@@ -86,7 +86,12 @@ const keyTable = {
 } as const
 
 /** LOCATE: SADDRS for ours; an empty file asks where a new file would go. */
-export const locate = fieldsCodec(keyTable)
+const locateTable = {
+  ...keyTable,
+  /** An upload follows: a user without a group is tied to one. */
+  forUpload: { tag: 4, type: 'flag', optional: true }
+} as const
+export const locate = fieldsCodec(locateTable)
 const locateReplyTable = {
   group: { tag: 1, type: 'text' },
   exists: { tag: 2, type: 'flag' },

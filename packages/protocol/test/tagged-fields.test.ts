@@ -242,7 +242,7 @@ describe('every extension body', () => {
       }
     ],
     leave: [{ group: 'g1', hostName: 'h', port: 1 }],
-    locate: [key, { ...key, file: '' }],
+    locate: [key, { ...key, file: '' }, { ...key, forUpload: true }],
     locateReply: [
       { group: 'g1', exists: true, addresses: [at] },
       { group: 'g1', exists: false, addresses: [] }

@@ -21,11 +21,6 @@ export const ROUTE_TTL_MS = 60_000
 const ROUTES_MAX = 100_000
 /** Users that are being tied to a group; a further one is refused as OVERLOADED. */
 const TIES_MAX = 1_000
-/**
- * New users tied in a second because LOCATE asked for a file that does not exist. It may be the question before an
- * upload, or anybody's who types addresses into a browser: the rest are told of a group and tied when they ask again.
- */
-export const LOOKED_FOR_TIES_PER_S_MAX = 50
 
 export interface Location {
   readonly group: string
@@ -58,8 +53,6 @@ export class Locator {
   readonly #locations = new LRUCache<string, Remembered>({ max: LOCATIONS_MAX })
   readonly #groups = new LRUCache<string, Remembered>({ max: ROUTES_MAX })
   readonly #ties = new Map<string, Promise<Location>>()
-  #tiesSinceMs = -Infinity
-  #tiesInSecond = 0
 
   constructor({ database, catalog, isUp, chooseGroup, clock }: LocatorOptions) {
     this.#files = database.files
@@ -85,19 +78,19 @@ export class Locator {
    * @throws {UnavailableError} DATABASE_UNAVAILABLE, NO_STORAGE_READY, OVERLOADED
    */
   forLegacy(key: FileKey): Location | Promise<Location> {
-    if (this.#catalog.hasApplication(key.application)) return this.#locate(key, true)
-    return this.#confirmApplication(key).then(() => this.#locate(key, true))
+    if (this.#catalog.hasApplication(key.application)) return this.#locate(key, true, true)
+    return this.#confirmApplication(key).then(() => this.#locate(key, true, true))
   }
 
   /**
-   * For LOCATE, which says whether the file exists: that is never guessed. Ties as forLegacy does, within
-   * LOOKED_FOR_TIES_PER_S_MAX.
+   * For LOCATE, which says whether the file exists: that is never guessed. Whoever types addresses into a browser asks
+   * for users that nobody knows, so a user is tied for an upload only; the others are told of a group.
    *
    * @throws as forLegacy.
    */
-  forOurs(key: FileKey): Location | Promise<Location> {
-    if (this.#catalog.hasApplication(key.application)) return this.#locate(key, false)
-    return this.#confirmApplication(key).then(() => this.#locate(key, false))
+  forOurs(key: FileKey, forUpload: boolean): Location | Promise<Location> {
+    if (this.#catalog.hasApplication(key.application)) return this.#locate(key, false, forUpload)
+    return this.#confirmApplication(key).then(() => this.#locate(key, false, forUpload))
   }
 
   /** @throws {RejectedError} UNKNOWN_APPLICATION; {UnavailableError} DATABASE_UNAVAILABLE: nobody can tell. */
@@ -116,8 +109,8 @@ export class Locator {
     if (!isKnown) throw new RejectedError('UNKNOWN_APPLICATION', `unknown appid: ${application}`)
   }
 
-  #locate(key: FileKey, isLegacy: boolean): Location | Promise<Location> {
-    if (key.file === '') return this.#groupOfUser(key, false)
+  #locate(key: FileKey, isLegacy: boolean, ties: boolean): Location | Promise<Location> {
+    if (key.file === '') return this.#groupOfUser(key, true)
     const name = mapKeyOf(key)
     const known = this.#locations.get(name)
     if (known && this.#clock.monotonicMs() < known.untilMs) return known
@@ -130,9 +123,9 @@ export class Locator {
     } catch (error) {
       return failed(error)
     }
-    if (!(row instanceof Promise)) return this.#found(key, name, row, isLegacy)
+    if (!(row instanceof Promise)) return this.#found(key, name, row, isLegacy, ties)
     return row.then(
-      row => this.#found(key, name, row, isLegacy),
+      row => this.#found(key, name, row, isLegacy, ties),
       error => failed(error)
     )
   }
@@ -142,6 +135,7 @@ export class Locator {
     name: string,
     row: FileRow | undefined,
     isLegacy: boolean,
+    ties: boolean,
     isCausal = !this.#isNetworked
   ): Location | Promise<Location> {
     if (row) {
@@ -156,23 +150,23 @@ export class Locator {
     }
     if (isLegacy || isCausal) {
       this.#locations.delete(name)
-      return this.#groupOfUser(key, !isLegacy)
+      return this.#groupOfUser(key, ties)
     }
     // "Does not exist" is believed by whoever asked: another member of the database may know better.
-    return this.#confirmAbsence(key, name)
+    return this.#confirmAbsence(key, name, ties)
   }
 
-  async #confirmAbsence(key: FileKey, name: string): Promise<Location> {
+  async #confirmAbsence(key: FileKey, name: string, ties: boolean): Promise<Location> {
     let row: FileRow | undefined
     try {
       row = await this.#files.find(key, { causal: true })
     } catch (error) {
       throw wireErrorOf(error)
     }
-    return this.#found(key, name, row, false, true)
+    return this.#found(key, name, row, false, ties, true)
   }
 
-  #groupOfUser({ application, user }: FileKey, isLookedFor: boolean): Location | Promise<Location> {
+  #groupOfUser({ application, user }: FileKey, ties: boolean): Location | Promise<Location> {
     const name = `${application}\0${user}`
     const known = this.#groups.get(name)
     if (known && this.#clock.monotonicMs() < known.untilMs) return known
@@ -187,7 +181,7 @@ export class Locator {
     }
     const settle = (group: string | undefined): Location | Promise<Location> => {
       if (group !== undefined) return this.#remember(name, group)
-      if (isLookedFor && !this.#mayTie()) return { group: this.#newGroup(), exists: false }
+      if (!ties) return { group: this.#newGroup(), exists: false }
       return this.#tie(name, application, user)
     }
     let group: string | undefined | Promise<string | undefined>
@@ -197,16 +191,6 @@ export class Locator {
       return failed(error)
     }
     return group instanceof Promise ? group.then(settle, failed) : settle(group)
-  }
-
-  /** Whether one more of LOOKED_FOR_TIES_PER_S_MAX is left in this second. */
-  #mayTie(): boolean {
-    const nowMs = this.#clock.monotonicMs()
-    if (nowMs - this.#tiesSinceMs >= 1_000) {
-      this.#tiesSinceMs = nowMs
-      this.#tiesInSecond = 0
-    }
-    return this.#tiesInSecond++ < LOOKED_FOR_TIES_PER_S_MAX
   }
 
   /** Several requests for one new user share one tie; of several trackers the first one's choice counts. */

@@ -95,7 +95,8 @@ export function trackerHandlers(options: TrackerHandlersOptions): Handlers<'trac
     },
 
     LOCATE(body) {
-      const location = locator.forOurs(checkFileKey(extension.locate.decode(body), true))
+      const request = extension.locate.decode(body)
+      const location = locator.forOurs(checkFileKey(request, true), request.forUpload ?? false)
       if (!(location instanceof Promise)) return handOut('ours', location)
       return location.then(location => handOut('ours', location))
     },

@@ -170,7 +170,10 @@ export async function addresses(
   return { group: reply.group, addresses: reply.addresses.map(formatAddress) }
 }
 
-export async function locate(connection: Connection, key: FileKey): Promise<LocateReply> {
+export async function locate(
+  connection: Connection,
+  key: FileKey & { forUpload?: boolean }
+): Promise<LocateReply> {
   const request = encodeFrame(COMMANDS.LOCATE.code, extension.locate.encode(key))
   return extension.locateReply.decode(await connection.call(request, CALL))
 }
