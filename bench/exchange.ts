@@ -16,6 +16,8 @@ import { closeWire, openWire, WrongAnswerError } from './wire.ts'
 /** The whole content is compared in one reply of so many. */
 const COMPARE_EVERY = 32
 const SEQUENCE_DIGITS = 9
+/** How much longer than its time a round may be to have its least number of requests. */
+const LONGER_MAX = 4
 
 /** Requests of one connection, in turn, and what their replies look like. */
 interface Requests {
@@ -31,6 +33,12 @@ export async function exchange(task: ExchangeTask): Promise<TaskResult> {
   let bytes = 0
   const startMs = performance.now()
   const endMs = startMs + task.durationMs
+  const lastMs = startMs + LONGER_MAX * task.durationMs
+  const requestsMin = task.requestsMin ?? 0
+  const goesOn = (): boolean => {
+    const nowMs = performance.now()
+    return nowMs < endMs || (requests < requestsMin && nowMs < lastMs)
+  }
   try {
     await Promise.all(
       wires.map(
@@ -56,7 +64,7 @@ export async function exchange(task: ExchangeTask): Promise<TaskResult> {
               }
               requests++
               bytes += wanted
-              if (performance.now() < endMs) wire.socket.write(series.next())
+              if (goesOn()) wire.socket.write(series.next())
               else resolve()
             }
             wire.socket.write(series.next())

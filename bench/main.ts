@@ -1,13 +1,14 @@
 /**
  * The benchmark: every scenario against its floor, in turn, in one run. See docs/BENCHMARKS.md.
  *
- *   npm run bench -- [scenario …] [--quick] [--mysql] [--workers] [--memory] [--json FILE] [--write-docs] [--cpu-prof DIR]
+ *   npm run bench -- [scenario …] [--quick] [--mysql] [--workers] [--memory] [--json FILE] [--write-docs] [--node-flag=--cpu-prof …]
  */
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { Generator } from './children.ts'
+import { takeDisk } from './fresh-disk.ts'
 import { measurePairs } from './measurement.ts'
 import { measureMemory } from './memory.ts'
 import { describeMemory, describeRow, markdownOf, newReport, rowOf, type Report } from './report.ts'
@@ -20,7 +21,7 @@ const TABLE_START = '<!-- bench: start -->'
 const TABLE_END = '<!-- bench: end -->'
 const GIB = 1024 ** 3
 const FULL = { pairs: 5, roundMs: 2_000, warmUpMs: 1_500, holdMs: 8_000 }
-const QUICK = { pairs: 3, roundMs: 700, warmUpMs: 500, holdMs: 4_000 }
+const QUICK = { pairs: 3, roundMs: 800, warmUpMs: 500, holdMs: 4_000 }
 const MEMORY = 'memory'
 
 const { values, positionals } = parseArgs({
@@ -34,7 +35,7 @@ const { values, positionals } = parseArgs({
     'write-docs': { type: 'boolean', default: false },
     folder: { type: 'string' },
     pairs: { type: 'string' },
-    'cpu-prof': { type: 'string' },
+    'node-flag': { type: 'string', multiple: true, default: [] },
     help: { type: 'boolean', default: false }
   }
 })
@@ -45,7 +46,7 @@ if (values.help || unknown.length > 0) {
   for (const name of unknown) process.stderr.write(`no such scenario: ${name}\n`)
   process.stdout.write(
     'npm run bench -- [scenario …] [--quick] [--mysql] [--workers] [--memory] [--json FILE] [--write-docs] [--pairs N]' +
-      ` [--folder DIR] [--cpu-prof DIR]\nscenarios: ${known.join(' ')}\n`
+      ` [--folder DIR] [--node-flag=--cpu-prof …]\nscenarios: ${known.join(' ')}\n`
   )
   process.exit(unknown.length > 0 ? 2 : 0)
 }
@@ -60,6 +61,10 @@ const withMemory = positionals.includes(MEMORY) || values.memory || (isAll && po
 const size = values.quick ? QUICK : FULL
 const pairs = Number(values.pairs ?? size.pairs)
 
+// Beside the sources rather than in the system's folder for temporary files, which may be memory.
+const disk = await takeDisk(values.folder ?? join(ROOT, '.cache'), process.argv.slice(1))
+const { folder } = disk
+process.env['TMPDIR'] = folder // the databases' place, too
 const interrupted = new AbortController()
 let interruptions = 0
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -70,21 +75,16 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   })
 }
 
-// Beside the sources rather than in the system's folder for temporary files, which may be memory.
-const disk = values.folder ?? join(ROOT, '.cache')
-await mkdir(disk, { recursive: true })
-const folder = await mkdtemp(join(disk, 'bench-'))
-const report = newReport(values.quick)
+const report = newReport(values.quick, disk.description)
 try {
   const generator = await Generator.start()
-  const profile = values['cpu-prof']
   const shop = new Workshop({
     folder,
     generator,
     bigBytes: GIB,
     roundMs: size.roundMs,
     warmUpMs: size.warmUpMs,
-    nodeFlags: profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]
+    nodeFlags: values['node-flag']
   })
   try {
     for (const scenario of chosen) await run(scenario, shop)
@@ -102,7 +102,7 @@ try {
   if (!interrupted.signal.aborted) throw error
   process.exitCode = 130
 } finally {
-  await rm(folder, { recursive: true, force: true })
+  await rm(folder, { recursive: true, force: true }).catch(() => {}) // a mount point stays until the run has ended
 }
 
 async function run(scenario: Scenario, shop: Workshop): Promise<void> {

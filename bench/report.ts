@@ -24,17 +24,20 @@ export interface Report {
   date: string
   machine: string
   node: string
+  /** What files were stored on. */
+  disk: string
   isQuick: boolean
   rows: ScenarioRow[]
   memory: MemoryRow[]
 }
 
-export function newReport(isQuick: boolean): Report {
+export function newReport(isQuick: boolean, disk: string): Report {
   const processors = cpus()
   return {
     date: new Date().toISOString().slice(0, 10),
     machine: `${processors[0]!.model}, ${processors.length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`,
     node: process.version,
+    disk,
     isQuick,
     rows: [],
     memory: []
@@ -85,7 +88,7 @@ export function describeMemory(row: MemoryRow): string {
 export function markdownOf(report: Report): string {
   const rows = (group: ScenarioRow['group']): ScenarioRow[] => report.rows.filter(row => row.group === group)
   const lines = [
-    `Measured on ${report.date}: ${report.machine}, Node ${report.node}${report.isQuick ? ', short rounds (--quick)' : ''}.`,
+    `Measured on ${report.date}: ${report.machine}, Node ${report.node}, ${report.disk}${report.isQuick ? ', short rounds (--quick)' : ''}.`,
     '',
     ...scenarioTable(rows('core'))
   ]

@@ -11,6 +11,8 @@ import type { Workshop } from './workshop.ts'
 
 const execute = promisify(execFile)
 const SMALL_CONNECTIONS = 16
+/** V8 has compiled what is hot by then. */
+const WARM_UP_REQUESTS = 10_000
 const ID_KEY = '2f1c7a52-66b0-4d1e-9f3c-0a5e3c1d7b90'
 
 export interface Scenario {
@@ -21,8 +23,6 @@ export interface Scenario {
   unit: Unit
   /** Least ratio per CPU second; undefined: it is only reported. */
   minimum?: number
-  /** Which ratio the minimum is about. Default: per CPU second. */
-  isAboutRate?: true
   group: 'core' | 'mysql' | 'workers'
   subjects: (shop: Workshop) => Promise<{ floor: Subject; ours: Subject }>
 }
@@ -172,6 +172,7 @@ function small(shop: Workshop, target: Target, counted: readonly Child[], operat
       target,
       connections: SMALL_CONNECTIONS,
       durationMs: round < 0 ? shop.warmUpMs : shop.roundMs,
+      requestsMin: round < 0 ? WARM_UP_REQUESTS : 0,
       prefix: `up${shop.sequence()}`,
       ...operation
     })
