@@ -11,7 +11,7 @@ import {
   UnavailableError,
   type Address
 } from '@tributary/protocol'
-import type { PeerPool } from '@tributary/transport'
+import type { Lease, PeerPool } from '@tributary/transport'
 
 /** First block; doubled while uploads use them up quickly, up to BLOCK_MAX. */
 const BLOCK_MIN = 32
@@ -88,21 +88,44 @@ export class IdSource {
     }
   }
 
-  /** Ids below `atLeast` are on disk already: they are not to be given out. Legacy ID servers cannot be told. */
+  /**
+   * Ids below `atLeast` are on disk already: they are not to be given out. Every ID server is told, as each has ids of
+   * its own in memory. Passed over are those that cannot be reached, which start above `atLeast` once another was told,
+   * and legacy ones, which cannot be told.
+   *
+   * @throws {Error} The failure of one that was reached, or of all of them; UnavailableError where all are legacy.
+   */
   async raise(atLeast: number): Promise<void> {
-    const body = extension.idRaise.encode({ key: this.#key, atLeast })
-    await this.#ask(async server => {
-      const lease = await this.#pool.lease(server, { timeoutMs: CALL_TIMEOUT_MS })
+    const frame = encodeFrame(COMMANDS.ID_RAISE.code, extension.idRaise.encode({ key: this.#key, atLeast }))
+    const outcomes = await Promise.allSettled(this.#servers.map(server => this.#tell(server, frame)))
+    const isTold = outcomes.some(outcome => outcome.status === 'fulfilled' && outcome.value === 'told')
+    let failure: unknown = new UnavailableError('ID_SERVER_UNAVAILABLE', 'no ID server knows ID_RAISE')
+    for (const outcome of outcomes) {
+      if (outcome.status === 'rejected') throw outcome.reason
+      if (outcome.value !== 'told' && outcome.value !== 'legacy') failure = outcome.value.unreachable
+    }
+    if (!isTold) throw failure
+  }
+
+  async #tell(server: Address, frame: Buffer): Promise<'told' | 'legacy' | { unreachable: unknown }> {
+    for (;;) {
+      let lease: Lease
       try {
-        if (lease.ours) {
-          await lease.connection.call(encodeFrame(COMMANDS.ID_RAISE.code, body), {
-            timeoutMs: CALL_TIMEOUT_MS
-          })
-        }
+        lease = await this.#pool.lease(server, { timeoutMs: CALL_TIMEOUT_MS })
+      } catch (unreachable) {
+        return { unreachable }
+      }
+      try {
+        if (!lease.ours) return 'legacy'
+        await lease.connection.call(frame, { timeoutMs: CALL_TIMEOUT_MS })
+        return 'told'
+      } catch (error) {
+        // A connection that was used before may have died with its server since; whether it has, a new one tells.
+        if (!lease.reused || lease.connection.alive) throw error
       } finally {
         lease.release()
       }
-    })
+    }
   }
 
   close(): void {
