@@ -114,7 +114,7 @@ async function cluster(t: TestContext, special: Special[] = [], options: Partial
   const tracker = await trackerFor(t, storages, { exists: false })
   const client = new Client({ trackers: [tracker.name], ...QUICK, ...options })
   t.after(() => client.close())
-  return { client, stored, storages }
+  return { client, stored, storages, tracker }
 }
 
 async function fileOf(t: TestContext, bytes: Buffer): Promise<string> {
@@ -175,6 +175,17 @@ describe('uploading', { timeout: 30_000 }, () => {
       }
     })
   }
+
+  it('tells the tracker that an upload follows, and only then', async t => {
+    const { client, tracker } = await cluster(t)
+    await client.upload(randomBytes(10), { key: KEY })
+    await client.size(KEY)
+    const asked = tracker.requests.filter(({ code }) => code === COMMANDS.LOCATE.code)
+    deepEqual(
+      asked.map(({ body }) => extension.locate.decode(body).forUpload),
+      [true, undefined]
+    )
+  })
 
   it('refuses a key that another upload has, and takes the same nonce for the same upload', async t => {
     for (const bytes of [10, 100_000]) {
