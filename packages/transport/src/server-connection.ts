@@ -158,7 +158,7 @@ export class ServerConnection<R extends Role> implements Peer {
   /** Ends after the reply in hand. */
   drain(): void {
     this.#draining = true
-    if (!this.#owes && !this.#closing) this.#sayGoodbye(0)
+    if (!this.#owes && this.#dropBytes === 0 && !this.#closing) this.#sayGoodbye(0)
     else if (this.#closing) this.#cutAtMs = Math.min(this.#cutAtMs, performance.now() + DRAIN_LINGER_MS)
     else this.#goOn()
   }

@@ -169,6 +169,20 @@ describe('stopping a server', { timeout: 5_000 }, () => {
     await stopping
   })
 
+  it('does not reset the reply away from a sender whose content is still being dropped', async t => {
+    const { server, port } = await startServer(t, { UPLOAD: refusing })
+    const peer = await RawPeer.open(t, port)
+    peer.socket.pause()
+    peer.send(uploadHead(50e6), Buffer.alloc(1e6))
+    await sleep(50)
+    const stopping = server.stop(noDeadline)
+    peer.send(Buffer.alloc(1e6))
+    await sleep(50)
+    peer.socket.resume()
+    equal(textOf(await peer.frame()), '[here] the film is there')
+    await stopping
+  })
+
   it('is complete when it is asked for while the server starts', async () => {
     const server = new FrameServer({
       role: 'storage',
