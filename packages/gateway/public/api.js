@@ -33,7 +33,10 @@ export class Api {
 
   /** Status of the file now; 0: no answer. */
   async statusOf(url) {
-    const response = await fetch(url, { method: 'HEAD', cache: 'no-store' }).catch(() => undefined)
+    const response = await fetch(url, { headers: { range: 'bytes=0-0' }, cache: 'no-store' }).catch(
+      () => undefined
+    )
+    await response?.arrayBuffer().catch(() => undefined)
     return response?.status ?? 0
   }
 

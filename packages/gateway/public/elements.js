@@ -42,10 +42,12 @@ let silence
 export function say(text) {
   const said = byId('said')
   clearTimeout(silence)
-  said.textContent = text
-  // A popover lies above an open dialog; shown again, it lies above the latest.
+  // What lies outside of an open dialog is dead to pointers and screen readers alike: it is told within.
+  const home = document.querySelector('dialog[open]') ?? document.body
+  if (said.parentElement !== home) home.append(said)
   said.hidePopover?.()
   said.showPopover?.()
+  said.textContent = text
   silence = setTimeout(() => {
     said.hidePopover?.()
     said.textContent = ''

@@ -20,23 +20,28 @@ export function fileNameOf(header: string): string | undefined {
   const [, encoded] = /;\s*filename\*\s*=\s*UTF-8'[^']*'([^;\s]+)/i.exec(header) ?? []
   if (encoded !== undefined) {
     const decoded = decodeText(encoded)
-    if (decoded !== undefined) return cleanName(decoded)
+    if (decoded !== undefined) return cleanName(lastPart(decoded))
   }
   const [, quoted, token] = /;\s*filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]+))/i.exec(header) ?? []
   const plain = quoted?.replace(/\\(.)/g, '$1') ?? token
-  return plain === undefined ? undefined : cleanName(fromLatin1(plain))
+  return plain === undefined ? undefined : cleanName(lastPart(fromLatin1(plain)))
 }
 
 /** X-File-Name: percent-encoded UTF-8, or plain. */
 export function plainFileName(header: string): string {
-  return cleanName((header.includes('%') ? decodeText(header) : undefined) ?? fromLatin1(header))
+  return cleanName(lastPart((header.includes('%') ? decodeText(header) : undefined) ?? fromLatin1(header)))
 }
 
-/** The last part of a path, without what no name needs, cut to NAME_BYTES_MAX. */
+/** A name without what no name needs, cut to NAME_BYTES_MAX. */
 export function cleanName(name: string): string {
-  let clean = (name.toWellFormed().replace(UNSAFE, '').split(/[/\\]/).at(-1) ?? '').trim()
+  let clean = name.toWellFormed().replace(UNSAFE, '').trim()
   while (Buffer.byteLength(clean) > NAME_BYTES_MAX) clean = Array.from(clean).slice(0, -1).join('')
   return clean
+}
+
+/** Programs that send a whole path mean its last part: RFC 6266 §4.3. */
+function lastPart(path: string): string {
+  return path.split(/[/\\]/).at(-1) ?? ''
 }
 
 /** Headers arrive as Latin-1, though most programs send UTF-8. */

@@ -203,6 +203,7 @@ describe('storing a file without an id', () => {
     const { http } = await memoryGateway(t)
     for (const [path, headers, name] of [
       ['?name=My%20Film.MP4', {}, 'My Film.MP4'],
+      ['?name=AC%2FDC%20live.mp4', {}, 'AC/DC live.mp4'],
       ['', { 'content-disposition': `attachment; filename*=UTF-8''%E7%94%B5%E5%BD%B1.mp4` }, '电影.mp4'],
       ['', { 'x-file-name': '%E7%94%B5.mp4' }, '电.mp4']
     ] as const) {

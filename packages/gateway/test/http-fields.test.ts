@@ -89,7 +89,7 @@ describe('file names in headers', () => {
   it('come back as they went', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme', maxLength: 40 }), text => {
-        const name = cleanName(text)
+        const name = cleanName(text).replace(/[/\\]/g, '_')
         equal(fileNameOf(contentDisposition('attachment', name)) ?? '', name)
       })
     )
