@@ -1,6 +1,4 @@
 /** One server of the cluster under test as a process of its own: `role.ts tracker|id|storage|gateway FLAGS`, flags as JSON. */
-import { createGateway, gatewayConfig } from '@tributary/gateway'
-import { createIdServer, idServerConfig } from '@tributary/idserver'
 import {
   createLog,
   loadConfig,
@@ -10,8 +8,6 @@ import {
   systemClock,
   type HostPort
 } from '@tributary/runtime'
-import { createStorage, storageConfig } from '@tributary/storage'
-import { createTracker, trackerConfig } from '@tributary/tracker'
 
 const VERSION = '0.0.0'
 const STOP_MS = 5_000
@@ -21,16 +17,25 @@ await runMain(processPort(process), async port => {
   const flags = JSON.parse(json!) as Record<string, string>
   const log = createLog({ name: role!, level: 'error' })
   const common = { log, clock: systemClock(), version: VERSION }
-  const server = (() => {
+  const server = await (async () => {
+    // Each process loads its own role only, as in production.
     switch (role) {
-      case 'tracker':
+      case 'tracker': {
+        const { createTracker, trackerConfig } = await import('@tributary/tracker')
         return createTracker({ ...common, config: loadConfig(trackerConfig, { flags }) })
-      case 'id':
+      }
+      case 'id': {
+        const { createIdServer, idServerConfig } = await import('@tributary/idserver')
         return createIdServer({ ...common, config: loadConfig(idServerConfig, { flags }) })
-      case 'storage':
+      }
+      case 'storage': {
+        const { createStorage, storageConfig } = await import('@tributary/storage')
         return createStorage({ ...common, port, config: loadConfig(storageConfig, { flags }) })
-      case 'gateway':
+      }
+      case 'gateway': {
+        const { createGateway, gatewayConfig } = await import('@tributary/gateway')
         return createGateway({ ...common, config: loadConfig(gatewayConfig, { flags }) })
+      }
       default:
         throw new Error(`no role: ${role}`)
     }
