@@ -40,8 +40,10 @@ describe("a film's link opened in Chromium", { skip, timeout: 150_000 }, () => {
     await system?.stop()
   })
 
+  let opened = 0
   const open = async (kind: FilmKind): Promise<VideoElement> => {
-    await window.page.goto(system.urlOf(kind), { waitUntil: 'commit' })
+    // Each time as if for the first time: nothing comes from the browser's cache.
+    await window.page.goto(`${system.urlOf(kind)}?${opened++}`, { waitUntil: 'commit' })
     const video = new VideoElement(window.page.locator('video'))
     await video.until(({ currentTime, frames }) => currentTime > 0.3 && frames > 5, 'began')
     return video
@@ -80,9 +82,13 @@ describe("a film's link opened in Chromium", { skip, timeout: 150_000 }, () => {
       const member = system.members[index]!
       await member.kill()
       await video.untilPlayedOn(1)
+      const before = system.requests.length
       await video.seek(seekTo)
       await video.until(({ currentTime }) => currentTime > seekTo + 0.5, `went on after ${seekTo} s`)
+      if (index === 0) ok(system.requests.length > before, 'the seek reached the server')
+      await video.pause() // a start may take longer than what is left of the film
       await member.start()
+      await video.play()
     }
   })
 

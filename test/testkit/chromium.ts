@@ -20,6 +20,9 @@ const FLAGS = [
   '--mute-audio'
 ]
 
+/** A film opened by its link is a document first, which a player then takes over. */
+const DROPPED_BY_PLAYERS = new Set(['media', 'document'])
+
 export interface BrowserOptions {
   width?: number
   height?: number
@@ -69,8 +72,9 @@ export async function openChromium({
   })
   page.on('requestfailed', request => {
     const why = request.failure()?.errorText ?? ''
-    // A player drops a request when it has read enough, or jumps elsewhere.
-    if (request.resourceType() !== 'media') troubles.push(`${why}: ${request.method()} ${request.url()}`)
+    // A player drops a request when it has read enough, or jumps elsewhere; a page that is left drops its own.
+    if (why === 'net::ERR_ABORTED' && DROPPED_BY_PLAYERS.has(request.resourceType())) return
+    troubles.push(`${why}: ${request.method()} ${request.url()}`)
   })
   return {
     page,

@@ -62,6 +62,10 @@ export class VideoElement {
     return this.locator.evaluate(element => (element as unknown as Video).play())
   }
 
+  pause(): Promise<void> {
+    return this.locator.evaluate(element => (element as unknown as Video).pause())
+  }
+
   seek(second: number): Promise<void> {
     return this.locator.evaluate((element, to) => {
       const video = element as unknown as Video
