@@ -20,3 +20,4 @@ export {
   SchemaVersionError
 } from './errors.ts'
 export { migrateDatabase, openDatabase } from './open-database.ts'
+export { wireErrorOf } from './wire-error.ts'

@@ -1,8 +1,7 @@
-import { RESERVE_COUNT_MAX, type Counters } from '@tributary/database'
+import { RESERVE_COUNT_MAX, wireErrorOf, type Counters } from '@tributary/database'
 import { UnavailableError } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
 import { BlockSize } from './block-size.ts'
-import { wireErrorOf } from './database-failure.ts'
 import { IdStock } from './id-stock.ts'
 
 /** Keys whose ids are held in memory. Beyond it the one refilled longest ago is forgotten, which skips its ids. */
@@ -241,7 +240,7 @@ export class IdAllocator {
       return await Promise.race([call(), silence])
     } catch (error) {
       this.#failures++
-      throw wireErrorOf(error)
+      throw wireErrorOf(error, 'safe')
     } finally {
       clearTimeout(timer)
       this.#reservations--

@@ -146,6 +146,11 @@ export type CommandsOf<R extends Role> = {
   [K in CommandName]: (typeof COMMANDS)[K]['role'] extends R ? K : never
 }[CommandName]
 
+export function commandNamesOf<R extends Role>(role: R): CommandsOf<R>[] {
+  const names = Object.keys(COMMANDS) as CommandName[]
+  return names.filter((name): name is CommandsOf<R> => COMMANDS[name].role === role)
+}
+
 /** Every reply carries the code of the role that answers, on success and on error alike. */
 export const REPLY_CODES = { tracker: 100, id: 101, storage: 102 } as const satisfies Record<Role, number>
 

@@ -1,4 +1,4 @@
-import { BlockList, isIPv4, isIPv6 } from 'node:net'
+import { BlockList, isIP, isIPv4, isIPv6 } from 'node:net'
 
 /** Words that stand for several networks. */
 export const NAMED_NETWORKS = {
@@ -88,6 +88,15 @@ export function plainAddress(ip: string): string {
   const low = parseInt(words[2], 16)
   return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`
 }
+
+/** An address or name that only programs of this machine reach. */
+export function isLoopbackHost(host: string): boolean {
+  const name = host.toLowerCase().replace(/\.$/, '')
+  if (name === 'localhost' || name.endsWith('.localhost')) return true
+  return isIP(name) !== 0 && LOOPBACK.allows(plainAddress(name))
+}
+
+const LOOPBACK = AllowList.parse(['loopback'])
 
 function familyOf(address: string): 'ipv4' | 'ipv6' | undefined {
   return isIPv4(address) ? 'ipv4' : isIPv6(address) ? 'ipv6' : undefined

@@ -2,7 +2,9 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import type { AllowList } from './access.ts'
-import { formatHostPort } from './host-port.ts'
+import { formatHostPort, type HostPort } from './host-port.ts'
+import type { Lifespan } from './lifespan.ts'
+import { allowListOf, type ListenerConfig } from './listener-config.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import type { Readiness } from './readiness.ts'
@@ -130,6 +132,23 @@ export class AdminServer {
         return sendJson(response, 404, { error: 'there are /healthz, /readyz and /metrics' })
     }
   }
+}
+
+/**
+ * Serves health and metrics where the configuration wants them, until the end of `life`.
+ *
+ * @returns where; undefined where they are not wanted or the port could not be had.
+ */
+export async function serveAdmin(
+  config: Pick<ListenerConfig, 'adminHost' | 'adminPort' | 'allow' | 'insecure'>,
+  life: Pick<Lifespan<unknown>, 'onEnd'>,
+  options: Omit<AdminServerOptions, 'allow'>
+): Promise<HostPort | undefined> {
+  if (config.adminPort === 0) return undefined
+  const admin = new AdminServer({ ...options, allow: allowListOf(config) })
+  const bound = await admin.start({ host: config.adminHost, port: config.adminPort })
+  life.onEnd(deadline => admin.stop(deadline))
+  return bound && { host: bound.address, port: bound.port }
 }
 
 function sendJson(response: ServerResponse, status: number, body: object): void {

@@ -1,5 +1,5 @@
-export { AllowList, NAMED_NETWORKS, NetworkSyntaxError, plainAddress } from './access.ts'
-export { AdminServer, type AdminServerOptions } from './admin-server.ts'
+export { AllowList, isLoopbackHost, NAMED_NETWORKS, NetworkSyntaxError, plainAddress } from './access.ts'
+export { AdminServer, serveAdmin, type AdminServerOptions } from './admin-server.ts'
 export { formatByteSize, parseByteSize } from './byte-size.ts'
 export type { FailedMessage, PingMessage, PongMessage, ReadyFields, ReadyMessage } from './child-message.ts'
 export type { ChildCommand, ChildEnd, HangDetection, OutputStream } from './child-run.ts'
@@ -36,6 +36,15 @@ export {
   type RunnableServer,
   type RunOptions
 } from './lifecycle.ts'
+export { Lifespan, type Closer } from './lifespan.ts'
+export {
+  addressKeys,
+  allowListOf,
+  LISTENER_KEYS,
+  listenerConflicts,
+  parseNetwork,
+  type ListenerConfig
+} from './listener-config.ts'
 export {
   createLog,
   LOG_LEVELS,
@@ -56,11 +65,13 @@ export {
   OUTCOME_OK,
   RequestMeter,
   type CommandSnapshot,
+  type ConnectionCounts,
   type MeterSnapshot
 } from './meter.ts'
 export { MeterSum } from './meter-sum.ts'
 export { Metrics, type GaugeReading, type ReadGauge } from './metrics.ts'
 export { nearest } from './near-miss.ts'
+export { ProbeWatch, type ProbeWatchOptions } from './probe-watch.ts'
 export { processPort, type ProcessPort, type StopSignal, type Unsubscribe } from './process-port.ts'
 export { Readiness, type ReadinessReport } from './readiness.ts'
 export { REDACTED, redactText } from './redaction.ts'

@@ -31,6 +31,13 @@ export interface MeterSnapshot {
   connectionsOpen: number
 }
 
+/** Connections of one server, where it counts them itself. */
+export interface ConnectionCounts {
+  accepted: number
+  refused: number
+  open: number
+}
+
 /**
  * Counts the requests of one server process: plain typed arrays, so that a sample costs well under 100 ns
  * and no garbage. What is exposed is made from `snapshot()`, when somebody asks.
@@ -85,6 +92,13 @@ export class RequestMeter<Command extends string = string> {
     this.#sumMs[row] = (this.#sumMs[row] as number) + latencyMs
   }
 
+  /** `record` and the bytes of one request in the order in which servers tell of it. */
+  observe(command: Command, outcome: string, latencyMs: number, bytesIn: number, bytesOut: number): void {
+    this.record(command, outcome, latencyMs)
+    this.#bytesReceived += bytesIn
+    this.#bytesSent += bytesOut
+  }
+
   bytesReceived(bytes: number): void {
     this.#bytesReceived += bytes
   }
@@ -107,7 +121,8 @@ export class RequestMeter<Command extends string = string> {
     this.#refused++
   }
 
-  snapshot(): MeterSnapshot {
+  /** @param connections  of a server that counts them itself; without it those told to this meter. */
+  snapshot(connections?: ConnectionCounts): MeterSnapshot {
     const commands: MeterSnapshot['commands'] = {}
     for (const [command, row] of this.#rows) {
       const outcomes: Record<string, number> = {}
@@ -126,9 +141,9 @@ export class RequestMeter<Command extends string = string> {
       commands,
       bytesReceived: this.#bytesReceived,
       bytesSent: this.#bytesSent,
-      connectionsAccepted: this.#accepted,
-      connectionsRefused: this.#refused,
-      connectionsOpen: this.#open
+      connectionsAccepted: connections?.accepted ?? this.#accepted,
+      connectionsRefused: connections?.refused ?? this.#refused,
+      connectionsOpen: connections?.open ?? this.#open
     }
   }
 

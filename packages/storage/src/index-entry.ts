@@ -1,11 +1,5 @@
 /** Rows of uploads going into the index, and what the outcome means to the uploader. */
-import {
-  CommitOutcomeUnknownError,
-  DatabaseUnavailableError,
-  ReadOnlyDatabaseError,
-  type FileIndex,
-  type FileRow
-} from '@tributary/database'
+import { CommitOutcomeUnknownError, wireErrorOf, type FileIndex, type FileRow } from '@tributary/database'
 import {
   formatFileKey,
   OutcomeUnknownError,
@@ -44,13 +38,8 @@ export async function enterRows(
 
 /** What a failure of the database means to the peer whose request needed it. */
 export function databaseError(error: unknown): TributaryError {
-  if (error instanceof TributaryError) return error
-  if (error instanceof DatabaseUnavailableError || error instanceof ReadOnlyDatabaseError) {
-    return new UnavailableError('DATABASE_UNAVAILABLE', 'the index does not answer', { cause: error })
-  }
-  if (error instanceof CommitOutcomeUnknownError) {
-    return new OutcomeUnknownError('the index did not say whether it was done', { cause: error })
-  }
+  const known = wireErrorOf(error, 'ask-first')
+  if (known instanceof TributaryError) return known
   return new UnavailableError('INTERNAL', 'the index failed', { cause: error })
 }
 

@@ -1,7 +1,12 @@
 /** Configuration of the storage server: table `[storage]`, variables `TRIBUTARY_STORAGE_…`, flags. */
-import { isIP } from 'node:net'
 import { isGroupName } from '@tributary/protocol'
-import { AllowList, defineConfig, LOG_LEVELS, plainAddress, type ConfigOf } from '@tributary/runtime'
+import {
+  addressKeys,
+  defineConfig,
+  LISTENER_KEYS,
+  listenerConflicts,
+  type ConfigOf
+} from '@tributary/runtime'
 import { SEGMENT_BYTES } from './redo-log.ts'
 
 const MIB = 1024 * 1024
@@ -9,8 +14,7 @@ const MIB = 1024 * 1024
 export const storageConfig = defineConfig(
   'storage',
   {
-    host: { type: 'string', default: '127.0.0.1', describe: 'Address to listen on' },
-    port: { type: 'port', default: 23_000, describe: 'Port to listen on; 0 takes any free one' },
+    ...addressKeys(23_000),
     group: {
       type: 'string',
       default: 'group001',
@@ -78,25 +82,9 @@ export const storageConfig = defineConfig(
       max: 8_760,
       describe: 'Between two searches for files without a row; 0 turns them off'
     },
-    admin_host: { type: 'string', default: '127.0.0.1', describe: 'Address of health and metrics' },
-    admin_port: { type: 'port', default: 0, describe: 'Port of health and metrics; 0 turns them off' },
-    allow: {
-      type: 'list',
-      optional: true,
-      parse: checkedNetwork,
-      describe:
-        'Networks that may connect: address, address/prefix, loopback, private or any (default loopback)'
-    },
-    insecure: {
-      type: 'boolean',
-      default: false,
-      describe: 'Listen beyond this machine without an allow list'
-    },
+    ...LISTENER_KEYS,
     connections_max: {
-      type: 'integer',
-      default: 10_000,
-      min: 1,
-      max: 1_000_000,
+      ...LISTENER_KEYS.connections_max,
       describe: 'Connections open at a time in each worker'
     },
     silence_s: {
@@ -120,45 +108,20 @@ export const storageConfig = defineConfig(
       max: 600,
       describe: 'How long a call on a store path that is not a local file system may take'
     },
-    stop_timeout_s: {
-      type: 'number',
-      default: 10,
-      min: 0,
-      max: 3_600,
-      describe: 'How long an orderly stop may take'
-    },
     host_name: {
-      type: 'string',
-      optional: true,
+      ...LISTENER_KEYS.host_name,
       describe: "Name told to trackers and in error texts (default: the machine's)"
-    },
-    log_level: {
-      type: 'choice',
-      choices: LOG_LEVELS,
-      default: 'info',
-      describe: 'Least important line logged'
     }
   },
-  ({ host, adminHost, adminPort, allow, insecure, stores }) => {
-    const problems = []
-    const isOpen = !isLoopback(host) || (adminPort !== 0 && !isLoopback(adminHost))
-    if (isOpen && allow === undefined && !insecure) {
-      problems.push({
-        key: 'allow',
-        expected: 'an allow list, or insecure = true, as it listens beyond this machine'
-      })
-    }
-    if (new Set(stores).size !== stores.length)
-      problems.push({ key: 'stores', expected: 'each store path once' })
-    return problems
+  config => {
+    const conflicts = listenerConflicts(config)
+    if (new Set(config.stores).size !== config.stores.length)
+      conflicts.push({ key: 'stores', expected: 'each store path once' })
+    return conflicts
   }
 )
 export type StorageConfig = ConfigOf<typeof storageConfig>
-
-/** Who may connect: the list as configured; without one loopback, or anybody under `insecure`. */
-export function allowListOf({ allow, insecure }: Pick<StorageConfig, 'allow' | 'insecure'>): AllowList {
-  return AllowList.parse(allow ?? [insecure ? 'any' : 'loopback'])
-}
+export { allowListOf } from '@tributary/runtime'
 
 function checkedGroup(text: string): string {
   if (!isGroupName(text)) throw new Error('1 to 16 letters or digits')
@@ -168,14 +131,4 @@ function checkedGroup(text: string): string {
 function checkedMember(text: string): string {
   if (!/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/.test(text)) throw new Error('1 to 64 letters, digits, - or _')
   return text
-}
-
-function checkedNetwork(text: string): string {
-  AllowList.parse([text])
-  return text
-}
-
-function isLoopback(host: string): boolean {
-  const ip = plainAddress(host)
-  return isIP(ip) ? AllowList.parse(['loopback']).allows(ip) : host === 'localhost'
 }

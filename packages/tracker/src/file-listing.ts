@@ -1,4 +1,4 @@
-import type { FileIndex, FileRow } from '@tributary/database'
+import { wireErrorOf, type FileIndex, type FileRow } from '@tributary/database'
 import {
   extension,
   FILE_WIDTH_BYTES,
@@ -6,7 +6,6 @@ import {
   checkFileKey,
   type ListedFile
 } from '@tributary/protocol'
-import { wireErrorOf } from './database-failure.ts'
 
 /** A page ends here, whatever its limit, so that it fits what any client takes as one reply. */
 export const LIST_REPLY_BYTES_MAX = 200 * 1024
@@ -44,7 +43,7 @@ export async function encodeFileListing(
   try {
     rows = await files.list({ application, user, limit: wanted + 1, ...(after === '' ? {} : { after }) })
   } catch (error) {
-    throw wireErrorOf(error)
+    throw wireErrorOf(error, 'safe')
   }
   const page: ListedFile[] = []
   let bytes = 0

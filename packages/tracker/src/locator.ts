@@ -7,11 +7,10 @@
  * does no harm: a storage server looks the file up for itself, and serves nothing on a tracker's word.
  */
 import { LRUCache } from 'lru-cache'
-import type { Database, FileRow } from '@tributary/database'
+import { wireErrorOf, type Database, type FileRow } from '@tributary/database'
 import { mapKeyOf, RejectedError, UnavailableError, type FileKey } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
 import type { Catalog } from './catalog.ts'
-import { isUnavailable, wireErrorOf } from './database-failure.ts'
 
 export const LOCATION_TTL_MS = 5_000
 /** Files whose group is remembered, some 300 bytes each. */
@@ -104,7 +103,7 @@ export class Locator {
     try {
       isKnown = await this.#catalog.confirmApplication(application)
     } catch (error) {
-      throw wireErrorOf(error)
+      throw wireErrorOf(error, 'safe')
     }
     if (!isKnown) throw new RejectedError('UNKNOWN_APPLICATION', `unknown appid: ${application}`)
   }
@@ -116,7 +115,7 @@ export class Locator {
     if (known && this.#clock.monotonicMs() < known.untilMs) return known
     if (!this.#isUp()) return this.#withoutDatabase(key, known, isLegacy, databaseAway())
     const failed = (error: unknown): Location =>
-      this.#withoutDatabase(key, known, isLegacy, wireErrorOf(error))
+      this.#withoutDatabase(key, known, isLegacy, wireErrorOf(error, 'safe'))
     let row: ReturnType<Database['files']['find']>
     try {
       row = this.#files.find(key)
@@ -161,7 +160,7 @@ export class Locator {
     try {
       row = await this.#files.find(key, { causal: true })
     } catch (error) {
-      throw wireErrorOf(error)
+      throw wireErrorOf(error, 'safe')
     }
     return this.#found(key, name, row, false, ties, true)
   }
@@ -175,7 +174,7 @@ export class Locator {
       throw databaseAway()
     }
     const failed = (error: unknown): Location => {
-      const wire = wireErrorOf(error)
+      const wire = wireErrorOf(error, 'safe')
       if (known && isUnavailable(wire)) return known
       throw wire
     }
@@ -205,7 +204,7 @@ export class Locator {
       .then(
         group => this.#remember(name, group),
         error => {
-          throw wireErrorOf(error)
+          throw wireErrorOf(error, 'safe')
         }
       )
       .finally(() => this.#ties.delete(name))
@@ -248,4 +247,9 @@ export class Locator {
 
 function databaseAway(): UnavailableError {
   return new UnavailableError('DATABASE_UNAVAILABLE', 'the database does not answer')
+}
+
+/** The database cannot be asked right now, so what is remembered may answer in its place. */
+function isUnavailable(error: unknown): boolean {
+  return error instanceof UnavailableError && error.code === 'DATABASE_UNAVAILABLE'
 }

@@ -1,27 +1,28 @@
 import { hostname } from 'node:os'
-import { openDatabase, type Database } from '@tributary/database'
-import { COMMANDS, type CommandName } from '@tributary/protocol'
+import { openDatabase, wireErrorOf, type Database } from '@tributary/database'
+import { commandNamesOf, type CommandName } from '@tributary/protocol'
 import {
-  AdminServer,
+  allowListOf,
   formatHostPort,
+  Lifespan,
   LogThrottle,
   Metrics,
+  ProbeWatch,
   Readiness,
   RequestMeter,
+  serveAdmin,
   type Clock,
   type HostPort,
   type Log,
   type ProcessPort
 } from '@tributary/runtime'
 import { FrameServer } from '@tributary/transport'
-import { wireErrorOf } from './database-failure.ts'
-import { DATABASE_CONDITION, DatabaseWatch } from './database-watch.ts'
 import { Catalog } from './catalog.ts'
 import { chooseGroup } from './group-choice.ts'
 import { Locator } from './locator.ts'
 import type { Member, MemberGroup, MemberStatus } from './member.ts'
 import { MemberTable } from './member-table.ts'
-import { allowListOf, type TrackerConfig } from './tracker-config.ts'
+import type { TrackerConfig } from './tracker-config.ts'
 import { addTableMetrics } from './table-metrics.ts'
 import { trackerHandlers } from './tracker-handlers.ts'
 
@@ -58,43 +59,44 @@ export function createTracker(deps: TrackerDeps): Tracker {
 /** The table is checked this often; what is handed out is checked at that moment too. */
 const SWEEP_INTERVAL_MS_MAX = 1_000
 
-const COMMAND_NAMES = (Object.keys(COMMANDS) as CommandName[]).filter(
-  name => COMMANDS[name].role === 'tracker'
-)
-
 class RunningTracker implements Tracker {
   readonly #deps: TrackerDeps
-  readonly #running = new AbortController()
-  readonly #closers: ((deadline: AbortSignal) => Promise<void> | void)[] = []
-  #admin: AdminServer | undefined
-  #started: Promise<HostPort> | undefined
-  #stopped: Promise<void> | undefined
+  readonly #life: Lifespan<HostPort>
+  #adminAddress: HostPort | undefined
 
   constructor(deps: TrackerDeps) {
     this.#deps = deps
+    this.#life = new Lifespan(
+      () => this.#open(),
+      error => deps.log.error({ err: wireErrorOf(error, 'safe') }, 'closing failed')
+    )
   }
 
   get adminAddress(): HostPort | undefined {
-    const address = this.#admin?.address
-    return address && { host: address.address, port: address.port }
+    return this.#adminAddress
   }
 
   start(): Promise<HostPort> {
-    return (this.#started ??= this.#start().catch(async error => {
-      await this.#close(AbortSignal.abort())
-      throw error
-    }))
+    return this.#life.start()
   }
 
   stop(deadline: AbortSignal): Promise<void> {
-    return (this.#stopped ??= this.#stop(deadline))
+    return this.#life.stop(deadline)
   }
 
-  async #start(): Promise<HostPort> {
+  async #open(): Promise<HostPort> {
     const { config, log, clock, version, port } = this.#deps
-    const database = await this.#database()
-    const readiness = new Readiness([DATABASE_CONDITION])
-    const watch = new DatabaseWatch(database, readiness, clock, log)
+    const life = this.#life
+    const database = this.#deps.database ?? (await this.#openDatabase())
+    const readiness = new Readiness(['database'])
+    const watch = new ProbeWatch({
+      name: 'database',
+      probe: timeoutMs => database.ping(timeoutMs),
+      meanwhile: 'what is in memory is served',
+      readiness,
+      clock,
+      log
+    })
     await watch.first()
     const throttle = new LogThrottle(log, { clock })
     const onFault = (err: unknown): void => throttle.error('fault', { err }, 'a fault in the server')
@@ -115,7 +117,7 @@ class RunningTracker implements Tracker {
       isUp: () => watch.isUp,
       chooseGroup: () => chooseGroup(openGroups(table, catalog), clock.monotonicMs(), random)
     })
-    const meter = new RequestMeter<CommandName | 'UNKNOWN'>([...COMMAND_NAMES, 'UNKNOWN'])
+    const meter = new RequestMeter<CommandName | 'UNKNOWN'>([...commandNamesOf('tracker'), 'UNKNOWN'])
     const allow = allowListOf(config)
     const server = new FrameServer({
       role: 'tracker',
@@ -132,45 +134,30 @@ class RunningTracker implements Tracker {
       greeting: { role: 'tracker', cluster, version },
       allows: ip => allow.allows(ip),
       connectionsMax: config.connectionsMax,
-      observe(command, outcome, elapsedMs, bytesIn, bytesOut) {
-        meter.record(command, outcome, elapsedMs)
-        meter.bytesReceived(bytesIn)
-        meter.bytesSent(bytesOut)
-      },
+      observe: meter.observe.bind(meter),
       onFault
     })
 
     const metrics = new Metrics('tracker')
-    metrics.addMeter(() => ({
-      ...meter.snapshot(),
-      connectionsAccepted: server.counts.accepted,
-      connectionsRefused: server.counts.refused,
-      connectionsOpen: server.counts.open
-    }))
+    metrics.addMeter(() => meter.snapshot(server.counts))
     addTableMetrics(metrics, table, clock)
     metrics.gauge('locations', 'Files and users whose group is remembered', () => locator.remembered)
     metrics.gauge('database_up', '1 while the database answers', () => Number(watch.isUp))
-    if (port) this.#closers.push(metrics.addProcess(port))
+    if (port) life.onEnd(metrics.addProcess(port))
 
     const address = await server.start({ host: config.host, port: config.port })
-    this.#closers.push(deadline => server.stop(deadline))
-    if (config.adminPort !== 0) {
-      this.#admin = new AdminServer({ readiness, metrics, log, allow })
-      await this.#admin.start({ host: config.adminHost, port: config.adminPort })
-      const admin = this.#admin
-      this.#closers.push(deadline => admin.stop(deadline))
-    }
-    const { signal } = this.#running
+    life.onEnd(deadline => server.stop(deadline))
+    this.#adminAddress = await serveAdmin(config, life, { readiness, metrics, log })
     const background = Promise.all([
-      watch.run(signal),
+      watch.run(life.ending),
       catalog.run(
-        signal,
+        life.ending,
         () => watch.isUp,
         err => throttle.warn('catalog', { err }, 'applications and groups could not be read')
       ),
-      sweepUntil(signal, table, clock)
+      sweepUntil(life.ending, table, clock)
     ])
-    this.#closers.push(async () => {
+    life.onEnd(async () => {
       await background
     })
     const where = { host: address.address, port: address.port }
@@ -181,33 +168,15 @@ class RunningTracker implements Tracker {
     return where
   }
 
-  async #database(): Promise<Database> {
-    if (this.#deps.database) return this.#deps.database
+  async #openDatabase(): Promise<Database> {
     const { config, log } = this.#deps
     const database = await openDatabase(config.database, {
       ...(config.redis === undefined ? {} : { cache: { redisUrl: config.redis } }),
       queryTimeoutMs: QUERY_TIMEOUT_MS,
       onEvent: ({ level, text }) => log[level](text)
     })
-    this.#closers.push(() => database.close())
+    this.#life.onEnd(() => database.close())
     return database
-  }
-
-  async #stop(deadline: AbortSignal): Promise<void> {
-    await this.#started?.catch(() => {})
-    await this.#close(deadline)
-  }
-
-  async #close(deadline: AbortSignal): Promise<void> {
-    this.#running.abort()
-    // In the reverse order of opening: nobody is served any more when the database closes.
-    for (const close of this.#closers.splice(0).reverse()) {
-      try {
-        await close(deadline)
-      } catch (error) {
-        this.#deps.log.error({ err: wireErrorOf(error) }, 'closing failed')
-      }
-    }
   }
 }
 

@@ -1,0 +1,83 @@
+/** Configuration that every server of the wire protocol has: where it listens, whom it lets in, when it stops. */
+import { AllowList, isLoopbackHost, NetworkSyntaxError } from './access.ts'
+import type { ConfigConflict, ConfigKeys, ConfigValue } from './config-key.ts'
+import { LOG_LEVELS } from './log.ts'
+
+/** The address a server listens on; to be spread into the keys of its definition. */
+export function addressKeys<const Port extends number>(port: Port) {
+  return {
+    host: { type: 'string', default: '127.0.0.1', describe: 'Address to listen on' },
+    port: { type: 'port', default: port, describe: 'Port to listen on; 0 takes any free one' }
+  } as const satisfies ConfigKeys
+}
+
+/** To be spread into the keys of a definition, behind those of its own. */
+export const LISTENER_KEYS = {
+  admin_host: { type: 'string', default: '127.0.0.1', describe: 'Address of health and metrics' },
+  admin_port: { type: 'port', default: 0, describe: 'Port of health and metrics; 0 turns them off' },
+  allow: {
+    type: 'list',
+    optional: true,
+    parse: parseNetwork,
+    describe:
+      'Networks that may connect: address, address/prefix, loopback, private or any (default loopback)'
+  },
+  insecure: {
+    type: 'boolean',
+    default: false,
+    describe: 'Listen beyond this machine without an allow list'
+  },
+  connections_max: {
+    type: 'integer',
+    default: 10_000,
+    min: 1,
+    max: 1_000_000,
+    describe: 'Connections open at a time'
+  },
+  stop_timeout_s: {
+    type: 'number',
+    default: 10,
+    min: 0,
+    max: 3_600,
+    describe: 'How long an orderly stop may take'
+  },
+  host_name: { type: 'string', optional: true, describe: "Name in error texts (default: the machine's)" },
+  log_level: {
+    type: 'choice',
+    choices: LOG_LEVELS,
+    default: 'info',
+    describe: 'Least important line logged'
+  }
+} as const satisfies ConfigKeys
+
+export type ListenerConfig = ConfigValue<ReturnType<typeof addressKeys> & typeof LISTENER_KEYS>
+
+/** Listening beyond this machine, health and metrics included, needs an allow list or an explicit `insecure`. */
+export function listenerConflicts({
+  host,
+  adminHost,
+  adminPort,
+  allow,
+  insecure
+}: Pick<ListenerConfig, 'host' | 'adminHost' | 'adminPort' | 'allow' | 'insecure'>): ConfigConflict[] {
+  const isOpen = !isLoopbackHost(host) || (adminPort !== 0 && !isLoopbackHost(adminHost))
+  if (!isOpen || allow !== undefined || insecure) return []
+  const expected = 'an allow list, or insecure = true, as it listens beyond this machine'
+  return [{ key: 'allow', expected }]
+}
+
+/** Who may connect: the list as configured; without one loopback, or anybody under `insecure`. */
+export function allowListOf({ allow, insecure }: Pick<ListenerConfig, 'allow' | 'insecure'>): AllowList {
+  return AllowList.parse(allow ?? [insecure ? 'any' : 'loopback'])
+}
+
+/** One entry of an allow list, as the `parse` of a key. @throws {Error} whose message says what was expected. */
+export function parseNetwork(text: string): string {
+  try {
+    AllowList.parse([text])
+  } catch (error) {
+    if (!(error instanceof NetworkSyntaxError)) throw error
+    throw new Error('an address, a network or its name', { cause: error })
+  }
+  return text
+}
