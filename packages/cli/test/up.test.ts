@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
 import { after, before, describe, it } from 'node:test'
 import { Client } from '@tributary/client'
 import { takeDataLock } from '../src/up/data-lock.ts'
@@ -91,7 +92,7 @@ describe('a cluster on one machine', { timeout: 150_000 }, () => {
         .trim()
         .split('\n')
         .map(line => JSON.parse(line).name)
-        .sort(),
+        .toSorted((a: string, b: string) => (a < b ? -1 : 1)),
       ['a.txt', 'b.txt', 'clip one.bin', 'empty']
     )
     equal((await run(['ls', '-u', 'anna', '-n', '2'])).out.trim().split('\n').length, 2)
@@ -151,6 +152,15 @@ describe('a cluster on one machine', { timeout: 150_000 }, () => {
     const range = await client.fetch(KEY, { start: 1_999_990 })
     ok(range.outcome === 'content' && range.bytes!.equals(content.subarray(1_999_990)))
     equal((await client.fetch(KEY, { unlessGeneration: stored.generation })).outcome, 'not-modified')
+    const stranger = new Client({ trackers: (await up.note()).trackers }) // knows nothing of the size yet
+    const { stream, offset, lengthBytes } = await stranger.download(KEY, { start: 5, end: 1_500_000 })
+    deepEqual([offset, lengthBytes], [5, 1_499_996])
+    ok((await buffer(stream)).equals(content.subarray(5, 1_500_001)))
+    ok((await buffer((await stranger.download(KEY)).stream)).equals(content))
+    equal((await stranger.fetch(KEY, { start: 2_000_000 })).outcome, 'unsatisfiable')
+    const head = await stranger.fetch(KEY, { factsOnly: true })
+    ok(head.outcome === 'content' && head.whole && !head.bytes && head.lengthBytes === 2_000_000)
+    stranger.close()
     await rejects(client.upload(content, { key: KEY }), { code: 'FILE_EXISTS' })
     await rejects(client.stat({ ...KEY, user: 'other' }), { code: 'FILE_NOT_FOUND' })
     await client.delete(KEY)

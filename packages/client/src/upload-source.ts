@@ -160,8 +160,8 @@ async function fromStream(
   let taken = false
   const close = (): void => void iterator.return?.().catch(() => {})
   try {
-    const isLarge = sizeBytes !== undefined && sizeBytes > INLINE_BYTES_MAX
-    while (!isLarge && firstBytes <= INLINE_BYTES_MAX) {
+    const keptBytes = sizeBytes !== undefined && sizeBytes > INLINE_BYTES_MAX ? -1 : INLINE_BYTES_MAX
+    while (firstBytes <= keptBytes) {
       const chunk = await next(iterator)
       if (chunk === undefined) {
         checkSize(sizeBytes, firstBytes)

@@ -83,6 +83,17 @@ describe('fetching a file', { timeout: 20_000 }, () => {
     equal(tracker.requests.length, 1)
   })
 
+  it('spreads fetches over the servers, one by one and many at once', async t => {
+    const { client, storages } = await clusterWith(t, randomBytes(100), [
+      (_, well) => well(),
+      (_, well) => well()
+    ])
+    for (let i = 0; i < 40; i++) await client.fetch(KEY, {})
+    for (const { requests } of storages) ok(requests.length >= 15, `${requests.length} of 40`)
+    await Promise.all(Array.from({ length: 100 }, () => client.fetch(KEY, {})))
+    for (const { requests } of storages) ok(requests.length >= 15 + 30, `${requests.length} of 140`)
+  })
+
   it('streams a large one, the first time and when its size is known', async t => {
     const content = randomBytes(5_000_001)
     const { client } = await clusterWith(t, content)

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Client } from '@tributary/client'
 import { migrateDatabase, openDatabase } from '@tributary/database'
-import { formatHostPort, ProcessSupervisor, type ChildEnd } from '@tributary/runtime'
+import { ChildStartError, formatHostPort, ProcessSupervisor, type ChildEnd } from '@tributary/runtime'
 import { initStore } from '@tributary/storage'
 import { DATA_FOLDER_DEFAULT, forgetRunningCluster, noteRunningCluster } from '../running-cluster.ts'
 import { sentenceOf, type Terminal } from '../terminal.ts'
@@ -22,12 +22,16 @@ const ASK_INTERVAL_MS = 50
 const LEFTOVERS_END_WITHIN_MS = 12_000
 const PORT_RETRY_MS = 100
 const DATABASE_CONNECT_MS = 3_000
+/** Of a child that ended without a sentence. */
+const LAST_LINES_MAX = 12
 const TOKEN_BYTES = 24
 
 export class ClusterRun {
   readonly #plan: UpPlan
   readonly #terminal: Terminal
   readonly #children: ProcessSupervisor[] = []
+  /** What each child wrote last to standard error while nothing was ready. */
+  readonly #lastLines = new Map<string, string[]>()
   #lock: DataLock | undefined
   #stopping = false
   #ready = false
@@ -156,7 +160,7 @@ export class ClusterRun {
     this.#children.push(...supervisors)
     const settled = await Promise.allSettled(supervisors.map(supervisor => supervisor.start(signal)))
     const failed = settled.find(result => result.status === 'rejected')
-    if (failed) throw failed.reason
+    if (failed) throw withLastWords(failed.reason, this.#lastLines)
   }
 
   #supervisor({ name, args, env }: ChildPlan): ProcessSupervisor {
@@ -173,7 +177,8 @@ export class ClusterRun {
         env: { ...inherited, ...env },
         execArgv: port.execArgv
       },
-      onLine: (_, line) => {
+      onLine: (stream, line) => {
+        if (!this.#ready && stream === 'stderr') this.#keepLine(name, line)
         // A start that fails is told in one sentence, by us; that servers miss each other while they stop is no news.
         if (!this.#plan.verbose && (!this.#ready || this.#stopping)) return
         tellChildLine(name, line, {
@@ -196,6 +201,13 @@ export class ClusterRun {
           `${name} died again and again (${end.reason}) and is given up: mend what is wrong, then stop and start 'tributary up'\n`
         )
     })
+  }
+
+  #keepLine(name: string, line: string): void {
+    const lines = this.#lastLines.get(name) ?? []
+    lines.push(line)
+    if (lines.length > LAST_LINES_MAX) lines.shift()
+    this.#lastLines.set(name, lines)
   }
 
   async #untilActive(trackers: string[], signal: AbortSignal): Promise<void> {
@@ -267,4 +279,16 @@ export class ClusterRun {
 
 function urlHost(host: string): string {
   return host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host
+}
+
+/** A child that could say why it does not start said it; one that broke before that left its last lines. */
+function withLastWords(error: unknown, lastLines: ReadonlyMap<string, readonly string[]>): unknown {
+  if (!(error instanceof ChildStartError) || !/^(?:ended with|killed by)/.test(error.end.reason)) return error
+  for (const [name, lines] of lastLines) {
+    if (!error.message.startsWith(`${name} `)) continue
+    return new Error(`${error.message}; it wrote last:\n${lines.map(line => `  ${line}`).join('\n')}`, {
+      cause: error
+    })
+  }
+  return error
 }
