@@ -13,6 +13,8 @@ const execute = promisify(execFile)
 const SMALL_CONNECTIONS = 16
 /** V8 has compiled what is hot by then. */
 const WARM_UP_REQUESTS = 10_000
+/** CPU time is counted in steps of 10 ms: fewer requests would be too coarse on a busy machine. */
+const ROUND_REQUESTS = 5_000
 const ID_KEY = '2f1c7a52-66b0-4d1e-9f3c-0a5e3c1d7b90'
 
 export interface Scenario {
@@ -172,7 +174,7 @@ function small(shop: Workshop, target: Target, counted: readonly Child[], operat
       target,
       connections: SMALL_CONNECTIONS,
       durationMs: round < 0 ? shop.warmUpMs : shop.roundMs,
-      requestsMin: round < 0 ? WARM_UP_REQUESTS : 0,
+      requestsMin: round < 0 ? WARM_UP_REQUESTS : ROUND_REQUESTS,
       prefix: `up${shop.sequence()}`,
       ...operation
     })
