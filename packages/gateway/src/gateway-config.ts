@@ -1,29 +1,15 @@
-import { isIP } from 'node:net'
 import { checkFileKey } from '@tributary/protocol'
 import {
-  AllowList,
   defineConfig,
+  isLoopbackHost,
   LOG_LEVELS,
-  NetworkSyntaxError,
-  plainAddress,
+  parseNetwork,
   type ConfigConflict,
   type ConfigOf
 } from '@tributary/runtime'
 
 const MIB = 1024 ** 2
 const TIB = 1024 ** 4
-
-/** One entry of `allow`. */
-function parseNetwork(text: string): string {
-  try {
-    AllowList.parse([text])
-  } catch (error) {
-    if (error instanceof NetworkSyntaxError)
-      throw new Error('an address, a network or its name', { cause: error })
-    throw error
-  }
-  return text
-}
 
 function parseOwner(part: 'application' | 'user'): (text: string) => string {
   return text => checkFileKey({ application: 'a', user: 'u', file: 'f', [part]: text })[part]
@@ -175,12 +161,3 @@ export const gatewayConfig = defineConfig(
 )
 
 export type GatewayConfig = ConfigOf<typeof gatewayConfig>
-
-/** An address or name that only programs of this machine reach. */
-export function isLoopbackHost(host: string): boolean {
-  const name = host.toLowerCase().replace(/\.$/, '')
-  if (name === 'localhost' || name.endsWith('.localhost')) return true
-  return isIP(name) !== 0 && LOOPBACK.allows(plainAddress(name))
-}
-
-const LOOPBACK = AllowList.parse(['loopback'])

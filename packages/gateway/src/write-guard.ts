@@ -5,7 +5,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { isIP } from 'node:net'
-import { isLoopbackHost } from './gateway-config.ts'
+import { isLoopbackHost } from '@tributary/runtime'
 import { HttpProblem } from './problem.ts'
 
 export interface WriteGuardOptions {

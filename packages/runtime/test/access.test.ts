@@ -1,6 +1,6 @@
-import { equal, throws } from 'node:assert/strict'
+import { equal, ok, throws } from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { AllowList, NetworkSyntaxError, plainAddress } from '../src/index.ts'
+import { AllowList, isLoopbackHost, NetworkSyntaxError, plainAddress } from '../src/index.ts'
 
 describe('an allow list', () => {
   it('knows the loopback in every spelling', () => {
@@ -73,5 +73,34 @@ describe('a plain address', () => {
   it('leaves real IPv6 alone', () => {
     for (const ip of ['::1', 'fe80::ffff:1', '1::ffff:a00:1', '::ffff:a00']) equal(plainAddress(ip), ip)
     equal(plainAddress('::FFFF:a00:1'), '10.0.0.1')
+  })
+})
+
+describe('a host that only this machine reaches', () => {
+  it('is told from what looks like it', () => {
+    for (const host of [
+      '127.0.0.1',
+      '127.255.0.1',
+      '::1',
+      '::ffff:127.0.0.1',
+      'localhost',
+      'LOCALHOST',
+      'a.localhost',
+      'localhost.'
+    ]) {
+      ok(isLoopbackHost(host), host)
+    }
+    for (const host of [
+      '',
+      '0.0.0.0',
+      '::',
+      '128.0.0.1',
+      'localhost.example',
+      '127.0.0.1.example',
+      '127.1',
+      '2130706433'
+    ]) {
+      ok(!isLoopbackHost(host), host)
+    }
   })
 })

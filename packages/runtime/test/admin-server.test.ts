@@ -1,14 +1,18 @@
 import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict'
 import { once } from 'node:events'
-import { connect, type Socket } from 'node:net'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { describe, it, type TestContext } from 'node:test'
 import {
   AdminServer,
   AllowList,
   createLog,
+  Lifespan,
   Metrics,
   Readiness,
-  type AdminServerOptions
+  serveAdmin,
+  silentLog,
+  type AdminServerOptions,
+  type HostPort
 } from '../src/index.ts'
 
 async function started(t: TestContext, options: Partial<AdminServerOptions> = {}) {
@@ -150,4 +154,32 @@ describe('the administrative listener', { timeout: 10_000 }, () => {
     await stopping
     await closed
   })
+
+  it('is there for as long as its server, if the configuration wants it', async () => {
+    const options = { readiness: new Readiness(), metrics: new Metrics('test'), log: silentLog() }
+    const at = { adminHost: '127.0.0.1', insecure: false, allow: undefined }
+    const life: Lifespan<(HostPort | undefined)[]> = new Lifespan(
+      async () => [
+        await serveAdmin({ ...at, adminPort: 0 }, life, options),
+        await serveAdmin({ ...at, adminPort: await freePort() }, life, options)
+      ],
+      () => {}
+    )
+    const [unwanted, where] = await life.start()
+    equal(unwanted, undefined)
+    const url = `http://127.0.0.1:${where!.port}/healthz`
+    equal((await fetch(url)).status, 200)
+    await life.stop(AbortSignal.abort())
+    await rejects(fetch(url))
+  })
 })
+
+async function freePort(): Promise<number> {
+  const probe = createServer()
+  probe.listen({ host: '127.0.0.1', port: 0 })
+  await once(probe, 'listening')
+  const { port } = probe.address() as AddressInfo
+  probe.close()
+  await once(probe, 'close')
+  return port
+}

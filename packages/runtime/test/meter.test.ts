@@ -37,6 +37,21 @@ describe('a request meter', () => {
     })
   })
 
+  it('counts a request with its bytes, and takes the connections of a server that counts them itself', () => {
+    const meter = new RequestMeter(['JOIN'])
+    meter.observe('JOIN', 'ok', 1, 171, 10)
+    meter.observe('JOIN', 'ok', 1, 171, 10)
+    const { commands, ...rest } = meter.snapshot({ accepted: 5, refused: 2, open: 3 })
+    deepEqual(commands['JOIN']?.outcomes, { ok: 2 })
+    deepEqual(rest, {
+      bytesReceived: 342,
+      bytesSent: 20,
+      connectionsAccepted: 5,
+      connectionsRefused: 2,
+      connectionsOpen: 3
+    })
+  })
+
   it('stays bounded when outcomes and commands are made up by a peer', () => {
     const meter = new RequestMeter<string>(['JOIN'])
     for (let i = 0; i < 10_000; i++) meter.record('JOIN', `E${i}`, 1)
