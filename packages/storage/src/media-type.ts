@@ -16,7 +16,8 @@ export function saidMediaType(said: string | undefined, name: string): string {
     said !== 'application/octet-stream'
   )
     return said
-  return mime.getType(name) ?? ''
+  // A bare name is no extension: 'f' is not Fortran.
+  return name.includes('.') ? (mime.getType(name) ?? '') : ''
 }
 
 /** By content; '' where nobody knows. */
