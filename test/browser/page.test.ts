@@ -1,6 +1,6 @@
 import { deepEqual, equal, match, ok } from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
@@ -35,6 +35,7 @@ describe('the page', { skip, timeout: 170_000 }, () => {
     window = await openChromium()
     page = window.page
     await window.context.grantPermissions(['clipboard-read', 'clipboard-write'])
+    await page.goto(system.url)
   })
   after(async () => {
     await window?.close()
@@ -61,7 +62,6 @@ describe('the page', { skip, timeout: 170_000 }, () => {
   }
 
   it('tells a newcomer what to do', async () => {
-    await page.goto(system.url)
     await page.getByText('Nothing is stored here yet').waitFor()
     await page.getByRole('button', { name: 'Choose files' }).waitFor()
     await photograph(page, 'empty')
@@ -226,6 +226,56 @@ describe('the page', { skip, timeout: 170_000 }, () => {
     deepEqual(await stored(system), before)
     await page.getByRole('button', { name: 'Clear finished' }).click()
     equal(await page.locator('#uploads').isVisible(), false)
+  })
+
+  it('clears away what is stored, and keeps what failed', async () => {
+    const path = join(folder, 'short.mp4')
+    await run('cp', [(await makeFilm({ seconds: 6, kind: 'bframes' })).path, path])
+    await choose(path)
+    const upload = page.locator('#upload-list li').filter({ hasText: 'short.mp4' })
+    await upload.getByText('stored').waitFor()
+    await upload.waitFor({ state: 'detached' })
+    await row('short.mp4').waitFor()
+  })
+
+  it('plays a film by its name, too', async () => {
+    await row('short.mp4').getByText('short.mp4').click()
+    await new VideoElement(page.locator('#player video')).untilPlayedOn(0.2)
+    await closePlayer()
+  })
+
+  it('asks for the write token where there is one, once, and forgets what is cancelled meanwhile', async () => {
+    const tokenPath = join(folder, 'token')
+    await writeFile(tokenPath, 'sesame-sesame-sesame\n', { mode: 0o600 })
+    const url = await system.openGateway({ 'write-token-file': tokenPath })
+    const other = await window.context.newPage()
+    try {
+      await other.goto(url)
+      const files = ['one.mp4', 'two.mp4', 'three.mp4'].map(name => join(folder, name))
+      for (const path of files) await run('cp', [join(folder, 'short.mp4'), path])
+      await other.locator('#choose').setInputFiles(files)
+      const dialog = other.locator('#token')
+      await dialog.waitFor()
+      await other.evaluate(() => {
+        const rows = [...(globalThis as any).document.querySelectorAll('#upload-list li')]
+        for (const row of rows.slice(1)) row.querySelector('button').click() // a screen reader can, behind a dialog
+      })
+      await dialog.getByLabel('Token').fill('wrong-wrong-wrong-wrong')
+      await dialog.getByRole('button', { name: 'Continue' }).click()
+      await dialog.getByText('That was not the token.').waitFor()
+      await photograph(other, 'token')
+      await dialog.getByLabel('Token').fill('sesame-sesame-sesame')
+      await dialog.getByRole('button', { name: 'Continue' }).click()
+      await other.locator('#file-list li').filter({ hasText: 'one.mp4' }).waitFor()
+      await sleep(500)
+      const names = (await stored(system)).files.map(({ name }) => name)
+      deepEqual(
+        ['one.mp4', 'two.mp4', 'three.mp4'].filter(name => names.includes(name)),
+        ['one.mp4']
+      )
+    } finally {
+      await other.close()
+    }
   })
 
   it('fits a phone, dark and light, without scrolling sideways', async () => {

@@ -3,7 +3,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { IncomingMessage } from 'node:http'
 import { createLog, loadConfig, systemClock } from '@tributary/runtime'
 import { Client } from '@tributary/client'
-import { createGateway, gatewayConfig, type Gateway } from '@tributary/gateway'
+import { createGateway, gatewayConfig } from '@tributary/gateway'
 import { formatAddress } from '@tributary/protocol'
 import { APPLICATION, startCluster, type TestCluster } from './cluster.ts'
 import { StorageMember } from './storage-member.ts'
@@ -27,6 +27,8 @@ export interface PlayableCluster {
   readonly client: Client
   /** What the gateway logged, one JSON object a line. */
   readonly logged: readonly string[]
+  /** One more gateway, with other settings. @returns its URL. */
+  openGateway(flags: Readonly<Record<string, unknown>>): Promise<string>
   /** URL of a file of the user `public`. */
   urlOf(file: string): string
   /** What reached the gateway, in order. */
@@ -54,35 +56,47 @@ export async function startPlayableCluster(): Promise<PlayableCluster> {
       level: 'info',
       destination: { write: line => logged.push(line) }
     })
-    const gateway: Gateway = createGateway({
-      config: loadConfig(gatewayConfig, { flags: { port: '0', trackers: formatAddress(cluster.tracker) } }),
-      log,
-      clock: systemClock(),
-      version: '0.0.0'
-    })
-    const { host, port } = await gateway.start()
-    closers.push(() => gateway.stop(AbortSignal.timeout(STOP_MS)))
+    const openGateway = async (flags: Readonly<Record<string, unknown>>): Promise<string> => {
+      const gateway = createGateway({
+        config: loadConfig(gatewayConfig, {
+          flags: { port: '0', trackers: formatAddress(cluster.tracker), ...flags }
+        }),
+        log,
+        clock: systemClock(),
+        version: '0.0.0'
+      })
+      const { host, port } = await gateway.start()
+      closers.push(() => gateway.stop(AbortSignal.timeout(STOP_MS)))
+      return `http://${host}:${port}`
+    }
+    const url = await openGateway({})
+    const port = Number(new URL(url).port)
     const requests: ArrivedRequest[] = []
     const onRequest = (message: unknown): void => {
-      const { method = '', url = '', headers, socket } = (message as { request: IncomingMessage }).request
+      const {
+        method = '',
+        url: path = '',
+        headers,
+        socket
+      } = (message as { request: IncomingMessage }).request
       if (socket.localPort !== port) return
       const range = /^bytes=(\d+)-/.exec(headers.range ?? '')
       requests.push({
         method,
-        path: url,
+        path,
         rangeStart: range ? Number(range[1]) : undefined,
         atMs: performance.now()
       })
     }
     subscribe('http.server.request.start', onRequest)
     closers.push(() => unsubscribe('http.server.request.start', onRequest))
-    const url = `http://${host}:${port}`
     return {
       cluster,
       url,
       members,
       client,
       logged,
+      openGateway,
       urlOf: file => `${url}/files/${APPLICATION}/public/${encodeURIComponent(file)}`,
       requests,
       stop

@@ -53,6 +53,7 @@ export class Api {
     return this.#withToken(headers => {
       const url = `${this.#folder}?name=${encodeURIComponent(file.name)}`
       return new Promise((resolve, reject) => {
+        signal.throwIfAborted() // cancelled while the token was asked for
         const request = new XMLHttpRequest()
         request.open('POST', url)
         for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value)

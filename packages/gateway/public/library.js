@@ -86,7 +86,13 @@ export class Library {
       make(
         'div',
         {},
-        make('p', { class: 'name', textContent: shown, dir: 'auto' }),
+        make('p', {
+          class: playable ? 'name plays' : 'name',
+          textContent: shown,
+          dir: 'auto',
+          // For the mouse; the button beside it is there for keys and screen readers.
+          ...(playable && { onclick: () => this.#play(entry) })
+        }),
         make('p', { class: 'facts', textContent: facts.filter(Boolean).join(' · ') })
       ),
       make(

@@ -4,6 +4,7 @@ import { RateMeter } from './rate-meter.js'
 
 /** More at a time only share the same line. */
 const AT_ONCE_MAX = 2
+const STORED_SHOWN_MS = 6_000
 
 /** The queue of uploads, and its rows on the page. */
 export class Uploads {
@@ -72,6 +73,8 @@ export class Uploads {
       const entry = await this.#api.upload(file, { signal: abort.signal, onProgress: show })
       this.#settle(task, `${this.#texts.done} · ${formatBytes(file.size, this.#language)}`, false)
       say(this.#texts.uploaded(file.name))
+      // The library has it now; what failed stays until it was seen.
+      setTimeout(() => this.#remove(task.row), STORED_SHOWN_MS)
       this.#onStored(entry)
     } catch (error) {
       const text = abort.signal.aborted
