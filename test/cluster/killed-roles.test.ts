@@ -1,0 +1,80 @@
+/** kill -9 of every process of a cluster in turn, while clients work. */
+import { deepEqual, equal, ok } from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Random } from '../faults/random.ts'
+import { machineSlowness } from '../testkit/machine-pace.ts'
+import { ROLES, RunningUp } from '../testkit/up.ts'
+import { diskAgrees } from './agreement.ts'
+import { ClusterLoad, describePhase } from './cluster-load.ts'
+import { ENGINES, type Backing } from './engines.ts'
+
+/** With two idle cores; where the machine is slower, by so much. */
+const BACK_WITHIN_MS = 3_000
+const GIVEN_UP_MS = 40_000
+/** Load before a kill and after it. */
+const LOAD_MS = 500
+/** Of any one process, after the load. */
+const RESIDENT_BYTES_MAX = 250 * 1024 * 1024
+
+for (const engine of ENGINES) {
+  describe(
+    `a cluster on ${engine.name} whose processes are killed`,
+    { skip: engine.skip, timeout: 180_000 },
+    () => {
+      let backing: Backing
+      let up: RunningUp
+      let load: ClusterLoad
+      const random = new Random()
+
+      before(async () => {
+        backing = await engine.start()
+        up = await RunningUp.start(backing)
+        load = new ClusterLoad(up, random, 'kills')
+      })
+      after(async () => {
+        await up?.close()
+        await backing?.stop()
+      })
+
+      for (const role of [...ROLES, 'worker'] as const) {
+        it(`has its ${role} back at once, and keeps every promise meanwhile`, async t => {
+          const [{ backMs, slowness }, phase] = await load.during(async () => {
+          await sleep(LOAD_MS)
+          const before = await machineSlowness()
+          const name = role === 'worker' ? 'storage1' : role
+          const killed = role === 'worker' ? await up.killWorkers('storage1') : await up.kill(role)
+          const backMs = await up.untilBack(name, killed, GIVEN_UP_MS)
+          const slowness = Math.max(before, await machineSlowness())
+          await sleep(LOAD_MS)
+          return { backMs, slowness }
+        })
+        t.diagnostic(
+          `seed ${random.seed}: back after ${(backMs / 1000).toFixed(2)} s on a machine slower by ` +
+            `${slowness.toFixed(1)} than an idle one; ${describePhase(phase)}`
+        )
+        ok(backMs < BACK_WITHIN_MS * slowness, `back after ${backMs} ms`)
+        // A client of the library notices nothing; one of HTTP that its own server is gone.
+          const mayFail = role === 'gateway' ? ['broken'] : []
+          deepEqual(
+            Object.keys(phase.failures).filter(code => !mayFail.includes(code)),
+            []
+          )
+          ok(phase.uploads > 10 && phase.reads > 10, 'the load came through')
+        })
+      }
+
+      it('has kept everything, at no cost of memory', async t => {
+        const verdict = await load.verify()
+        ok(verdict.whole > 50, `${verdict.whole} files`)
+        const resident = await up.residentBytes()
+        const text = [...resident].map(([name, bytes]) => `${name} ${Math.round(bytes / 2 ** 20)}`).join(', ')
+        t.diagnostic(`${verdict.whole} whole, ${verdict.absent} absent; resident MiB: ${text}`)
+        equal(resident.size, ROLES.length + 3)
+        for (const [name, bytes] of resident) ok(bytes < RESIDENT_BYTES_MAX, `${name}: ${bytes}`)
+        deepEqual(await up.stop(), { exitCode: 0, signal: null })
+        equal(await diskAgrees(up), verdict.whole)
+      })
+    }
+  )
+}
