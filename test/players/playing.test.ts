@@ -150,7 +150,7 @@ describe('a film played over HTTP', { skip, timeout: 150_000 }, () => {
             { timeoutMs: 30_000, uid: NOBODY, cwd: home, env: { HOME: home, XDG_RUNTIME_DIR: home } }
           )
           ok(stderr.includes('Received first picture'), stderr.slice(-1_500))
-          ok(!/picture is too late|main input error|mp4 demux error/.test(stderr), stderr.slice(-1_500))
+          ok(!/main input error|mp4 demux error/.test(stderr), stderr.slice(-1_500))
           ok(system.requests.slice(before).some(({ rangeStart = 0 }) => rangeStart > 8_000_000))
         } finally {
           await rm(home, { recursive: true, force: true })
