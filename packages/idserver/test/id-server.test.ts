@@ -13,7 +13,7 @@ import {
   HEADER_BYTES,
   readBodyBytes
 } from '@tributary/protocol'
-import { ConfigError, loadConfig } from '@tributary/runtime'
+import { ConfigError, loadConfig, ManualClock } from '@tributary/runtime'
 import type { Connection } from '@tributary/transport'
 import { idServerConfig } from '../src/index.ts'
 import { CALL, connectTo, runIdServer, sqliteUrl } from './running-server.ts'
@@ -192,7 +192,8 @@ describe('the ID server', { timeout: 60_000 }, () => {
   it('tells probes and scrapers how it does', async t => {
     const database = await openDatabase(await sqliteUrl(t))
     const flags = { '--database': 'unused', '--admin-port': String(await freePort()) }
-    const { server, address } = await runIdServer(t, flags, { database })
+    const clock = new ManualClock()
+    const { server, address } = await runIdServer(t, flags, { database, clock })
     const { host, port } = server.adminAddress!
     await idOf(await connectTo(t, address), 'key')
     equal((await fetch(`http://${host}:${port}/readyz`)).status, 200)
@@ -200,12 +201,8 @@ describe('the ID server', { timeout: 60_000 }, () => {
     ok(text.includes('tributary_id_requests_total{command="ID_GET",outcome="ok"} 1'), text)
     ok(text.includes('tributary_id_ids_total 1'), text)
     await database.close()
-    let status = 200
-    for (let tries = 0; status === 200 && tries < 40; tries++) {
-      await new Promise(resolve => setTimeout(resolve, 100))
-      status = (await fetch(`http://${host}:${port}/readyz`)).status
-    }
-    equal(status, 503)
+    await clock.advance(1_000)
+    equal((await fetch(`http://${host}:${port}/readyz`)).status, 503)
   })
 
   it('refuses to start on a port that is taken, and leaves nothing open', async t => {

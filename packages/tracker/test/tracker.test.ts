@@ -126,7 +126,8 @@ describe('a tracker', { timeout: 60_000 }, () => {
   })
 
   it('refuses an application that it does not know, and learns of a new one', async t => {
-    const { address, database } = await runTrackerOnItsOwn(t)
+    const clock = new ManualClock()
+    const { address, database } = await runTrackerOnItsOwn(t, {}, { clock })
     const storage = await oursTo(t, address)
     await report(storage)
     const other = { ...NEW_FILE, application: 'other' }
@@ -137,7 +138,7 @@ describe('a tracker', { timeout: 60_000 }, () => {
       message: /unknown appid: other/
     })
     await database.routes.addApplication('other')
-    await sleep(1_100)
+    await clock.advance(1_100)
     equal((await locate(storage, other)).group, 'group001')
   })
 
@@ -248,10 +249,13 @@ describe('a tracker', { timeout: 60_000 }, () => {
   })
 
   it('marks a server OFFLINE by itself when heartbeats stop', async t => {
-    const { address } = await runTrackerOnItsOwn(t, { '--check-interval-s': '0.2' })
+    const clock = new ManualClock()
+    const { address } = await runTrackerOnItsOwn(t, { '--check-interval-s': '30' }, { clock })
     const storage = await oursTo(t, address)
     await report(storage)
-    await sleep(600)
+    await clock.advance(29_000)
+    equal((await cluster(storage)).groups[0]!.members[0]!.status, 'ACTIVE')
+    await clock.advance(2_000)
     const [group] = (await cluster(storage)).groups
     equal(group!.members[0]!.status, 'OFFLINE')
     await rejects(locate(storage, NEW_FILE), { code: 'NO_STORAGE_READY' })
@@ -395,15 +399,13 @@ describe('a tracker whose database is away', { timeout: 60_000 }, () => {
 
   it('is not ready, and says why', async t => {
     const port = await freePort()
-    const { tracker, database } = await runTrackerOnItsOwn(t, { '--admin-port': String(port) })
+    const clock = new ManualClock()
+    const { tracker, database } = await runTrackerOnItsOwn(t, { '--admin-port': String(port) }, { clock })
     const url = `http://${tracker.adminAddress!.host}:${tracker.adminAddress!.port}`
     equal((await fetch(`${url}/readyz`)).status, 200)
     await database.close()
-    let response = await fetch(`${url}/readyz`)
-    for (let tries = 0; response.status === 200 && tries < 40; tries++) {
-      await sleep(100)
-      response = await fetch(`${url}/readyz`)
-    }
+    await clock.advance(1_000)
+    const response = await fetch(`${url}/readyz`)
     equal(response.status, 503)
     match(await response.text(), /the database does not answer/)
     equal((await fetch(`${url}/healthz`)).status, 200)
