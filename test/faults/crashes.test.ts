@@ -8,11 +8,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { openDatabase, type FileRow } from '@tributary/database'
 import { runFsck } from '@tributary/storage'
 import { noMariadb, startMariadb } from '../testkit/mariadb.ts'
+import { cleanUp } from './cleanup.ts'
 import { Ledger } from './ledger.ts'
 import { Load } from './load.ts'
 import { Random } from './random.ts'
 import { prepareHost, sqliteIn, type StorageHost } from './storage-host.ts'
-import { WirePeer } from './wire-peer.ts'
 
 /** In all; more in long runs. */
 const OPERATIONS = Number(process.env['TRIBUTARY_FAULT_OPERATIONS'] ?? 2_000)
@@ -28,7 +28,7 @@ describe('a storage server that is killed again and again', { timeout: 600_000 }
       const databaseUrl = sqliteIn(folder)
       const stores = [join(folder, 'a'), join(folder, 'b')]
       const host = await prepareHost({ folder, databaseUrl, stores, flags: { durability } })
-      t.after(() => host.close())
+      cleanUp(t, () => host.close())
       await survive(t, host, OPERATIONS / 2, {})
       await agree(t, host, databaseUrl, () => rm(folder + '/index.db'))
     })
@@ -43,7 +43,7 @@ describe('a storage server that is killed again and again', { timeout: 600_000 }
       stores: [join(folder, 'a')],
       flags: { workers: '2' }
     })
-    t.after(() => host.close())
+    cleanUp(t, () => host.close())
     await survive(t, host, OPERATIONS / 4, {})
     await agree(t, host, databaseUrl, () => rm(folder + '/index.db'))
   })
@@ -53,9 +53,9 @@ describe('a storage server whose MariaDB is killed', { skip: noMariadb() ?? fals
   it('keeps what it acknowledged, and refuses the rest in time', async t => {
     const folder = await temporary(t)
     const mariadb = await startMariadb()
-    t.after(() => mariadb.stop())
+    cleanUp(t, () => mariadb.stop())
     const host = await prepareHost({ folder, databaseUrl: mariadb.url, stores: [join(folder, 'a')] })
-    t.after(() => host.close())
+    cleanUp(t, () => host.close())
     await survive(t, host, OPERATIONS / 4, {
       mayRefuse: ['DATABASE_UNAVAILABLE', 'OUTCOME_UNKNOWN', 'ID_SERVER_UNAVAILABLE'],
       kill: async () => {
@@ -98,6 +98,7 @@ async function survive(
     operations,
     ...(mayRefuse && { mayRefuse })
   })
+  cleanUp(t, () => load.stop().catch(() => {}))
   let workerKills = 0
   while (!load.isOver) {
     const until = load.begun + operationsPerKill / 2 + random.below(operationsPerKill)
@@ -108,7 +109,7 @@ async function survive(
       await kill()
       kills.database++
     } else if (random.below(3) > 0 && workerKills < WORKER_KILLS_MAX) {
-      await host.killWorker()
+      await host.killWorkers()
       workerKills++
       kills.worker++
     } else {
@@ -140,7 +141,7 @@ async function agree(
   dropDatabase: () => Promise<void>
 ): Promise<void> {
   const ledger = ledgers.get(host)!
-  const before = await verdictOf(host, ledger)
+  const before = await ledger.verify(host.address)
   deepEqual(before.broken, [])
   t.diagnostic(`${before.whole} whole, ${before.absent} absent`)
   await host.stop()
@@ -156,18 +157,9 @@ async function agree(
   equal(rebuilt.rebuilt!.inserted, rows.length)
   deepEqual(await allRows(databaseUrl, rebuilt.stores), rows)
   await host.start()
-  const after = await verdictOf(host, ledger)
+  const after = await ledger.verify(host.address)
   deepEqual(after.broken, [])
   equal(after.whole, before.whole)
-}
-
-async function verdictOf(host: StorageHost, ledger: Ledger): ReturnType<Ledger['verify']> {
-  const peer = await WirePeer.greeted(host.address)
-  try {
-    return await ledger.verify(peer)
-  } finally {
-    peer.close()
-  }
 }
 
 async function allRows(databaseUrl: string, stores: readonly { store: string }[]): Promise<FileRow[]> {
@@ -188,6 +180,6 @@ async function temporaryFiles(root: string): Promise<string[]> {
 
 async function temporary(t: TestContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'tributary-crash-'))
-  t.after(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }))
+  cleanUp(t, () => rm(folder, { recursive: true, force: true, maxRetries: 3 }))
   return folder
 }

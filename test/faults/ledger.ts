@@ -1,17 +1,19 @@
 /** What a storage server has promised, and what it may or may not have done. */
-import type { FileKey } from '@tributary/protocol'
-import { Refused, type WirePeer } from './wire-peer.ts'
+import type { Address, FileKey } from '@tributary/protocol'
 import { contentOf } from './random.ts'
+import { Refused, WirePeer } from './wire-peer.ts'
+
+const READERS = 8
 
 /**
  * `stored`, `deleted`, `refused`: it was said so. `storing`, `deleting`: asked for, and nobody knows.
  */
-export type Promise_ = 'stored' | 'deleted' | 'refused' | 'storing' | 'deleting'
+export type Standing = 'stored' | 'deleted' | 'refused' | 'storing' | 'deleting'
 
 export interface Entry {
   readonly file: string
   readonly sizeBytes: number
-  state: Promise_
+  state: Standing
 }
 
 export interface Verdict {
@@ -38,7 +40,7 @@ export class Ledger {
     return [...this.entries.values()].filter(({ state }) => state === 'stored')
   }
 
-  count(state: Promise_): number {
+  count(state: Standing): number {
     return [...this.entries.values()].filter(entry => entry.state === state).length
   }
 
@@ -72,26 +74,36 @@ export class Ledger {
     }
   }
 
-  /** Reads every file back, over `peer`, and compares it with what was promised. */
-  async verify(peer: WirePeer): Promise<Verdict> {
+  /** Reads every file back and compares it with what was promised; gives up when enough is broken. */
+  async verify(address: Address, brokenMax = 20): Promise<Verdict> {
     const verdict: Verdict = { whole: 0, absent: 0, broken: [] }
-    for (const { file, sizeBytes, state } of this.entries.values()) {
-      const found = await read(peer, this.keyOf(file))
-      if (found instanceof Refused) {
-        if (found.code !== 'FILE_NOT_FOUND') verdict.broken.push(`${file} (${state}): ${found.message}`)
-        else if (state === 'stored') verdict.broken.push(`${file} was acknowledged and is gone`)
-        else verdict.absent++
-        continue
+    const entries = [...this.entries.values()]
+    const readers = Array.from({ length: READERS }, async () => {
+      const peer = await WirePeer.greeted(address)
+      try {
+        for (let entry = entries.pop(); entry && verdict.broken.length < brokenMax; entry = entries.pop()) {
+          this.#judge(entry, await read(peer, this.keyOf(entry.file)), verdict)
+          if (peer.lost) throw new Error('the server closed a connection in mid-verification')
+        }
+      } finally {
+        peer.close()
       }
-      if (!found.equals(contentOf(file, sizeBytes))) {
-        verdict.broken.push(
-          `${file} (${state}) is not what was sent: ${found.byteLength} of ${sizeBytes} bytes`
-        )
-      } else if (state === 'deleted') verdict.broken.push(`${file} was deleted and is there`)
-      else if (state === 'refused') verdict.broken.push(`${file} was refused and is there`)
-      else verdict.whole++
-    }
+    })
+    await Promise.all(readers)
     return verdict
+  }
+
+  #judge({ file, sizeBytes, state }: Entry, found: Buffer | Refused, verdict: Verdict): void {
+    const { broken } = verdict
+    if (found instanceof Refused) {
+      if (found.code === 'FILE_NOT_FOUND' && state !== 'stored') verdict.absent++
+      else if (state === 'stored') broken.push(`${file} was acknowledged and is gone: ${found.message}`)
+      else broken.push(`${file} (${state}): ${found.message}`)
+    } else if (!found.equals(contentOf(file, sizeBytes))) {
+      broken.push(`${file} (${state}) is not what was sent: ${found.byteLength} of ${sizeBytes} bytes`)
+    } else if (state === 'deleted') broken.push(`${file} was deleted and is there`)
+    else if (state === 'refused') broken.push(`${file} was refused and is there`)
+    else verdict.whole++
   }
 }
 

@@ -36,7 +36,7 @@ export class Load {
   }
 
   get isOver(): boolean {
-    return this.#stopped || this.begun >= this.#options.operations
+    return this.#stopped || this.#failure !== undefined || this.begun >= this.#options.operations
   }
 
   stop(): Promise<void> {
@@ -47,7 +47,7 @@ export class Load {
   async #client(index: number): Promise<void> {
     const { address, mayRefuse = [] } = this.#options
     let peer: WirePeer | undefined
-    while (!this.isOver && !this.#failure) {
+    while (!this.isOver) {
       try {
         if (!peer || peer.lost) peer = await WirePeer.greeted(address())
         await this.#operate(peer, index)

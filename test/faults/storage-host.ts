@@ -34,16 +34,12 @@ export interface StorageHostOptions {
 export async function prepareHost(options: StorageHostOptions): Promise<StorageHost> {
   const { databaseUrl, idDatabaseUrl = databaseUrl, stores } = options
   await migrateDatabase(databaseUrl)
-  await migrateDatabase(idDatabaseUrl)
   const database = await openDatabase(databaseUrl)
   try {
     await database.routes.addApplication('media')
     await database.routes.addGroup(GROUP)
     const cluster = await database.clusterId()
-    if (idDatabaseUrl !== databaseUrl) {
-      const ids = await openDatabase(idDatabaseUrl)
-      await ids.close()
-    }
+    if (idDatabaseUrl !== databaseUrl) await migrateDatabase(idDatabaseUrl, { clusterId: cluster })
     for (const root of stores) {
       await mkdir(root, { recursive: true })
       await initStore(root, { cluster, group: GROUP })
@@ -122,20 +118,17 @@ export class StorageHost {
     for (const pid of [main, ...workers]) send(pid, signal)
   }
 
-  /** One data worker; the main process replaces it. Resolves when that one serves. */
-  async killWorker(): Promise<void> {
+  /** The data workers; the main process replaces them. Resolves when their successors serve. */
+  async killWorkers(): Promise<void> {
     const { workers } = await this.pids()
     for (const pid of workers) send(pid, 'SIGKILL')
     const endMs = performance.now() + SERVES_MS
     for (;;) {
-      try {
-        const peer = await WirePeer.open(this.address)
-        peer.close()
-        return
-      } catch (error) {
-        if (performance.now() > endMs) throw error
-        await sleep(10)
-      }
+      const now = await this.pids()
+      const isReplaced = now.workers.length > 0 && !now.workers.some(pid => workers.includes(pid))
+      if (isReplaced && (await answers(this.address))) return
+      if (performance.now() > endMs) throw new Error('no worker serves')
+      await sleep(10)
     }
   }
 
@@ -175,6 +168,16 @@ export class StorageHost {
 
 export function sqliteIn(folder: string): string {
   return `sqlite:${join(folder, 'index.db')}`
+}
+
+async function answers(address: Address): Promise<boolean> {
+  try {
+    const peer = await WirePeer.greeted(address)
+    peer.close()
+    return true
+  } catch {
+    return false // not yet
+  }
 }
 
 function send(pid: number, signal: NodeJS.Signals): void {
