@@ -1,8 +1,8 @@
-import { DatabaseSync, type StatementSync } from 'node:sqlite'
+import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSync } from 'node:sqlite'
 import { DatabaseUnavailableError, ReadOnlyDatabaseError } from './errors.ts'
 
 // The only importer of node:sqlite.
-export type { DatabaseSync, StatementSync }
+export type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync }
 
 /** Bytes of the file mapped into memory: reads of hot pages need no system call. */
 const MMAP_BYTES = 1 << 30

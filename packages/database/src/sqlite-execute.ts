@@ -1,4 +1,4 @@
-import type { SQLInputValue } from 'node:sqlite'
+import type { SQLInputValue } from './sqlite-connection.ts'
 import type { ExecuteResult } from './execute-driver.ts'
 import type { DatabaseSync } from './sqlite-connection.ts'
 

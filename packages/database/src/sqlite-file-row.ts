@@ -1,4 +1,4 @@
-import type { SQLInputValue, SQLOutputValue } from 'node:sqlite'
+import type { SQLInputValue, SQLOutputValue } from './sqlite-connection.ts'
 import { FILE_STATES, hexOfUuid, uuidOfHex } from './file-row.ts'
 import type { FileKey, FileRow } from './file-index.ts'
 

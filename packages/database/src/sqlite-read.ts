@@ -1,7 +1,7 @@
 import { untilFree } from './busy-wait.ts'
 import { DatabaseUnavailableError } from './errors.ts'
 import { isBusy, sqliteErrorOf, type DatabaseSync, type StatementSync } from './sqlite-connection.ts'
-import type { SQLInputValue, SQLOutputValue } from 'node:sqlite'
+import type { SQLInputValue, SQLOutputValue } from './sqlite-connection.ts'
 
 /** One prepared look-up on the caller's thread: an answer at once, a promise only where the file is locked. */
 export class SqliteRead {

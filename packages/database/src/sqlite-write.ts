@@ -1,4 +1,4 @@
-import type { SQLInputValue, SQLOutputValue } from 'node:sqlite'
+import type { SQLInputValue, SQLOutputValue } from './sqlite-connection.ts'
 
 /** What the data path asks of the writing thread: a verb and its values, flat, because they are copied. */
 export type SqliteWrite =

@@ -14,7 +14,7 @@ import {
   KEY_IS
 } from './sqlite-file-row.ts'
 import { threadFaultOf, type ThreadFault } from './thread-fault.ts'
-import type { SQLInputValue, SQLOutputValue } from 'node:sqlite'
+import type { SQLInputValue, SQLOutputValue } from './sqlite-connection.ts'
 import type { InsertAnswer, SqliteBatch, SqliteWrite } from './sqlite-write.ts'
 
 export interface SqliteWriterData {

@@ -73,7 +73,8 @@ export class ThreadCalls {
     const ending = import.meta.url.endsWith('.ts') ? '.ts' : '.js'
     const worker = new Worker(new URL(`./${this.#file}${ending}`, import.meta.url), {
       workerData: this.#workerData,
-      ...flagsOfThread(process.execArgv)
+      // Not the process's own flags: some, such as the test runner's, are refused for threads.
+      execArgv: ending === '.ts' ? ['--conditions=tributary-source'] : []
     })
     worker.on('message', ([id, answer]: [number, unknown]) => this.#settle(id)?.resolve(answer))
     worker.on('error', error => this.#died(worker, error))
@@ -101,13 +102,4 @@ export class ThreadCalls {
     const lost = new ThreadLostError(`${this.#file} ended`, { cause: error })
     for (const id of this.#waiting.keys()) this.#settle(id)?.reject(lost)
   }
-}
-
-/**
- * A thread inherits this process's flags, unless it is given some; then it is picky and refuses most of those that
- * the test runner passes. Only --input-type must not be inherited: it is for text on the command line.
- */
-function flagsOfThread(flags: readonly string[]): { execArgv?: string[] } {
-  if (!flags.some(flag => flag.startsWith('--input-type'))) return {}
-  return { execArgv: flags.filter(flag => flag.startsWith('--conditions')) }
 }
