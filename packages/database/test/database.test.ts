@@ -63,6 +63,21 @@ for (const engine of [sqlite(), mysql(), mysqlWithRedis()]) {
       })
     })
 
+    describe('made again for an existing cluster', () => {
+      it('takes its id while it has no row, and keeps its own once it has one', async () => {
+        const clusterId = randomUUID()
+        const empty = await engine.emptyUrl()
+        await migrateDatabase(empty, { clusterId })
+        const adopted = await openDatabase(empty)
+        equal(await adopted.clusterId(), clusterId)
+        await adopted.files.insert([fileRow()])
+        await migrateDatabase(empty, { clusterId })
+        await rejects(migrateDatabase(empty, { clusterId: randomUUID() }), { code: 'SCHEMA_VERSION' })
+        equal(await adopted.clusterId(), clusterId)
+        await adopted.close()
+      })
+    })
+
     describe('file rows', () => {
       it('come back as they went in', async () => {
         const row = fileRow({ name: 'ünï "q" \\ \' %_.mp4', mediaType: '' })
@@ -225,6 +240,28 @@ for (const engine of [sqlite(), mysql(), mysqlWithRedis()]) {
           deepEqual(await database.files.find(rivals[0]!, { causal: true }), winners[0])
         }
         await Promise.all(connections.map(connection => connection.close()))
+      })
+    })
+
+    describe('a media type found later', () => {
+      it('goes into a row that has none, of this generation only, and is seen at once', async () => {
+        const row = fileRow({ mediaType: '' })
+        await insert(row)
+        const { files } = database
+        equal(await files.setMediaType(keyOf(row), randomUUID().replaceAll('-', ''), 'video/mp4'), false)
+        equal(await files.setMediaType(keyOf(row), row.generation, 'video/mp4'), true)
+        equal(await files.setMediaType(keyOf(row), row.generation, 'audio/mpeg'), false)
+        equal((await find(row))?.mediaType, 'video/mp4')
+      })
+    })
+
+    describe('a sync', () => {
+      it('comes after the rows that were inserted without one', async () => {
+        const rows = Array.from({ length: 20 }, () => fileRow())
+        const inserting = Promise.all(rows.map(row => database.files.insert([row], { durable: false })))
+        await database.files.sync()
+        await inserting
+        for (const row of rows) deepEqual(await find(row), row)
       })
     })
 
