@@ -149,8 +149,12 @@ export class Connection {
         callback: (bytes, buffer) => this.#onBytes(buffer as Buffer, bytes)
       }
     })
+    let wasConnected = false // the socket's own `connecting` is over by the time a failure is told
+    this.#socket.once('connect', () => {
+      wasConnected = true
+    })
     this.#socket.on('error', (cause: NodeJS.ErrnoException) => {
-      const what = this.#socket.connecting ? 'no connection to' : 'lost the connection to'
+      const what = wasConnected ? 'lost the connection to' : 'no connection to'
       const why = `${what} ${this.name}: ${cause.code ?? cause.message}`
       this.#fail(new UnavailableError('CONNECTION_LOST', why, { cause }))
     })

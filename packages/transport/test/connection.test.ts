@@ -44,6 +44,19 @@ function collecting(): { open: () => PieceTaker; text: () => string } {
 }
 
 describe('a connection', { timeout: 20_000 }, () => {
+  it('tells one that was never made from one that broke', async t => {
+    const { port, server } = await startScripted(t, socket =>
+      socket.once('data', () => socket.resetAndDestroy())
+    )
+    const connection = await openTo(t, port)
+    await rejects(connection.call(FILESIZE, CALL), {
+      code: 'CONNECTION_LOST',
+      message: /^(?:lost )?the connection/
+    })
+    server.close()
+    await rejects(openTo(t, port), { code: 'CONNECTION_LOST', message: /^no connection to .*ECONNREFUSED$/ })
+  })
+
   it('brings replies to their calls in order', async t => {
     let count = 0
     const { port } = await startServer(t, {
