@@ -8,6 +8,12 @@ const WELL_FORMED =
 /** Types that browsers show without ever running anything out of them; everything else is an attachment. */
 const INERT =
   /^(?:video\/|audio\/|image\/|text\/(?:plain|vtt|srt|csv)$|application\/(?:octet-stream|pdf|json|ogg|mp4|x-subrip|vnd\.apple\.mpegurl|x-mpegurl)$)/
+/** What programs send by default, whatever the content is; the last one browsers on Linux take MPEG-TS films (.ts) for. */
+const MEANINGLESS = new Set([
+  UNKNOWN_TYPE,
+  'application/x-www-form-urlencoded',
+  'text/vnd.trolltech.linguist'
+])
 const MARKUP = /(?:\+|\/)xml$|html|svg/
 
 /** The media type without parameters, in lower case. */
@@ -44,8 +50,7 @@ export function isActive(contentType: string): boolean {
 export function declaredType(header: string | undefined): string | undefined {
   if (header === undefined || !WELL_FORMED.test(header)) return undefined
   const type = essence(header)
-  // What programs send by default, whatever the content is.
-  return type === UNKNOWN_TYPE || type === 'application/x-www-form-urlencoded' ? undefined : header
+  return MEANINGLESS.has(type) ? undefined : header
 }
 
 /** By extension: `film.mkv` → `video/matroska`. */

@@ -30,13 +30,16 @@ export interface ProblemReply {
 const RETRY_AFTER_S = '2'
 /** A reason may quote what a peer sent; longer ones help nobody. */
 const DETAIL_CHARACTERS_MAX = 500
+const SERVER_NAME = /^\[[^\]]*\] /
 
 /** The answer to a failure. What nobody foresaw says nothing of itself: the log has it. */
 export function problemReply(error: unknown): ProblemReply {
   if (error instanceof HttpProblem) return build(error.status, error.code, error.message, [...error.headers])
   if (error instanceof TributaryError) {
     const status = error.policy.http
-    return build(status, error.code, error.message, status === 503 ? ['Retry-After', RETRY_AFTER_S] : [])
+    // Servers put their host names before their sentences; those are nobody's business out there.
+    const detail = error.message.replace(SERVER_NAME, '')
+    return build(status, error.code, detail, status === 503 ? ['Retry-After', RETRY_AFTER_S] : [])
   }
   return build(500, 'INTERNAL', 'something went wrong here that nobody foresaw', [])
 }

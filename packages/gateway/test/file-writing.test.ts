@@ -152,6 +152,7 @@ describe('storing a file under an id', () => {
     for (const [type, expected] of [
       ['application/x-www-form-urlencoded', 'video/mp4'],
       ['application/octet-stream', 'video/mp4'],
+      ['text/vnd.trolltech.linguist', 'video/mp4'],
       ['nonsense', 'video/mp4'],
       ['video/webm', 'video/webm']
     ] as const) {
