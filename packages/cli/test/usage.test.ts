@@ -21,6 +21,7 @@ describe('the command', { timeout: 60_000 }, () => {
       if (VERBS[i]!.name !== 'config') match(out, /Example/, VERBS[i]!.name)
       ok(out.includes(`tributary ${VERBS[i]!.name}`), VERBS[i]!.name)
     }
+    match((await runCommand(['storage', 'init', '--help'], folder)).out, /Usage: tributary storage init/)
     match((await runCommand(['--version'], folder)).out, /^\d+\.\d+\.\d+\n$/)
   })
 

@@ -63,13 +63,17 @@ export function parseConfigFlags(definition: AnyConfigDefinition, args: readonly
 /** The flags of a role with their defaults, one a line, for --help. */
 export function helpText(definition: AnyConfigDefinition): string {
   const rows = describeConfig(definition).filter(({ flag }) => flag !== '')
-  const left = rows.map(({ flag, type }) => (type === 'boolean' ? flag : `${flag} <${type}>`))
+  const left = rows.map(({ flag, type }) => {
+    // What a secret's flag takes is the file that holds it.
+    return type === 'boolean' ? flag : `${flag} <${type === 'secret' ? 'path' : type}>`
+  })
   const width = Math.max(...left.map(text => text.length), '--config <path>'.length)
   const line = (flag: string, text: string): string => `  ${flag.padEnd(width)}  ${text}`
   return [
-    ...rows.map(({ describe, default: preset, required }, index) => {
+    ...rows.map(({ describe, type, expected, default: preset, required }, index) => {
+      const choices = type === 'choice' ? `: ${expected}` : ''
       const note = required ? ' (required)' : preset === '' ? '' : ` (default ${preset})`
-      return line(left[index] ?? '', describe + note)
+      return line(left[index] ?? '', describe + choices + note)
     }),
     line('--config <path>', `TOML file with [common] and [${definition.section}]`),
     line('--help', 'this text')

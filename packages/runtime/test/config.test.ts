@@ -294,6 +294,8 @@ describe('a configuration told to people', () => {
     )
     equal(parseConfigFlags(definition, ['--help']).help, true)
     match(helpText(definition), /--check-interval <integer> .*\(default 30\)/)
+    match(helpText(definition), /--mode <choice> .*one of fast, safe \(default safe\)/)
+    match(helpText(definition), /--token-file <path> /)
   })
 
   it('refuses arguments it does not know, all at once', () => {

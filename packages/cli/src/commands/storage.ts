@@ -15,6 +15,7 @@ export function build(command: Command, terminal: Terminal): void {
   buildServer(command, terminal, { definition: storageConfig, create: createStorage }, EXAMPLES)
   command
     .command('init')
+    .helpOption('-h, --help', 'show help') // the server's own command leaves its flags to the configuration
     .description(
       'Make a folder, or a mounted volume, the store of a group. Members that share it share its marker.'
     )
