@@ -279,6 +279,16 @@ describe('a start that cannot be', { timeout: 90_000 }, () => {
     match(err, /cannot be written.*--data/)
   })
 
+  it('names a folder that no folder can be made in', async t => {
+    // Where there is no such place, ENOTDIR or EACCES tells the same.
+    const { code, err } = await runProcess(
+      ['up', ...FREE_PORTS, '--data', '/proc/nowhere/data'],
+      await temporaryFolder(t)
+    )
+    equal(code, 1)
+    match(err, /\/proc\/nowhere\/data cannot be written.*--data/)
+  })
+
   it('names a database that does not answer, without its password', async t => {
     const folder = await temporaryFolder(t)
     const url = 'mysql://user:secret@127.0.0.1:1/tributary'

@@ -1,6 +1,6 @@
 /** A whole cluster on one machine: every role a process of its own, started and stopped in order. */
-import { mkdir, open, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, open, readFile, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Client } from '@tributary/client'
 import { migrateDatabase, openDatabase } from '@tributary/database'
@@ -84,7 +84,7 @@ export class ClusterRun {
   async #prepareFolder(): Promise<void> {
     const { dataFolder } = this.#plan
     try {
-      await mkdir(dataFolder, { recursive: true })
+      await makeFolder(dataFolder)
       const { pid } = this.#terminal.port
       this.#lock = takeDataLock(dataFolder, pid, this.#terminal.isAlive)
       await this.#prepareToken()
@@ -96,6 +96,7 @@ export class ClusterRun {
         EPERM: 'this user may not',
         EROFS: 'it is read-only',
         ENOSPC: 'no space is left',
+        ENOENT: 'no folder can be made there',
         ENOTDIR: 'a file is in the way',
         EEXIST: 'a file is in the way'
       }[code]
@@ -251,7 +252,7 @@ export class ClusterRun {
   Try next:
     open ${httpUrl} in a browser, drop a film on the page and watch it
     npx tributary upload film.mp4${options}   prints a link for VLC, mpv or a browser
-    npx tributary groups${options}             shows the servers
+    npx tributary groups${options}            shows the servers
 
   This is one copy on one disk (${dataFolder}), not a backup. Ctrl-C stops it; nothing is lost.`)
   }
@@ -274,6 +275,24 @@ export class ClusterRun {
 
   #say(line: string): void {
     this.#terminal.port.writeOut(`${line}\n`)
+  }
+}
+
+/**
+ * Makes a folder and those above it. Node's own recursive mkdir never comes back where a file system refuses a new
+ * folder with ENOENT, as /proc does.
+ */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST' && (await stat(path)).isDirectory()) return
+    const above = dirname(path)
+    if (code !== 'ENOENT' || above === path) throw error
+    if (await stat(above).catch(() => undefined)) throw error
+    await makeFolder(above)
+    await makeFolder(path)
   }
 }
 
