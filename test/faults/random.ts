@@ -39,12 +39,12 @@ const pool = Buffer.alloc(POOL_BYTES)
 const filler = new Random(1)
 for (let at = 0; at < POOL_BYTES; at += 4) pool.writeUInt32LE(filler.below(2 ** 32), at)
 
-/** Content that is some name's alone, of any size up to 3 MiB. */
+/** Content that is some name's alone. */
 export function contentOf(name: string, sizeBytes: number): Buffer {
   const label = Buffer.from(`${name}\n`.repeat(4))
   const start = (label.reduce((sum, byte) => (sum * 31 + byte) >>> 0, 7) % 65_536) * 8
   const content = Buffer.allocUnsafe(sizeBytes)
-  pool.copy(content, 0, start, start + sizeBytes)
+  for (let at = 0, from = start; at < sizeBytes; from = 0) at += pool.copy(content, at, from)
   for (let at = 0; at < sizeBytes; at += 4_096) label.copy(content, at)
   return content
 }
