@@ -40,21 +40,21 @@ for (const engine of ENGINES) {
       for (const role of [...ROLES, 'worker'] as const) {
         it(`has its ${role} back at once, and keeps every promise meanwhile`, async t => {
           const [{ backMs, slowness }, phase] = await load.during(async () => {
-          await sleep(LOAD_MS)
-          const before = await machineSlowness()
-          const name = role === 'worker' ? 'storage1' : role
-          const killed = role === 'worker' ? await up.killWorkers('storage1') : await up.kill(role)
-          const backMs = await up.untilBack(name, killed, GIVEN_UP_MS)
-          const slowness = Math.max(before, await machineSlowness())
-          await sleep(LOAD_MS)
-          return { backMs, slowness }
-        })
-        t.diagnostic(
-          `seed ${random.seed}: back after ${(backMs / 1000).toFixed(2)} s on a machine slower by ` +
-            `${slowness.toFixed(1)} than an idle one; ${describePhase(phase)}`
-        )
-        ok(backMs < BACK_WITHIN_MS * slowness, `back after ${backMs} ms`)
-        // A client of the library notices nothing; one of HTTP that its own server is gone.
+            await sleep(LOAD_MS)
+            const before = await machineSlowness()
+            const name = role === 'worker' ? 'storage1' : role
+            const killed = role === 'worker' ? await up.killWorkers('storage1') : await up.kill(role)
+            const backMs = await up.untilBack(name, killed, GIVEN_UP_MS)
+            const slowness = Math.max(before, await machineSlowness())
+            await sleep(LOAD_MS)
+            return { backMs, slowness }
+          })
+          t.diagnostic(
+            `seed ${random.seed}: back after ${(backMs / 1000).toFixed(2)} s on a machine slower by ` +
+              `${slowness.toFixed(1)} than an idle one; ${describePhase(phase)}`
+          )
+          ok(backMs < BACK_WITHIN_MS * slowness, `back after ${backMs} ms`)
+          // A client of the library notices nothing; one of HTTP that its own server is gone.
           const mayFail = role === 'gateway' ? ['broken'] : []
           deepEqual(
             Object.keys(phase.failures).filter(code => !mayFail.includes(code)),

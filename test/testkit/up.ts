@@ -208,7 +208,7 @@ export class RunningUp {
     return bytes
   }
 
-  /** Files of uploads under way, by the member that takes them. */
+  /** Files of uploads under way, by the member that takes them: `.tmp/<member>.<worker>/<boot>/`. */
   async temporaryFiles(): Promise<{ member: string; path: string }[]> {
     const root = join(this.storeRoot, '.tmp')
     const entries = await readdir(root, { recursive: true, withFileTypes: true }).catch(() => [])
@@ -216,7 +216,7 @@ export class RunningUp {
       .filter(entry => entry.isFile())
       .map(entry => {
         const path = join(entry.parentPath, entry.name)
-        return { member: path.slice(root.length + 1).split('/')[0]!, path }
+        return { member: /^[^./]+/.exec(path.slice(root.length + 1))![0], path }
       })
   }
 
