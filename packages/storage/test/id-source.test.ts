@@ -1,112 +1,107 @@
-import { deepEqual, equal, rejects } from 'node:assert/strict'
+/** Ids from ID servers of ours, of others, and of none. */
+import { deepEqual, equal, ok, rejects } from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import { describe, it, type TestContext } from 'node:test'
-import { encodeErrorReply, extension, REPLY_CODES, UnavailableError, type Address } from '@tributary/protocol'
-import { FrameServer, PeerPool, replyOf } from '@tributary/transport'
+import {
+  COMMANDS,
+  encodeErrorReply,
+  encodeFrame,
+  encodeInt64,
+  HEADER_BYTES,
+  readBodyBytes,
+  REPLY_CODES,
+  type Address
+} from '@tributary/protocol'
+import { PeerPool } from '@tributary/transport'
 import { IdSource } from '../src/id-source.ts'
+import { GREETING, startIds } from './parts.ts'
 
-const KEY = '00000000-0000-4000-8000-000000000001'
+const KEY = '7a6f4a8e-0000-4000-8000-000000000001'
+/** Nobody listens there. */
+const DEAD = { host: '127.0.0.1', port: 9 }
 
-interface IdServer {
-  address: Address
-  /** Bounds it was told. */
-  told: number[]
-  stop(): Promise<void>
+function sourceOf(t: TestContext, servers: Address[]): IdSource {
+  const pool = new PeerPool({ role: 'id', greeting: GREETING })
+  const source = new IdSource(pool, servers, KEY)
+  t.after(() => {
+    source.close()
+    pool.close()
+  })
+  return source
 }
 
-async function idServer(t: TestContext, refuses = false, port = 0): Promise<IdServer> {
-  const told: number[] = []
-  let next = 0
-  const server = new FrameServer({
-    role: 'id',
-    hostName: 'here',
-    greeting: { role: 'id', cluster: 'c1', version: '0.1.0' },
-    handlers: {
-      ID_GET: () => {
-        throw new Error('programs of ours are asked for blocks')
-      },
-      ID_BLOCK: body => {
-        const { count } = extension.idBlock.decode(body)
-        const first = next
-        next += count
-        return replyOf('id', extension.idBlockReply.encode({ first, count }))
-      },
-      ID_RAISE: body => {
-        if (refuses) throw new UnavailableError('DATABASE_UNAVAILABLE', 'the database does not answer')
-        const { key, atLeast } = extension.idRaise.decode(body)
-        equal(key, KEY)
-        told.push(atLeast)
-        return replyOf('id')
-      }
-    }
-  })
-  const bound = await server.start({ host: '127.0.0.1', port })
-  const stop = (): Promise<void> => server.stop(AbortSignal.abort())
-  t.after(stop)
-  return { address: { host: '127.0.0.1', port: bound.port }, told, stop }
-}
-
-/** Knows no HELLO and closes after an error, as servers in the field do. */
-async function legacyIdServer(t: TestContext): Promise<Address> {
-  const server = createServer(socket => {
-    socket.on('error', () => {})
-    socket.on('data', () => socket.end(encodeErrorReply(REPLY_CODES.id, -1, '[old] unknown command')))
-  })
-  server.listen({ host: '127.0.0.1', port: 0 })
-  await once(server, 'listening')
-  t.after(() => server.close())
-  return { host: '127.0.0.1', port: (server.address() as AddressInfo).port }
-}
-
-async function unusedAddress(t: TestContext): Promise<Address> {
-  const { address, stop } = await idServer(t)
-  await stop()
-  return address
-}
-
-function sourceOf(t: TestContext, ...servers: Address[]): IdSource {
-  const greeting = { role: 'storage', cluster: 'c1', version: '0.1.0' } as const
-  const pool = new PeerPool({ role: 'id', greeting })
-  t.after(() => pool.close())
-  return new IdSource(pool, servers, KEY)
-}
-
-describe('ids that are on disk already', { timeout: 20_000 }, () => {
-  it('are told to every ID server, as each has ids of its own in memory', async t => {
-    const servers = await Promise.all([idServer(t), idServer(t), idServer(t)])
-    await sourceOf(t, ...servers.map(({ address }) => address)).raise(700)
-    deepEqual(
-      servers.map(({ told }) => told),
-      [[700], [700], [700]]
-    )
+describe('ids', () => {
+  it('come in blocks from a server of ours, ever larger ones, each id once', async t => {
+    const { address, asked } = await startIds(t)
+    const source = sourceOf(t, [address])
+    const ids: number[] = []
+    for (let index = 0; index < 3_000; index++) ids.push(await source.next())
+    equal(new Set(ids).size, 3_000)
+    ok(asked.length < 30, `${asked.length} requests`)
+    ok(asked.at(-1) !== asked[0])
   })
 
-  it('are told to those that are there; one that is down or knows only the plain commands is passed over', async t => {
-    const { address, told } = await idServer(t)
-    await sourceOf(t, await unusedAddress(t), await legacyIdServer(t), address).raise(700)
-    deepEqual(told, [700])
+  it('are at hand in the turn that ensured them, as many as were asked for', async t => {
+    const { address } = await startIds(t)
+    const source = sourceOf(t, [address])
+    await source.ensure(500)
+    const ids = Array.from({ length: 500 }, () => source.take())
+    equal(new Set(ids).size, 500)
+    ok(!ids.includes(undefined))
   })
 
-  it('are not taken for told while one that is there could not note them', async t => {
-    const [able, unable] = await Promise.all([idServer(t), idServer(t, true)])
-    const source = sourceOf(t, able.address, unable.address)
-    await rejects(source.raise(700), { code: 'DATABASE_UNAVAILABLE' })
-    deepEqual(able.told, [700])
+  it('come one by one from a legacy server', async t => {
+    const { address, commands } = await startLegacy(t)
+    const source = sourceOf(t, [address])
+    deepEqual([await source.next(), await source.next(), await source.next()], [0, 1, 2])
+    await rejects(source.raise(100), { code: 'ID_SERVER_UNAVAILABLE' }) // it cannot be told
+    ok(commands.filter(command => command === COMMANDS.ID_GET.code).length >= 3)
+    ok(!commands.includes(COMMANDS.ID_RAISE.code))
   })
 
-  it('are not taken for told when nobody was', async t => {
-    await rejects(sourceOf(t, await unusedAddress(t)).raise(700), { code: 'CONNECTION_LOST' })
-    await rejects(sourceOf(t, await legacyIdServer(t)).raise(700), { code: 'ID_SERVER_UNAVAILABLE' })
-  })
-
-  it('are told to one that was started again since it was last asked', async t => {
-    const before = await idServer(t)
-    const source = sourceOf(t, before.address)
+  it('come from the next server where one is dead, and from none in a few seconds', async t => {
+    const ids = await startIds(t)
+    const source = sourceOf(t, [DEAD, ids.address])
     equal(await source.next(), 0)
-    await before.stop()
-    const { told } = await idServer(t, false, before.address.port)
-    await source.raise(700)
-    deepEqual(told, [700])
+    const none = sourceOf(t, [DEAD])
+    const startMs = performance.now()
+    equal(none.take(), undefined)
+    await rejects(none.next(), { code: 'ID_SERVER_UNAVAILABLE' })
+    ok(performance.now() - startMs < 6_000)
+  })
+
+  it('are above what is on disk once the server was told', async t => {
+    const { address, asked } = await startIds(t)
+    const source = sourceOf(t, [address])
+    await source.raise(5_000)
+    equal(await source.next(), 5_000)
+    equal(asked[0], 'ID_RAISE 5000')
   })
 })
+
+/** Knows ID_GET only, and closes the connection after an error. */
+async function startLegacy(t: TestContext): Promise<{ address: Address; commands: number[] }> {
+  let next = 0
+  const commands: number[] = []
+  const server = createServer(socket => {
+    socket.on('error', () => {})
+    let bytes = Buffer.alloc(0)
+    socket.on('data', chunk => {
+      bytes = Buffer.concat([bytes, chunk])
+      while (bytes.byteLength >= HEADER_BYTES) {
+        const end = HEADER_BYTES + readBodyBytes(bytes, 0)
+        if (bytes.byteLength < end) return
+        const command = bytes[8]!
+        commands.push(command)
+        bytes = bytes.subarray(end)
+        if (command === COMMANDS.ID_GET.code) socket.write(encodeFrame(REPLY_CODES.id, encodeInt64(next++)))
+        else socket.end(encodeErrorReply(REPLY_CODES.id, -1, '[old] unknown command'))
+      }
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  return { address: { host: '127.0.0.1', port: (server.address() as AddressInfo).port }, commands }
+}

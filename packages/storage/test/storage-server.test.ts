@@ -10,6 +10,7 @@ import { crc32 } from 'node:zlib'
 import { openDatabase, type Database, type FileRow } from '@tributary/database'
 import {
   COMMANDS,
+  decodeFileKey,
   encodeFileKey,
   encodeFrame,
   extension,
@@ -67,8 +68,11 @@ describe('a storage server', { timeout: 120_000 }, () => {
       vectors: { name: string; request: string; reply: string }[]
     }
     const ours = vectors.filter(({ name }) => name.startsWith('storage.'))
-    const upload = ours.find(({ name }) => name === 'storage.upload')!
-    for (const { name, request, reply } of [...ours.slice(0, -1), upload, ours.at(-1)!]) {
+    for (const { name, request, reply } of ours) {
+      if (name === 'storage.filesize.padded_with_garbage') {
+        const key = decodeFileKey(Buffer.from(request, 'hex'), HEADER_BYTES)
+        await (await again()).upload(key, Buffer.alloc(32))
+      }
       const legacy = await WirePeer.open(cluster.storages[0]!)
       const expected = Buffer.from(reply, 'hex')
       const got = await legacy.exchange(Buffer.from(request, 'hex'))
