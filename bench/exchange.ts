@@ -17,7 +17,7 @@ import { closeWire, openWire, WrongAnswerError } from './wire.ts'
 const COMPARE_EVERY = 32
 const SEQUENCE_DIGITS = 9
 /** How much longer than its time a round may be to have its least number of requests. */
-const LONGER_MAX = 4
+const LONGER_MAX = 6
 
 /** Requests of one connection, in turn, and what their replies look like. */
 interface Requests {

@@ -11,8 +11,8 @@ import type { Workshop } from './workshop.ts'
 
 const execute = promisify(execFile)
 const SMALL_CONNECTIONS = 16
-/** V8 has compiled what is hot by then. */
-const WARM_UP_REQUESTS = 10_000
+/** V8 has compiled what is hot by then, as far as the time allows. */
+const WARM_UP_REQUESTS = 30_000
 /** CPU time is counted in steps of 10 ms: fewer requests would be too coarse on a busy machine. */
 const ROUND_REQUESTS = 5_000
 const ID_KEY = '2f1c7a52-66b0-4d1e-9f3c-0a5e3c1d7b90'

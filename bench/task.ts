@@ -12,7 +12,7 @@ export interface ExchangeTask {
   target: Target
   connections: number
   durationMs: number
-  /** Goes on until so many are done, four times as long at most: code is compiled by then. Default: time alone. */
+  /** Goes on until so many are done, six times as long at most: code is compiled by then. Default: time alone. */
   requestsMin?: number
   /** `upload`: in front of the file ids, so that no round meets another's files. */
   prefix?: string

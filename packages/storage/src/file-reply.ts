@@ -13,7 +13,12 @@ export const PIECE_BYTES = 256 * 1024
 const SPARE_BUFFERS_MAX = 32
 /** A synchronous read that took longer came from the disk: the next reads of the transfer leave the event loop alone. */
 const SLOW_READ_MS = 4
-const ASYNC_READS_AFTER_SLOW = 64
+/**
+ * How many, doubled each time the next synchronous read is slow again: on a busy machine a read from memory may take as
+ * long because the process had to wait for its turn.
+ */
+const ASYNC_READS_MIN = 4
+const ASYNC_READS_MAX = 64
 
 /** Piece buffers that are used again: new pages cost more than rewritten ones. */
 export class PieceBuffers {
@@ -36,6 +41,7 @@ export class FileReply implements StreamedReply {
   readonly #release: () => void
   #offset: number
   #asyncReads = 0
+  #asyncReadsNext = ASYNC_READS_MIN
 
   /** @param head Frame header and what precedes the content; the header counts `contentBytes` in. */
   constructor(
@@ -113,7 +119,11 @@ export class FileReply implements StreamedReply {
     }
     const startMs = performance.now()
     this.#checkWhole(readSync(fd, buffer, 0, bytes, this.#offset), bytes)
-    if (performance.now() - startMs > SLOW_READ_MS) this.#asyncReads = ASYNC_READS_AFTER_SLOW
+    if (performance.now() - startMs <= SLOW_READ_MS) this.#asyncReadsNext = ASYNC_READS_MIN
+    else {
+      this.#asyncReads = this.#asyncReadsNext
+      this.#asyncReadsNext = Math.min(ASYNC_READS_MAX, 2 * this.#asyncReadsNext)
+    }
     return undefined
   }
 

@@ -14,7 +14,7 @@
  *   behind the head: u32 length of the fields · fields · content
  */
 import { crc32 } from 'node:zlib'
-import { fieldsCodec, type FieldsOf } from '@tributary/protocol'
+import { fieldsCodec, invariant, type FieldsOf } from '@tributary/protocol'
 
 export const RECORD_HEAD_BYTES = 24
 const MAGIC = 0x54724a31
@@ -53,6 +53,7 @@ const factsTable = {
   /** When the record was written, UNIX milliseconds: which of two records is the later */
   atMs: { tag: 13, type: 'u64' }
 } as const
+invariant(Object.keys(factsTable).at(-1) === 'atMs', 'encodeLaterRecord finds the time at the end')
 const facts = fieldsCodec(factsTable)
 export type RecordFacts = FieldsOf<typeof factsTable>
 
@@ -76,19 +77,45 @@ export function encodeRecord(
   cycle = 0,
   content: Buffer = NOTHING
 ): Buffer {
+  const head = encodeRecordHead(kind, value, cycle, content)
+  return content.byteLength === 0 ? head : Buffer.concat([head, content])
+}
+
+/** A record but for its content, which is to be written right behind: it need not be copied for that. */
+export function encodeRecordHead(
+  kind: RecordKind,
+  value: RecordFacts,
+  cycle: number,
+  content: Buffer = NOTHING
+): Buffer {
   const fieldsBytes = facts.sizeOf(value)
-  const bodyBytes = 4 + fieldsBytes + content.byteLength
-  const record = Buffer.allocUnsafe(RECORD_HEAD_BYTES + bodyBytes)
-  record.writeUInt32BE(MAGIC, 0)
-  record.writeUInt32BE(bodyBytes, 8)
-  record.writeUInt32BE(Math.floor(cycle / 0x1_0000_0000), 12)
-  record.writeUInt32BE(cycle % 0x1_0000_0000, 16)
-  record.writeUInt32BE(RECORD_KINDS[kind] << 24, 20)
-  record.writeUInt32BE(fieldsBytes, RECORD_HEAD_BYTES)
-  const end = facts.write(value, record, RECORD_HEAD_BYTES + 4)
-  if (content.byteLength > 0) content.copy(record, end)
-  record.writeUInt32BE(crc32(record.subarray(8)), 4)
-  return record
+  const head = Buffer.allocUnsafe(RECORD_HEAD_BYTES + 4 + fieldsBytes)
+  head.writeUInt32BE(fieldsBytes, RECORD_HEAD_BYTES)
+  facts.write(value, head, RECORD_HEAD_BYTES + 4)
+  return seal(head, kind, cycle, content)
+}
+
+/** The facts of a record made before, as a record of another kind, of `atMs`, that has no content and no cycle. */
+export function encodeLaterRecord(head: Buffer, kind: RecordKind, atMs: number): Buffer {
+  const record = Buffer.allocUnsafe(head.byteLength)
+  head.copy(record)
+  writeUint64(record, atMs, record.byteLength - 8)
+  return seal(record, kind, 0, NOTHING)
+}
+
+function seal(head: Buffer, kind: RecordKind, cycle: number, content: Buffer): Buffer {
+  head.writeUInt32BE(MAGIC, 0)
+  head.writeUInt32BE(head.byteLength - RECORD_HEAD_BYTES + content.byteLength, 8)
+  writeUint64(head, cycle, 12)
+  head.writeUInt32BE(RECORD_KINDS[kind] << 24, 20)
+  const crc = crc32(head.subarray(8))
+  head.writeUInt32BE(content.byteLength === 0 ? crc : crc32(content, crc), 4)
+  return head
+}
+
+function writeUint64(target: Buffer, value: number, offset: number): void {
+  target.writeUInt32BE(Math.floor(value / 0x1_0000_0000), offset)
+  target.writeUInt32BE(value % 0x1_0000_0000, offset + 4)
 }
 
 /**

@@ -8,7 +8,7 @@ import type { FileKey } from '@tributary/protocol'
 import { OutcomeUnknownError, UnavailableError } from '@tributary/protocol'
 import { crc32 } from 'node:zlib'
 import { enterRows } from './index-entry.ts'
-import { encodeRecord } from './journal-record.ts'
+import { encodeLaterRecord, encodeRecord, encodeRecordHead } from './journal-record.ts'
 import type { RedoLog } from './redo-log.ts'
 import type { Store } from './store.ts'
 import { factsOf, rowOf, type UploadLabels } from './upload-record.ts'
@@ -33,6 +33,8 @@ interface Waiting extends UploadLabels {
 interface Placed {
   waiting: Waiting
   row: FileRow
+  /** Its record in the redo log, but for the content. */
+  record: Buffer
 }
 
 interface Refused {
@@ -132,8 +134,8 @@ export class SmallUploads {
     try {
       await this.#redo.room(bytes)
       await store.ids.ensure(batch.length) // last: they are at hand in this very turn only
-      const placed = batch.map(waiting => ({ waiting, row: this.#place(waiting) }))
-      this.#redo.append(placed.map(item => this.#recordOf(item)))
+      const placed = batch.map(waiting => this.#placed(waiting))
+      this.#redo.append(placed.flatMap(item => this.#piecesOf(item)))
       let synced = store.durable ? this.#redo.sync() : undefined
       const written: Placed[] = []
       let again = false
@@ -157,7 +159,12 @@ export class SmallUploads {
     }
   }
 
-  #place({ key, content, nonce, name, mediaType }: Waiting): FileRow {
+  #placed(waiting: Waiting): Placed {
+    const row = this.#rowOf(waiting)
+    return { waiting, row, record: this.#recordOf(row, waiting.content) }
+  }
+
+  #rowOf({ key, content, nonce, name, mediaType }: Waiting): FileRow {
     const { marker, ids } = this.#store
     const nowMs = Date.now()
     return rowOf({
@@ -174,11 +181,16 @@ export class SmallUploads {
     })
   }
 
-  #recordOf({ waiting, row }: Placed): Buffer {
+  #recordOf(row: FileRow, content: Buffer): Buffer {
     const facts = factsOf(row, row.storedAtMs)
     return this.#store.durable
-      ? encodeRecord('upload', facts, this.#redo.cycle, waiting.content)
-      : encodeRecord('intent', facts, this.#redo.cycle)
+      ? encodeRecordHead('upload', facts, this.#redo.cycle, content)
+      : encodeRecordHead('intent', facts, this.#redo.cycle)
+  }
+
+  /** What the redo log gets of an upload. */
+  #piecesOf({ record, waiting }: Placed): Buffer[] {
+    return this.#store.durable && waiting.content.byteLength > 0 ? [record, waiting.content] : [record]
   }
 
   /**
@@ -200,7 +212,8 @@ export class SmallUploads {
         const id = (error as NodeJS.ErrnoException).code === 'EEXIST' ? this.#store.ids.take() : undefined
         if (id === undefined || tried === NAME_TRIES_MAX) throw error
         row.path = this.#store.placeOf(id, row.storedAtMs).path
-        this.#redo.append([this.#recordOf(item)])
+        item.record = this.#recordOf(row, waiting.content)
+        this.#redo.append(this.#piecesOf(item))
       }
     }
   }
@@ -210,8 +223,8 @@ export class SmallUploads {
     const outcomes = await enterRows(this.#files, rows, false)
     const nowMs = Date.now()
     const stored: Buffer[] = []
-    for (const outcome of outcomes) {
-      if (outcome.kind === 'stored') stored.push(encodeRecord('stored', factsOf(outcome.row, nowMs)))
+    for (const [at, outcome] of outcomes.entries()) {
+      if (outcome.kind === 'stored') stored.push(encodeLaterRecord(placed[at]!.record, 'stored', nowMs))
     }
     let failure: unknown
     try {

@@ -44,5 +44,7 @@ export function idOfStorePath(path: string): number | undefined {
 const PATH_PATTERN = /^([0-9A-F]{3})\/([0-9A-F]{3})\/([0-9A-F]{3})\/[0-9A-F]+_([0-9A-F]{3})$/
 
 function digit(id: number, position: 0 | 1 | 2 | 3): string {
-  return (Math.floor(id / 512 ** position) % 512).toString(16).toUpperCase().padStart(3, '0')
+  return DIGITS[Math.floor(id / 512 ** position) % 512]!
 }
+
+const DIGITS = Array.from({ length: 512 }, (_, value) => value.toString(16).toUpperCase().padStart(3, '0'))
