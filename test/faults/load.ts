@@ -30,7 +30,7 @@ export class Load {
     this.#options = options
     const clients = Array.from({ length: CONNECTIONS }, (_, index) => this.#client(index))
     this.done = Promise.all(clients).then(() => {
-      if (this.#failure) throw this.#failure
+      if (this.#failure !== undefined) throw new Error('the load failed', { cause: this.#failure })
     })
     this.done.catch(() => {})
   }

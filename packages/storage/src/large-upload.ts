@@ -142,7 +142,7 @@ export class LargeUpload {
     try {
       this.#flush()
       await this.#writing
-      if (this.#failure !== undefined) throw this.#failure
+      if (this.#failure !== undefined) throw storeError(this.#failure, 'the upload')
       if (this.#writtenBytes !== this.#sizeBytes) throw new Error('short write')
       if (store.durable) await store.volume.run('sync', () => fdatasync(this.#handle.fd))
       store.check()

@@ -153,7 +153,7 @@ async function redo(
   const rows: (FileRow | undefined)[] = []
   for (let at = 0; at < uploads.length; at += LOOKUPS) {
     const part = uploads.slice(at, at + LOOKUPS)
-    rows.push(...(await Promise.all(part.map(({ facts }) => files.find(facts, { causal: true })))))
+    rows.push(...(await Promise.all(part.map(async ({ facts }) => files.find(facts, { causal: true })))))
   }
   const deleted = new Set<string>()
   const journaled = new Set<string>()

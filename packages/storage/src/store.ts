@@ -205,7 +205,8 @@ export class Store {
   async #syncDirectories(directory: string, isNew: boolean): Promise<void> {
     let path = this.absolute(directory)
     await this.#syncDirectory(path)
-    while (isNew && path.length > this.root.length) {
+    if (!isNew) return
+    while (path.length > this.root.length) {
       path = dirname(path)
       await this.#syncDirectory(path)
     }

@@ -19,7 +19,7 @@ import {
 } from '@tributary/protocol'
 import { mountTmpfs, noMounts, unmount } from '../../../test/faults/mounts.ts'
 import { contentOf } from '../../../test/faults/random.ts'
-import { Lost, Refused, uploadHead, WirePeer } from '../../../test/faults/wire-peer.ts'
+import { Lost, uploadHead, WirePeer, type Refused } from '../../../test/faults/wire-peer.ts'
 import { startCluster, type TestCluster } from '../../../test/testkit/cluster.ts'
 
 const VECTORS = new URL('../../protocol/vectors/recorded.json', import.meta.url)
