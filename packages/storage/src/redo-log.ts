@@ -7,7 +7,16 @@
  *   <store>/.redo/<member>/<boot>/0.log, 1.log      records of journal-record.ts; the first one opens a cycle
  */
 import { randomInt } from 'node:crypto'
-import { closeSync, fdatasync as fdatasyncCallback, openSync, renameSync, rmSync, writevSync } from 'node:fs'
+import {
+  closeSync,
+  fdatasync as fdatasyncCallback,
+  fstatSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeSync,
+  writevSync
+} from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -19,6 +28,8 @@ import { makeStoreDirectorySync, syncStoreDirectoriesSync } from './store-direct
 const fdatasync = promisify(fdatasyncCallback)
 export const REDO_FOLDER = '.redo'
 export const SEGMENT_BYTES = 64 * 1024 * 1024
+/** A new segment gets its blocks in steps of so much, instead of at each append. */
+const ALLOCATE_BYTES = 4 * 1024 * 1024
 /** A checkpoint that failed is tried again after this time. */
 const CHECKPOINT_RETRY_MS = 1_000
 /** An upload waits so long for a checkpoint before it is refused. */
@@ -27,6 +38,8 @@ const CHECKPOINT_WAIT_MS = 10_000
 interface Segment {
   readonly fd: number
   offset: number
+  /** The file has its blocks up to here: a sync of what is written into them writes no metadata. */
+  allocatedBytes: number
   /** Resolves when its records are no longer needed. */
   free: Promise<void>
   clean: boolean
@@ -48,6 +61,8 @@ export interface RedoLogOptions {
    * @throws {DiskSyncError} it never will. Anything else: it is tried again.
    */
   checkpoint: () => Promise<void>
+  /** Worth it where appends are synced. Default: no. */
+  allocatesAhead?: boolean
   onTrouble?: (error: unknown) => void
 }
 
@@ -55,6 +70,7 @@ export class RedoLog {
   readonly #segments: [Segment, Segment]
   readonly #segmentBytes: number
   readonly #checkpoint: () => Promise<void>
+  readonly #allocatesAhead: boolean
   readonly #onTrouble: (error: unknown) => void
   #closed = false
   #active = 0
@@ -72,15 +88,18 @@ export class RedoLog {
     this.#onTrouble = options.onTrouble ?? (() => {})
     this.#segmentBytes = options.segmentBytes
     this.#checkpoint = options.checkpoint
+    this.#allocatesAhead = options.allocatesAhead ?? false
     // Cycles never repeat over the life of a file, so that stale records of an earlier use are never read; and
     // nobody can guess one, so that no uploaded content can pass for a record.
     this.#cycle = randomInt(2 ** 47)
     const openSegment = (name: string, old: string | undefined): Segment => {
       const path = join(folder, name)
       if (old !== undefined) renameSync(old, path)
+      const fd = openSync(path, old === undefined ? 'w+' : 'r+', 0o644)
       return {
-        fd: openSync(path, old === undefined ? 'w+' : 'r+', 0o644),
+        fd,
         offset: 0,
+        allocatedBytes: fstatSync(fd).size,
         free: Promise.resolve(),
         clean: true
       }
@@ -124,6 +143,7 @@ export class RedoLog {
     const segment = this.#segments[this.#active]!
     let bytes = 0
     for (const record of records) bytes += record.byteLength
+    if (this.#allocatesAhead) this.#allocate(segment, segment.offset + bytes)
     const written = writevSync(segment.fd, records, segment.offset)
     if (written < bytes) {
       // Records at the front may be whole, but their uploads are refused: after a crash they must not come back.
@@ -131,6 +151,18 @@ export class RedoLog {
       throw new UnavailableError('NO_SPACE', 'no space left for the upload')
     }
     segment.offset += written
+  }
+
+  /** Gives the segment blocks for a while ahead: zeros, which a reader takes for the end. */
+  #allocate(segment: Segment, end: number): void {
+    if (end <= segment.allocatedBytes) return
+    const start = Math.max(segment.allocatedBytes, segment.offset)
+    const ahead = Math.min(ALLOCATE_BYTES, Math.max(end, this.#segmentBytes) - start)
+    try {
+      segment.allocatedBytes = start + writeSync(segment.fd, Buffer.alloc(ahead), 0, ahead, start)
+    } catch {
+      // The disk is full, or nearly: the records themselves may still fit, and say so.
+    }
   }
 
   /** To be called when all of it is safe elsewhere: nothing of it is done again at the next start. */

@@ -177,6 +177,7 @@ export class DataWorker {
           join(REDO_FOLDER, writer, boot),
           {
             segmentBytes: config.redoBytes,
+            allocatesAhead: config.durability === 'disk',
             checkpoint: async () => {
               if (config.durability !== 'disk') return
               await small!.entered()
