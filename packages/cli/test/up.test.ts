@@ -8,7 +8,7 @@ import { buffer } from 'node:stream/consumers'
 import { after, before, describe, it } from 'node:test'
 import { Client } from '@tributary/client'
 import { takeDataLock } from '../src/up/data-lock.ts'
-import { lanAddress } from '../src/up/lan-address.ts'
+import { lanAddress, lanSentence } from '../src/up/lan-address.ts'
 import {
   FREE_PORTS,
   processesWith,
@@ -351,6 +351,13 @@ describe('the address for the house', () => {
     })
     equal(found, '192.168.1.20')
     equal(lanAddress({ lo: [entry('127.0.0.1', true)] }), undefined)
+  })
+
+  it('is told only where those who type it are let in', () => {
+    match(lanSentence('192.168.1.20', 80, false), /^http:\/\/192\.168\.1\.20:80 .*token/)
+    match(lanSentence('203.0.113.9', 80, false), /^203\.0\.113\.9 is no address of a private network/)
+    match(lanSentence('203.0.113.9', 80, true), /^http:\/\/203\.0\.113\.9:80 .*everybody/)
+    match(lanSentence(undefined, 80, false), /no address in a local network/)
   })
 })
 

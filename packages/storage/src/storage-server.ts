@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { HOST_NAME_BYTES_MAX, plainIp, type ExtendedAddress, type Presence } from '@tributary/protocol'
 import {
   AdminServer,
+  formatHostPort,
   MeterSum,
   Metrics,
   ProcessSupervisor,
@@ -132,6 +133,8 @@ class RunningStorageServer implements StorageServer {
     this.#look()
     for (const link of this.#links) link.start()
     this.#watch = setInterval(() => this.#look(), WATCH_INTERVAL_MS)
+    const { group, stores, workers } = config
+    log.info({ address: formatHostPort(this.#where), group, stores, workers }, 'the storage server serves')
     if (config.adminPort !== 0) {
       const metrics = this.#metrics(port)
       const allow = allowListOf(config)

@@ -11,7 +11,7 @@ import { sentenceOf, type Terminal } from '../terminal.ts'
 import { programVersion } from '../version.ts'
 import { tellChildLine } from './child-log.ts'
 import { takeDataLock, type DataLock } from './data-lock.ts'
-import { lanAddress } from './lan-address.ts'
+import { lanAddress, lanSentence } from './lan-address.ts'
 import { claimPorts, type PortWish } from './listen-port.ts'
 import { childrenOf, GROUP, type ChildPlan, type Ports, type UpPlan } from './up-plan.ts'
 
@@ -237,11 +237,7 @@ export class ClusterRun {
     this.#say(`ready ${httpUrl}`)
     const lanIp = lanAddress()
     if (lan) {
-      this.#say(
-        lanIp
-          ? `  phone and television:  http://${formatHostPort({ host: lanIp, port: ports.http })}   (they may watch; writing needs a token)`
-          : '  phone and television:  this machine has no address in a local network right now'
-      )
+      this.#say(`  phone and television:  ${lanSentence(lanIp, ports.http, insecure)}`)
       if (!insecure && httpHost === '0.0.0.0') this.#say(`  the token is in        ${this.#plan.tokenPath}`)
     }
     // In the folder above the data, the other commands find the cluster by themselves.

@@ -1,5 +1,5 @@
 import { networkInterfaces, type NetworkInterfaceInfo } from 'node:os'
-import { AllowList } from '@tributary/runtime'
+import { AllowList, formatHostPort } from '@tributary/runtime'
 
 /** The IPv4 address under which other machines of the house reach this one; undefined where there is none. */
 export function lanAddress(interfaces = networkInterfaces()): string | undefined {
@@ -10,6 +10,16 @@ export function lanAddress(interfaces = networkInterfaces()): string | undefined
   // Bridges of container programs have private addresses too, and nobody comes through them.
   outside.sort((a, b) => Number(isVirtual(a.name)) - Number(isVirtual(b.name)))
   return (outside.find(({ address }) => isPrivate.allows(address)) ?? outside[0])?.address
+}
+
+/** What a person is told to type into phone and television, or why there is nothing. */
+export function lanSentence(address: string | undefined, port: number, everybodyMayWrite: boolean): string {
+  if (address === undefined) return 'this machine has no address in a local network right now'
+  if (everybodyMayWrite) return `http://${formatHostPort({ host: address, port })}   (everybody may write)`
+  // Only private networks are let in: the link would lead nowhere.
+  if (!AllowList.parse(['private']).allows(address))
+    return `${address} is no address of a private network, and only those may watch`
+  return `http://${formatHostPort({ host: address, port })}   (they may watch; writing needs a token)`
 }
 
 function isOutside({ family, internal }: NetworkInterfaceInfo): boolean {
