@@ -177,7 +177,7 @@ export class Client {
     return this.#trackers.groupsText(signal)
   }
 
-  /** Calls under way end with SHUTTING_DOWN; so do later ones. */
+  /** Calls under way and later ones end with SHUTTING_DOWN; a change that may have been made with OUTCOME_UNKNOWN. */
   close(): void {
     this.#calls.close()
     for (const pool of Object.values(this.#pools)) pool.close()

@@ -101,6 +101,11 @@ export class MemberCalls {
     return this.#closed
   }
 
+  /** The caller closed the client under a call: a request that had left may have been carried out. */
+  cutOff(error: unknown): boolean {
+    return this.#closed && isCode(error, 'SHUTTING_DOWN')
+  }
+
   close(): void {
     this.#closed = true
   }

@@ -38,7 +38,7 @@ export class Remover {
             await abortable(reply, signal)
             return true
           } catch (error) {
-            inDoubt ||= leavesDoubt(error)
+            inDoubt ||= leavesDoubt(error) || this.#calls.cutOff(error)
             throw error
           } finally {
             lease.release()
@@ -55,7 +55,7 @@ export class Remover {
     } catch (error) {
       // An attempt whose reply was lost did it.
       if (!(inDoubt && isCode(error, 'FILE_NOT_FOUND')))
-        throw inDoubt && leavesDoubt(error) ? doubt(error) : error
+        throw inDoubt && (leavesDoubt(error) || this.#calls.cutOff(error)) ? doubt(error) : error
     } finally {
       this.#calls.locations.forget(key)
     }

@@ -115,6 +115,7 @@ export class Uploader {
     const { source } = upload
     if (source.bytes) {
       let ours = true
+      const wasOpen = !this.#calls.closed
       const reply = this.#pool.call(
         member.address,
         knows => {
@@ -131,6 +132,7 @@ export class Uploader {
       } catch (error) {
         if (ours) {
           upload.inDoubt ||= leavesDoubt(error) || isCode(error, 'CANCELLED')
+          upload.inDoubt ||= wasOpen && this.#calls.cutOff(error)
           throw error
         }
         if (!isCode(error, 'PEER_ERROR')) throw error
@@ -153,7 +155,7 @@ export class Uploader {
         throw error.failure
       }
       // After a reply that makes no sense, nobody knows what was done either.
-      upload.inDoubt ||= leavesDoubt(error) || isCode(error, 'BAD_REPLY')
+      upload.inDoubt ||= leavesDoubt(error) || isCode(error, 'BAD_REPLY') || this.#calls.cutOff(error)
       throw error
     } finally {
       signal?.removeEventListener('abort', onAbort)

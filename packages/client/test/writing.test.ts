@@ -356,6 +356,32 @@ describe('uploading', { timeout: 30_000 }, () => {
     })
   })
 
+  it('does not call a change refused that was under way when the client was closed', async t => {
+    for (const bytes of [10, 100_000]) {
+      const { client, stored } = await cluster(t, [
+        (request, well) => {
+          const reply = well()
+          if (!stored.has('film') && request.code !== COMMANDS.DELETE.code) return reply
+          client.close() // it is done, and the reply comes too late
+        }
+      ])
+      await rejects(client.upload(randomBytes(bytes), { key: KEY }), { code: 'OUTCOME_UNKNOWN' })
+      ok(stored.has('film'))
+      await rejects(client.upload(randomBytes(bytes), { key: KEY }), { code: 'SHUTTING_DOWN' })
+    }
+    const { client, stored } = await cluster(t, [
+      (request, well) => {
+        const reply = well()
+        if (request.code !== COMMANDS.DELETE.code) return reply
+        client.close()
+      }
+    ])
+    await client.upload(randomBytes(10), { key: KEY })
+    await rejects(client.delete(KEY), { code: 'OUTCOME_UNKNOWN' })
+    ok(!stored.has('film'))
+    await rejects(client.delete(KEY), { code: 'SHUTTING_DOWN' })
+  })
+
   it('gives up a server that takes no more bytes', async t => {
     const { client } = await cluster(
       t,
