@@ -48,7 +48,7 @@ export interface Phase {
 
 export class ClusterLoad {
   readonly user: string
-  readonly #doors: Door[]
+  #doors: readonly Door[]
   readonly #random: Random
   readonly #entries: Entry[] = []
   readonly #broken: string[] = []
@@ -60,9 +60,12 @@ export class ClusterLoad {
   constructor(up: RunningUp, random: Random, user: string) {
     this.user = user
     this.#random = random
-    const library = Array.from({ length: LIBRARY_CLIENTS }, () => libraryDoor(up.client(), user))
-    const http = Array.from({ length: HTTP_CLIENTS }, () => httpDoor(up, user))
-    this.#doors = [...library, ...http]
+    this.#doors = doorsOf(up, user)
+  }
+
+  /** The same cluster, started again on other ports. */
+  moveTo(up: RunningUp): void {
+    this.#doors = doorsOf(up, this.user)
   }
 
   get stored(): number {
@@ -158,10 +161,10 @@ export class ClusterLoad {
         this.#broken.push(`${entry.file} has ${found.byteLength} bytes that are not its ${entry.sizeBytes}`)
       }
     } catch (error) {
+      // Another client may be deleting it.
+      if (error instanceof Failure && error.code === 'FILE_NOT_FOUND' && entry.state !== 'stored') return
       const { code } = this.#note(error)
-      if (code === 'FILE_NOT_FOUND' && entry.state === 'stored') {
-        this.#broken.push(`${entry.file} is stored, and was not found`)
-      }
+      if (code === 'FILE_NOT_FOUND') this.#broken.push(`${entry.file} is stored, and was not found`)
     }
   }
 
@@ -211,6 +214,12 @@ export function describePhase({ uploads, reads, deletes, failures, slowestMs }: 
 
 function emptyPhase(): Phase {
   return { uploads: 0, reads: 0, deletes: 0, failures: {}, slowestMs: 0 }
+}
+
+function doorsOf(up: RunningUp, user: string): Door[] {
+  const library = Array.from({ length: LIBRARY_CLIENTS }, () => libraryDoor(up.client(), user))
+  const http = Array.from({ length: HTTP_CLIENTS }, () => httpDoor(up, user))
+  return [...library, ...http]
 }
 
 function libraryDoor(client: Client, user: string): Door {

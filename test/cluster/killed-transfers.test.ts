@@ -41,15 +41,20 @@ for (const engine of ENGINES) {
       await backing?.stop()
     })
 
-    /** Kills the member that takes an upload, as soon as it does. @returns which. */
-    const killReceiver = async (): Promise<Role> => {
-      const { member } = await until(
-        'an upload is under way',
-        20_000,
-        async () => (await up.temporaryFiles())[0]
-      )
-      await up.kill(member as Role)
-      return member as Role
+    /**
+     * To be called before an upload begins: what was killed before may have left files that are not removed yet.
+     *
+     * @returns what kills the member that takes the upload, as soon as it does, and tells which it is.
+     */
+    const receiverWatch = async (): Promise<() => Promise<Role>> => {
+      const leftovers = new Set((await up.temporaryFiles()).map(({ path }) => path))
+      return async () => {
+        const { member } = await until('an upload is under way', 20_000, async () =>
+          (await up.temporaryFiles()).find(({ path }) => !leftovers.has(path))
+        )
+        await up.kill(member as Role)
+        return member as Role
+      }
     }
     const untilWhole = (): Promise<unknown> =>
       until('both storage servers are back', BACK_WITHIN_MS, async () => {
@@ -59,6 +64,7 @@ for (const engine of ENGINES) {
 
     it('an upload of bytes goes on with the other storage server', async t => {
       const client = up.client()
+      const killReceiver = await receiverWatch()
       let doneBytes = 0
       const upload = client.upload(uploaded, {
         key: keyOf('bytes'),
@@ -79,6 +85,7 @@ for (const engine of ENGINES) {
 
     it('an upload of a stream, which cannot be read again, fails with the truth and leaves nothing', async t => {
       const client = up.client()
+      const killReceiver = await receiverWatch()
       async function* slowly(): AsyncGenerator<Buffer> {
         for (let at = 0; at < UPLOAD_BYTES; at += MIB) {
           yield uploaded.subarray(at, at + MIB)
@@ -97,6 +104,7 @@ for (const engine of ENGINES) {
 
     it('an upload by HTTP is whole, or refused with the reason and not there', async t => {
       const url = up.urlOf(USER, 'put')
+      const killReceiver = await receiverWatch()
       const put = fetch(url, { method: 'PUT', body: uploaded })
       const [response, role] = await Promise.all([put, killReceiver()])
       const { detail = '' } = (await response.json()) as { detail?: string }

@@ -222,8 +222,11 @@ export class RunningUp {
 
   /** In order; the folder stays. @returns how it ended. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<ProcessEnd> {
-    for (const client of this.#clients.splice(0)) client.close()
-    return this.#process.stop(signal)
+    try {
+      return await this.#process.stop(signal)
+    } finally {
+      for (const client of this.#clients.splice(0)) client.close()
+    }
   }
 
   /** Whatever runs still, and the folder. */
