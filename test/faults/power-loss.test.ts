@@ -110,5 +110,5 @@ async function lose(t: TestContext, durability: string, rounds: number): Promise
 
 /** The disk is small. */
 function smallerSize(random: Random): number {
-  return random.below(12) === 0 ? 66_000 + random.below(100_000) : random.below(8_000)
+  return random.below(6) === 0 ? 66_000 + random.below(100_000) : random.below(8_000)
 }

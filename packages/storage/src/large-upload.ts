@@ -41,6 +41,8 @@ export class LargeUpload {
   #crc = 0
   #writing: Promise<void> = Promise.resolve()
   #failure: unknown
+  /** The content is on disk. */
+  #synced: Promise<unknown> = Promise.resolve()
   #ended = false
 
   /**
@@ -144,8 +146,9 @@ export class LargeUpload {
       await this.#writing
       if (this.#failure !== undefined) throw storeError(this.#failure, 'the upload')
       if (this.#writtenBytes !== this.#sizeBytes) throw new Error('short write')
-      if (store.durable) await store.volume.run('sync', () => fdatasync(this.#handle.fd))
       store.check()
+      if (store.durable) this.#synced = store.volume.run('sync', () => fdatasync(this.#handle.fd))
+      this.#synced.catch(() => {}) // seen before the file gets its name
       const row = rowOf({
         key: this.key,
         ...this.#labels,
@@ -159,7 +162,7 @@ export class LargeUpload {
       await store.name(this.#path, row.storedAtMs, path => {
         row.path = path
         this.#named = row
-        return store.journal.append([encodeRecord('intent', factsOf(row, row.storedAtMs))])
+        return this.#announce(row)
       })
       const [outcome] = await enterRows(this.#files, [row], store.durable)
       if (outcome!.kind === 'stored' || outcome!.kind === 'unknown') this.#named = undefined
@@ -188,6 +191,7 @@ export class LargeUpload {
     this.#gathered = []
     this.#failure ??= new RejectedError('SIZE_MISMATCH', 'the upload was given up')
     await this.#writing
+    await this.#synced.catch(() => {})
     for (const kept of this.#kept) kept()
     const { volume, journal } = this.#store
     const named = this.#named
@@ -201,6 +205,16 @@ export class LargeUpload {
     } catch {
       // The next start finds the intent, and no row.
     }
+  }
+
+  /**
+   * Before a name is there, the journal says on disk that it may come: else a power loss could leave a name that
+   * nobody knows of. The content is synced meanwhile.
+   */
+  async #announce(row: FileRow): Promise<void> {
+    const { journal, durable } = this.#store
+    await journal.append([encodeRecord('intent', factsOf(row, row.storedAtMs))])
+    await Promise.all(durable ? [this.#synced, journal.sync()] : [this.#synced])
   }
 
   async #recordStored(row: FileRow): Promise<void> {
