@@ -22,6 +22,16 @@ interface Stoppable {
   stop(): Promise<unknown>
 }
 
+/** Bare programs to compare with, each a process of its own. */
+const FLOORS = {
+  echo: './floors/echo.ts',
+  http: './floors/http.ts',
+  pump: './floors/pump.ts',
+  gather: './floors/gather.ts',
+  'small-upload': './floors/small-upload.ts',
+  'durable-upload': './floors/durable-upload.ts'
+} as const
+
 export class Workshop {
   readonly folder: string
   readonly generator: Generator
@@ -47,8 +57,8 @@ export class Workshop {
     return ++this.#sequence
   }
 
-  floor(name: string, ...args: string[]): Promise<Child> {
-    return this.#once([name, ...args].join(' '), () => this.#opened(startChild(`./floors/${name}.ts`, args)))
+  floor(name: keyof typeof FLOORS, ...args: string[]): Promise<Child> {
+    return this.#once([name, ...args].join(' '), () => this.#opened(startChild(FLOORS[name], args)))
   }
 
   servers(): Promise<Servers> {

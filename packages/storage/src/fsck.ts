@@ -41,10 +41,22 @@ export interface Finding {
   detail: string
 }
 
+export interface Rebuilt {
+  inserted: number
+  /** Rows that were there before. */
+  already: number
+  /** Rows of files whose delete the journals know and whose file is gone: the database was from before it. */
+  removed: number
+  /** Uploads whose name another one has. */
+  conflicts: number
+  /** Places in journals that are no record. */
+  journalDamage: number
+}
+
 export interface FsckReport {
   stores: { root: string; store: string; files: number; bytes: number; rows: number }[]
   findings: Finding[]
-  rebuilt: { inserted: number; already: number; conflicts: number; journalDamage: number } | undefined
+  rebuilt: Rebuilt | undefined
 }
 
 export interface FsckOptions {
@@ -81,7 +93,7 @@ export async function runFsck(options: FsckOptions): Promise<FsckReport> {
     }
     const report: FsckReport = { stores: [], findings: [], rebuilt: undefined }
     if (options.rebuildIndex) {
-      report.rebuilt = { inserted: 0, already: 0, conflicts: 0, journalDamage: 0 }
+      report.rebuilt = { inserted: 0, already: 0, removed: 0, conflicts: 0, journalDamage: 0 }
       const routes = new Map<string, RecordFacts>()
       for (const { root, marker } of markers) await rebuild(database, root, marker, report, routes)
     }
@@ -207,7 +219,17 @@ async function rebuild(
     .filter(({ path, sizeBytes }) => sizes.get(path) === sizeBytes)
     .map(facts => rowOfFacts({ ...facts, group: marker.group }, marker.store))
   const known = new Set<string>()
-  for await (const row of rowsOf(database, marker.store)) known.add(row.generation)
+  for await (const row of rowsOf(database, marker.store)) {
+    known.add(row.generation)
+    // A database from an older backup does not know of later deletes; the journals do.
+    if (
+      gone.has(row.generation) &&
+      !sizes.has(row.path) &&
+      (await database.files.remove(row, row.generation))
+    ) {
+      rebuilt.removed++
+    }
+  }
   for (const facts of live.values()) {
     if (
       gone.has(facts.generation) ||

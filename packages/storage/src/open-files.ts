@@ -33,6 +33,8 @@ const REMOTE_CHECK_MS = 500
 /** A row whose file is not there yet is looked at again so often, so long: its member may still be writing. */
 const MISSING_RETRY_MS = 50
 const MISSING_WAIT_MS = 2_000
+/** On a local volume files are there before their rows; only a delete under way can come between. */
+const MISSING_WAIT_LOCAL_MS = 250
 const ENTRY_BYTES = 512
 
 export interface OpenFile {
@@ -195,7 +197,7 @@ export class OpenFiles {
     key: FileKey,
     first: FileRow | undefined | Promise<FileRow | undefined>
   ): Promise<OpenFile> {
-    const endMs = performance.now() + MISSING_WAIT_MS
+    const startMs = performance.now()
     let row: FileRow | undefined
     try {
       row = await first
@@ -205,7 +207,8 @@ export class OpenFiles {
         if (row?.state !== 'stored') throw notFound(key)
         const entry = await this.#openRow(row)
         if (entry) return entry
-        if (performance.now() > endMs) {
+        const isLocal = this.#stores.get(row.store)?.volume.local === true
+        if (performance.now() - startMs > (isLocal ? MISSING_WAIT_LOCAL_MS : MISSING_WAIT_MS)) {
           throw new UnavailableError(
             'STORE_UNAVAILABLE',
             `${formatFileKey(key)} is in the index, its file is missing`

@@ -30,6 +30,7 @@ import {
   type StoreReport
 } from './worker/worker-message.ts'
 
+const WORKER_MODULE = import.meta.url.endsWith('.ts') ? './worker/main.ts' : './worker/main.js'
 /** A worker whose event loop answers nothing for so long is replaced. */
 const HANG = { intervalMs: 1_000, toleranceMs: 5_000 }
 /** A worker that has reported nothing for so long does not serve. */
@@ -187,9 +188,7 @@ class RunningStorageServer implements StorageServer {
       supervisor: new ProcessSupervisor({
         name: `storage worker ${index}`,
         command: {
-          module: fileURLToPath(
-            new URL(`./worker/main${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url)
-          ),
+          module: fileURLToPath(new URL(WORKER_MODULE, import.meta.url)),
           env: { ...port.env, UV_THREADPOOL_SIZE: String(POOL_THREADS) },
           execArgv: [...port.execArgv]
         },

@@ -209,6 +209,23 @@ describe('after a crash', () => {
     equal(report.rebuilt!.inserted, 2)
     ok(rows)
   })
+
+  it('and with an index from before a delete, the row of the deleted file goes, and only that', async t => {
+    const first = await openParts(t)
+    const database = `sqlite:${join(first.folder, 'index.db')}`
+    const [a, b] = await Promise.all(
+      ['a', 'b'].map(file => first.small.store(keyOf(file), CONTENT, labels()))
+    )
+    await first.deletion.delete(keyOf('a'))
+    await unlink(join(first.root, b!.path)) // lost, not deleted: its row must stay
+    await first.database.files.insert([a!])
+    const report = await runFsck({ stores: [first.root], database, rebuildIndex: true })
+    equal(report.rebuilt!.removed, 1)
+    deepEqual(
+      report.findings.map(({ kind, path }) => ({ kind, path })),
+      [{ kind: 'missing', path: b!.path }]
+    )
+  })
 })
 
 describe('a large upload', () => {

@@ -47,9 +47,9 @@ Examples:
           port.writeOut(`${root}: ${files} files, ${bytesText(bytes)}, ${rows} rows\n`)
         }
         if (report.rebuilt) {
-          const { inserted, already, conflicts, journalDamage } = report.rebuilt
+          const { inserted, already, removed, conflicts, journalDamage } = report.rebuilt
           port.writeOut(
-            `index: ${inserted} rows entered, ${already} were there, ${conflicts} in conflict; ${journalDamage} damaged journal records\n`
+            `index: ${inserted} rows entered, ${already} were there, ${removed} of deleted files removed, ${conflicts} in conflict; ${journalDamage} damaged journal records\n`
           )
         }
         for (const { kind, path, file, detail } of report.findings) {
