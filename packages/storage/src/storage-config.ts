@@ -121,7 +121,6 @@ export const storageConfig = defineConfig(
   }
 )
 export type StorageConfig = ConfigOf<typeof storageConfig>
-export { allowListOf } from '@tributary/runtime'
 
 function checkedGroup(text: string): string {
   if (!isGroupName(text)) throw new Error('1 to 16 letters or digits')

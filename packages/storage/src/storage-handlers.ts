@@ -1,7 +1,6 @@
 /** What a storage server answers to each command. Hot paths answer at once, without a promise. */
 import type { FileIndex, FileRow } from '@tributary/database'
 import {
-  COMMANDS,
   decodeDownload,
   decodeFileKey,
   decodeUploadHead,
@@ -427,7 +426,3 @@ function dropOffer(peer: Peer): void {
   clearTimeout(offered.timer)
   void offered.upload.abort()
 }
-
-export const STORAGE_COMMANDS = (Object.keys(COMMANDS) as (keyof typeof COMMANDS)[]).filter(
-  name => COMMANDS[name].role === 'storage'
-)

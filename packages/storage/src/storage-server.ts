@@ -8,19 +8,20 @@ import { hostname } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { HOST_NAME_BYTES_MAX, plainIp, type ExtendedAddress, type Presence } from '@tributary/protocol'
 import {
-  AdminServer,
   formatHostPort,
+  Lifespan,
   MeterSum,
   Metrics,
   ProcessSupervisor,
   Readiness,
+  serveAdmin,
   type Clock,
   type HostPort,
   type Log,
   type ProcessPort
 } from '@tributary/runtime'
 import { isIP } from 'node:net'
-import { allowListOf, type StorageConfig } from './storage-config.ts'
+import type { StorageConfig } from './storage-config.ts'
 import { TrackerLink } from './tracker-link.ts'
 import { POOL_THREADS } from './volume.ts'
 import {
@@ -67,29 +68,33 @@ interface Worker {
   supervisor: ProcessSupervisor
   report: ReportMessage | undefined
   reportedMs: number
+  /** Share of a core between the last two reports; threads may make it more than 1,000. */
+  busyPermille: number
   /** Counts restarts, so that the counters of each run are kept apart. */
   run: number
 }
 
 class RunningStorageServer implements StorageServer {
   readonly #deps: StorageDeps
+  readonly #life: Lifespan<HostPort>
   readonly #meters = new MeterSum()
   readonly #readiness: Readiness
   readonly #workers: Worker[] = []
   readonly #links: TrackerLink[] = []
   readonly #startedAtS: number
-  #admin: AdminServer | undefined
-  #watch: NodeJS.Timeout | undefined
+  #adminAddress: HostPort | undefined
+  #starting: AbortSignal | undefined
   #where: HostPort = { host: '', port: 0 }
   #rates = { atMs: 0, requests: 0, bytes: 0, requestsPerS: 0, bytesPerS: 0 }
   #serving = false
   #leaving = false
-  #started: Promise<HostPort> | undefined
-  #stopped: Promise<void> | undefined
-  #stopMetrics: (() => void) | undefined
 
   constructor(deps: StorageDeps) {
     this.#deps = deps
+    this.#life = new Lifespan(
+      () => this.#start(),
+      err => deps.log.error({ err }, 'closing failed')
+    )
     this.#startedAtS = Math.floor(deps.clock.nowMs() / 1_000)
     this.#readiness = new Readiness([
       'workers',
@@ -100,26 +105,26 @@ class RunningStorageServer implements StorageServer {
   }
 
   get adminAddress(): HostPort | undefined {
-    const address = this.#admin?.address
-    return address && { host: address.address, port: address.port }
+    return this.#adminAddress
   }
 
   start(signal?: AbortSignal): Promise<HostPort> {
-    return (this.#started ??= this.#start(signal).catch(async (error: unknown) => {
-      await this.#close(AbortSignal.abort())
-      throw error
-    }))
+    this.#starting = signal
+    return this.#life.start()
   }
 
   stop(deadline: AbortSignal): Promise<void> {
-    return (this.#stopped ??= this.#close(deadline))
+    return this.#life.stop(deadline)
   }
 
-  async #start(signal?: AbortSignal): Promise<HostPort> {
+  async #start(): Promise<HostPort> {
     const { config, log, version, port } = this.#deps
     this.#where = await this.#freePort(config.host, config.port)
     for (let index = 0; index < config.workers; index++) this.#workers.push(this.#newWorker(index))
-    await Promise.all(this.#workers.map(({ supervisor }) => supervisor.start(signal)))
+    this.#life.onEnd(async deadline => {
+      await Promise.all(this.#workers.map(({ supervisor }) => supervisor.stop(deadline)))
+    })
+    await Promise.all(this.#workers.map(({ supervisor }) => supervisor.start(this.#starting)))
     for (const tracker of config.trackers) {
       this.#links.push(
         new TrackerLink({
@@ -133,26 +138,18 @@ class RunningStorageServer implements StorageServer {
     }
     this.#look()
     for (const link of this.#links) link.start()
-    this.#watch = setInterval(() => this.#look(), WATCH_INTERVAL_MS)
+    const watch = setInterval(() => this.#look(), WATCH_INTERVAL_MS)
+    // Closed first: nobody is sent here any more, then what is in hand is finished.
+    this.#life.onEnd(async () => {
+      this.#leaving = true
+      clearInterval(watch)
+      await Promise.all(this.#links.map(link => link.stop()))
+    })
     const { group, stores, workers } = config
     log.info({ address: formatHostPort(this.#where), group, stores, workers }, 'the storage server serves')
-    if (config.adminPort !== 0) {
-      const metrics = this.#metrics(port)
-      const allow = allowListOf(config)
-      this.#admin = new AdminServer({ readiness: this.#readiness, metrics, log, allow })
-      await this.#admin.start({ host: config.adminHost, port: config.adminPort })
-    }
+    const metrics = this.#metrics(port)
+    this.#adminAddress = await serveAdmin(config, this.#life, { readiness: this.#readiness, metrics, log })
     return this.#where
-  }
-
-  async #close(deadline: AbortSignal): Promise<void> {
-    this.#leaving = true
-    clearInterval(this.#watch)
-    // First nobody is sent here any more, then what is in hand is finished.
-    await Promise.all(this.#links.map(link => link.stop()))
-    await Promise.all(this.#workers.map(({ supervisor }) => supervisor.stop(deadline)))
-    await this.#admin?.stop(deadline)
-    this.#stopMetrics?.()
   }
 
   /**
@@ -184,6 +181,7 @@ class RunningStorageServer implements StorageServer {
       index,
       report: undefined,
       reportedMs: -Infinity,
+      busyPermille: 0,
       run: 0,
       supervisor: new ProcessSupervisor({
         name: `storage worker ${index}`,
@@ -228,14 +226,15 @@ class RunningStorageServer implements StorageServer {
       } satisfies OrderMessage)
       return
     }
+    const nowMs = this.#deps.clock.monotonicMs()
+    const before = worker.report?.cpuSeconds
+    const seconds = (nowMs - worker.reportedMs) / 1_000
+    if (before !== undefined && seconds > 0) {
+      worker.busyPermille = Math.round((1_000 * (message.cpuSeconds - before)) / seconds)
+    }
     worker.report = message
-    worker.reportedMs = this.#deps.clock.monotonicMs()
-    this.#meters.update(`${worker.index}.${worker.run}`, {
-      ...message.meter,
-      connectionsAccepted: message.connections.accepted,
-      connectionsRefused: message.connections.refused,
-      connectionsOpen: message.connections.open
-    })
+    worker.reportedMs = nowMs
+    this.#meters.update(`${worker.index}.${worker.run}`, message.meter)
   }
 
   get #hostName(): string {
@@ -330,7 +329,7 @@ class RunningStorageServer implements StorageServer {
       connections: this.#meters.snapshot().connectionsOpen,
       requestsPerS: this.#rates.requestsPerS,
       bytesPerS: this.#rates.bytesPerS,
-      busyPermille: 0
+      busyPermille: Math.max(0, ...this.#workers.map(worker => worker.busyPermille))
     }
   }
 
@@ -381,7 +380,7 @@ class RunningStorageServer implements StorageServer {
     metrics.gauge('sweep_alert', '1 while the last sweep found too much to be lost files', () =>
       this.#workers[0]?.report?.sweep?.alert === undefined ? 0 : 1
     )
-    this.#stopMetrics = metrics.addProcess(port)
+    this.#life.onEnd(metrics.addProcess(port))
     return metrics
   }
 }

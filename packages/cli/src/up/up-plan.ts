@@ -1,7 +1,7 @@
 /** From flags to what will run: folders, ports, and the arguments of each process. */
 import { resolve } from 'node:path'
 import { isName } from '@tributary/protocol'
-import { AllowList, formatHostPort } from '@tributary/runtime'
+import { formatHostPort, isLoopbackHost } from '@tributary/runtime'
 import { absoluteUrl } from '../database-flag.ts'
 import { UsageError } from '../exit-code.ts'
 
@@ -61,7 +61,7 @@ export function planUp(flags: UpFlags, folder: string, lan: string | undefined):
       throw new UsageError(`--apps: '${app}' is no application id: 1 to 15 letters or digits are expected`)
     }
   }
-  if (!isLoopback(host) && !insecure) {
+  if (!isLoopbackHost(host) && !insecure) {
     throw new UsageError(
       `--host ${host} would let other machines write: add --insecure if that is meant; --lan lets them watch only`
     )
@@ -92,7 +92,7 @@ export function planUp(flags: UpFlags, folder: string, lan: string | undefined):
     applications,
     host,
     connectHost: isWildcard ? (lan ?? '127.0.0.1') : host,
-    httpHost: flags.lan && isLoopback(host) ? '0.0.0.0' : host,
+    httpHost: flags.lan && isLoopbackHost(host) ? '0.0.0.0' : host,
     lan: flags.lan ?? false,
     insecure,
     verbose: flags.verbose ?? false,
@@ -122,7 +122,7 @@ export function childrenOf(
   ports: Ports
 ): { first: ChildPlan[]; storages: ChildPlan[]; gateway: ChildPlan } {
   const { host, connectHost, databaseUrl, redisUrl } = plan
-  const beyond = isLoopback(host) ? [] : ['--allow', 'any', '--insecure']
+  const beyond = isLoopbackHost(host) ? [] : ['--allow', 'any', '--insecure']
   const database = (section: string): Record<string, string> => ({
     [`TRIBUTARY_${section}_DATABASE`]: databaseUrl
   })
@@ -158,16 +158,7 @@ export function childrenOf(
 
 function gatewayAccess(plan: UpPlan): string[] {
   const app = plan.applications[0] === 'media' ? [] : ['--default-app', plan.applications[0]!]
-  if (isLoopback(plan.httpHost)) return app
+  if (isLoopbackHost(plan.httpHost)) return app
   if (plan.insecure) return [...app, '--allow', 'any', '--insecure']
   return [...app, '--allow', 'private', '--write-token-file', plan.tokenPath]
-}
-
-export function isLoopback(host: string): boolean {
-  if (host === 'localhost') return true
-  try {
-    return AllowList.parse(['loopback']).allows(host)
-  } catch {
-    return false // a name
-  }
 }

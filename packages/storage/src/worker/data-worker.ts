@@ -2,8 +2,8 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { openDatabase, type Database } from '@tributary/database'
-import { UnavailableError } from '@tributary/protocol'
-import { LogThrottle, RequestMeter, type Log } from '@tributary/runtime'
+import { commandNamesOf, UnavailableError, type CommandName } from '@tributary/protocol'
+import { allowListOf, LogThrottle, RequestMeter, type Log } from '@tributary/runtime'
 import { FrameServer, PeerPool } from '@tributary/transport'
 import { Applications } from '../applications.ts'
 import { syncFileSystem } from '../checkpoint.ts'
@@ -17,8 +17,7 @@ import { OpenFiles } from '../open-files.ts'
 import { leftoverWriters, recover, TEMPORARY_FOLDER } from '../recovery.ts'
 import { REDO_FOLDER, RedoLog, removeRedoFolder } from '../redo-log.ts'
 import { SmallUploads } from '../small-uploads.ts'
-import { allowListOf } from '../storage-config.ts'
-import { STORAGE_COMMANDS, storageHandlers } from '../storage-handlers.ts'
+import { storageHandlers } from '../storage-handlers.ts'
 import { makeStoreDirectory } from '../store-directory.ts'
 import { readMarker } from '../store-marker.ts'
 import { Store } from '../store.ts'
@@ -35,6 +34,13 @@ const QUERY_TIMEOUT_MS = 1_800
 const PING_TIMEOUT_MS = 2_000
 const CALL_ID_CONNECTIONS_MAX = 4
 
+/** What the process takes of the machine. */
+export interface ProcessUsage {
+  residentBytes: () => number
+  /** User and system time since its start. */
+  cpuSeconds: () => number
+}
+
 interface Place {
   store: Store
   small: SmallUploads | undefined
@@ -43,11 +49,11 @@ interface Place {
 export class DataWorker {
   readonly #order: OrderMessage
   readonly #log: Log
-  readonly #meter = new RequestMeter([...STORAGE_COMMANDS, 'UNKNOWN'])
+  readonly #meter = new RequestMeter<CommandName | 'UNKNOWN'>([...commandNamesOf('storage'), 'UNKNOWN'])
   readonly #places: Place[] = []
   readonly #timers: NodeJS.Timeout[] = []
   readonly #locks: WriterLock[] = []
-  readonly #residentBytes: () => number
+  readonly #usage: ProcessUsage
   #database: Database | undefined
   #ids: PeerPool | undefined
   #files: OpenFiles | undefined
@@ -58,10 +64,10 @@ export class DataWorker {
   #stopping = false
   #stopped: Promise<void> | undefined
 
-  constructor(order: OrderMessage, log: Log, residentBytes: () => number) {
+  constructor(order: OrderMessage, log: Log, usage: ProcessUsage) {
     this.#order = order
     this.#log = log
-    this.#residentBytes = residentBytes
+    this.#usage = usage
   }
 
   async start(): Promise<void> {
@@ -101,11 +107,7 @@ export class DataWorker {
       connectionsMax: config.connectionsMax,
       silenceMs: config.silenceS * 1_000,
       stallMs: config.stallS * 1_000,
-      observe: (command, outcome, elapsedMs, bytesIn, bytesOut) => {
-        this.#meter.record(command, outcome, elapsedMs)
-        this.#meter.bytesReceived(bytesIn)
-        this.#meter.bytesSent(bytesOut)
-      },
+      observe: this.#meter.observe.bind(this.#meter),
       onFault: err => throttle.warn('fault', { err }, 'a request failed by a fault of this program')
     })
     await this.#server.start({ host, port, reusePort: true })
@@ -128,11 +130,11 @@ export class DataWorker {
     }))
     return {
       type: 'report',
-      meter: this.#meter.snapshot(),
-      connections: this.#server?.counts ?? { open: 0, accepted: 0, refused: 0 },
+      meter: this.#meter.snapshot(this.#server?.counts),
       stores,
       database: this.#databaseState,
-      residentBytes: this.#residentBytes(),
+      residentBytes: this.#usage.residentBytes(),
+      cpuSeconds: this.#usage.cpuSeconds(),
       sweep: this.#sweep
     }
   }
@@ -208,7 +210,7 @@ export class DataWorker {
       .catch((err: unknown) => {
         this.#log.warn(
           { err },
-          'no ID server could be told which ids are on disk; names that are taken will be passed over'
+          'not every ID server could be told which ids are on disk; names that are taken will be passed over'
         )
       })
     return { store, small }

@@ -18,7 +18,10 @@ await runMain(processPort(process), async port => {
     port.send({ type: 'ask' })
   })
   const log = createLog({ name: `storage.${order.index}`, level: order.config.logLevel })
-  const worker = new DataWorker(order, log, () => port.residentBytes())
+  const worker = new DataWorker(order, log, {
+    residentBytes: () => port.residentBytes(),
+    cpuSeconds: () => port.cpuSeconds().user + port.cpuSeconds().system
+  })
   await runUntilSignal(
     { start: () => worker.start(), stop: deadline => worker.stop(deadline) },
     {

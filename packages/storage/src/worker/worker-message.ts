@@ -35,10 +35,11 @@ export interface StoreReport {
 export interface ReportMessage {
   type: 'report'
   meter: MeterSnapshot
-  connections: { open: number; accepted: number; refused: number }
   stores: StoreReport[]
   database: { ok: boolean; reason: string }
   residentBytes: number
+  /** Since the worker's start. */
+  cpuSeconds: number
   sweep: SweepReport | undefined
 }
 
