@@ -149,14 +149,14 @@ export class Uploader {
       whole = true
       return uploaded
     } catch (error) {
-      if (error instanceof NotSentError) {
-        // Nothing is stored. Whether it is worth another server depends on having the bytes still.
-        if (source.spent && worthElsewhere(error.failure)) throw new SpentError(error.failure)
-        throw error.failure
-      }
+      const failure = error instanceof NotSentError ? error.failure : error
+      const isLost = !(error instanceof NotSentError) && leavesDoubt(error)
       // After a reply that makes no sense, nobody knows what was done either.
-      upload.inDoubt ||= leavesDoubt(error) || isCode(error, 'BAD_REPLY') || this.#calls.cutOff(error)
-      throw error
+      const isOpen = isLost || isCode(error, 'BAD_REPLY') || this.#calls.cutOff(error)
+      upload.inDoubt ||= isOpen
+      // Whether it is worth another server depends on having the bytes still. What was lost is asked for first.
+      if (source.spent && !isLost && worthElsewhere(failure)) throw new SpentError(failure)
+      throw failure
     } finally {
       signal?.removeEventListener('abort', onAbort)
       // After a failure nothing tells what is still under way: the connection is not used again.

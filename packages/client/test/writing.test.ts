@@ -244,6 +244,23 @@ describe('uploading', { timeout: 30_000 }, () => {
     ok(performance.now() - began < 1_500)
   })
 
+  it('tells why a stream was refused after its last byte, and takes another server for bytes', async t => {
+    const content = randomBytes(3_000_000)
+    const full: Special = (request, well) =>
+      request.code === COMMANDS.STORE_BODY.code ? failure('storage', 'NO_SPACE') : well()
+    for (const sizeBytes of [content.byteLength, undefined]) {
+      const { client, stored } = await cluster(t, [full, full])
+      const upload = client.upload(chunksOf(content, 100_000), { key: KEY, sizeBytes })
+      await rejects(upload, { code: 'NO_SPACE' })
+      ok(!stored.has('film'))
+    }
+    for (let i = 0; i < 2; i++) {
+      const { client, stored } = await cluster(t, [full, (_, well) => well()])
+      await client.upload(content, { key: KEY })
+      ok(stored.get('film')!.bytes.equals(content))
+    }
+  })
+
   it('settles a lost reply by asking for its nonce', async t => {
     for (const [source, code] of [
       [randomBytes(100), COMMANDS.STORE.code],
