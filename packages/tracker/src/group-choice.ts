@@ -2,21 +2,23 @@ import type { MemberGroup } from './member.ts'
 import { activeMembers } from './hand-out.ts'
 
 /**
- * A group for a new user: drawn by free space among those with an active member that takes new files.
+ * A group for a new user: drawn by free space among those with an active member.
  *
  * @param groups Those that may get new users.
+ * @param takes  Only members that take new files count; else all that serve.
  * @param nowMs  Monotonic.
- * @returns Its name, or undefined where none can take anything.
+ * @returns Its name, or undefined where there is none.
  */
 export function chooseGroup(
   groups: readonly MemberGroup[],
+  takes: boolean,
   nowMs: number,
   random: () => number
 ): string | undefined {
   const candidates: { name: string; freeBytes: number | undefined }[] = []
   for (const group of groups) {
-    const taking = activeMembers(group, nowMs).filter(member => member.taking)
-    if (taking.length > 0) candidates.push({ name: group.name, freeBytes: freeBytesOf(taking) })
+    const members = activeMembers(group, nowMs).filter(({ taking }) => taking || !takes)
+    if (members.length > 0) candidates.push({ name: group.name, freeBytes: freeBytesOf(members) })
   }
   const known = candidates.map(({ freeBytes }) => freeBytes).filter(bytes => bytes !== undefined)
   // Groups of legacy servers report nothing: they count as the middle of the others.

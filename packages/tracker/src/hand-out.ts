@@ -19,6 +19,9 @@ import { servingWeights, takingWeights } from './member-weight.ts'
 /** Load figures that change all the time change the replies at most so often. */
 const LOAD_INTERVAL_MS = 250
 
+/** What is asked for: room for a new file, a file that exists, or a look for one that does not. */
+export type Purpose = 'store' | 'read' | 'look'
+
 /** Who asks: a legacy program (SADDRS) or one of ours (LOCATE). */
 export type Dialect = 'legacy' | 'ours'
 
@@ -37,9 +40,9 @@ interface Deck {
 export class HandOut {
   readonly #group: MemberGroup
   readonly #random: () => number
-  readonly #decks: Record<Dialect, [ofNew: Deck | undefined, ofExisting: Deck | undefined]> = {
-    legacy: [undefined, undefined],
-    ours: [undefined, undefined]
+  readonly #decks: Record<Dialect, Record<Purpose, Deck | undefined>> = {
+    legacy: { store: undefined, read: undefined, look: undefined },
+    ours: { store: undefined, read: undefined, look: undefined }
   }
 
   constructor(group: MemberGroup, random: () => number) {
@@ -53,11 +56,10 @@ export class HandOut {
    * @param nowMs Monotonic.
    * @throws {UnavailableError} NO_STORAGE_READY; NO_SPACE: members are there, and none takes new files.
    */
-  reply(dialect: Dialect, exists: boolean, nowMs: number): Buffer {
+  reply(dialect: Dialect, purpose: Purpose, nowMs: number): Buffer {
     const decks = this.#decks[dialect]
-    const at = exists ? 1 : 0
-    let deck = decks[at]
-    if (!deck || !this.#isGood(deck, nowMs)) decks[at] = deck = this.#deal(dialect, exists, nowMs)
+    let deck = decks[purpose]
+    if (!deck || !this.#isGood(deck, nowMs)) decks[purpose] = deck = this.#deal(dialect, purpose, nowMs)
     const { replies } = deck
     if (replies.length === 0) throw deck.refusal!
     if (deck.next >= replies.length) deck.next = 0
@@ -72,23 +74,24 @@ export class HandOut {
     )
   }
 
-  #deal(dialect: Dialect, exists: boolean, nowMs: number): Deck {
+  #deal(dialect: Dialect, purpose: Purpose, nowMs: number): Deck {
     const { name, revision, loadRevision } = this.#group
     const active = activeMembers(this.#group, nowMs)
     const serving = dialect === 'ours' ? active : active.filter(member => ipv4AddressOf(member))
-    const members = exists ? serving : serving.filter(({ taking }) => taking)
-    const weights = exists ? servingWeights(members) : takingWeights(members)
+    const stores = purpose === 'store'
+    const members = stores ? serving.filter(({ taking }) => taking) : serving
+    const weights = stores ? takingWeights(members) : servingWeights(members)
     const candidates = members.map(({ suspect }, at) => ({ weight: weights[at]!, suspect }))
     const replies = drawOrders(candidates, this.#random).map(order => {
       const chosen = order.map(at => members[at]!)
-      return dialect === 'ours' ? oursReply(name, exists, chosen) : legacyReply(name, chosen)
+      return dialect === 'ours' ? oursReply(name, purpose === 'read', chosen) : legacyReply(name, chosen)
     })
     let refusal: UnavailableError | undefined
     if (replies.length === 0) {
       refusal =
         serving.length === 0
           ? noStorageReady(name)
-          : new UnavailableError('NO_SPACE', `no storage server of group ${name} takes new files`)
+          : new UnavailableError('NO_SPACE', `no storage server of group ${name} has space for new files`)
     }
     return {
       replies,

@@ -32,8 +32,8 @@ export interface LocatorOptions {
   catalog: Catalog
   /** Whether the database is worth asking. */
   isUp: () => boolean
-  /** A group for a new user, or undefined where none can take one. */
-  chooseGroup: () => string | undefined
+  /** A group for a new user that `takes` new files, or that at least serves; undefined where there is none. */
+  chooseGroup: (takes: boolean) => string | undefined
   clock: Clock
 }
 
@@ -47,7 +47,7 @@ export class Locator {
   readonly #isNetworked: boolean
   readonly #catalog: Catalog
   readonly #isUp: () => boolean
-  readonly #chooseGroup: () => string | undefined
+  readonly #chooseGroup: LocatorOptions['chooseGroup']
   readonly #clock: Clock
   readonly #locations = new LRUCache<string, Remembered>({ max: LOCATIONS_MAX })
   readonly #groups = new LRUCache<string, Remembered>({ max: ROUTES_MAX })
@@ -180,7 +180,7 @@ export class Locator {
     }
     const settle = (group: string | undefined): Location | Promise<Location> => {
       if (group !== undefined) return this.#remember(name, group)
-      if (!ties) return { group: this.#newGroup(), exists: false }
+      if (!ties) return { group: this.#newGroup(false), exists: false }
       return this.#tie(name, application, user)
     }
     let group: string | undefined | Promise<string | undefined>
@@ -200,7 +200,7 @@ export class Locator {
       throw new UnavailableError('OVERLOADED', `${TIES_MAX} users are being given a group`)
     }
     const tie = this.#routes
-      .tie(application, user, this.#newGroup())
+      .tie(application, user, this.#newGroup(true))
       .then(
         group => this.#remember(name, group),
         error => {
@@ -212,13 +212,16 @@ export class Locator {
     return tie
   }
 
-  #newGroup(): string {
-    const group = this.#chooseGroup()
-    if (group !== undefined) return group
-    throw new UnavailableError(
-      'NO_STORAGE_READY',
-      'no group has an active storage server that takes new files'
-    )
+  /** @param takes It is for an upload: where all are full, looking for a file still finds that it is not there. */
+  #newGroup(takes: boolean): string {
+    const taking = this.#chooseGroup(true)
+    if (taking !== undefined) return taking
+    const serving = this.#chooseGroup(false)
+    if (serving === undefined) {
+      throw new UnavailableError('NO_STORAGE_READY', 'no group has an active storage server')
+    }
+    if (takes) throw new UnavailableError('NO_SPACE', 'no storage server has space for new files')
+    return serving
   }
 
   #remember(name: string, group: string): Location {

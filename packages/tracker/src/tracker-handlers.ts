@@ -5,7 +5,7 @@ import type { Clock } from '@tributary/runtime'
 import { replyOf, type Handlers, type Peer } from '@tributary/transport'
 import { checkListRequest, encodeFileListing } from './file-listing.ts'
 import { encodeCluster, encodeGroupListing, listedGroups } from './group-listing.ts'
-import { HandOut, noStorageReady, type Dialect } from './hand-out.ts'
+import { HandOut, noStorageReady, type Dialect, type Purpose } from './hand-out.ts'
 import type { Location, Locator } from './locator.ts'
 import type { Member, MemberGroup } from './member.ts'
 import type { MemberTable } from './member-table.ts'
@@ -47,12 +47,12 @@ export function trackerHandlers(options: TrackerHandlersOptions): Handlers<'trac
     replyOf('tracker', encodeCluster(cluster, listedGroups(table, knownGroups())))
   )
 
-  function handOut(dialect: Dialect, { group: name, exists }: Location): Buffer {
+  function handOut(dialect: Dialect, { group: name, exists }: Location, forAbsent: Purpose): Buffer {
     const group = table.group(name)
     if (!group) throw noStorageReady(name)
     let handOut = handOuts.get(group)
     if (!handOut) handOuts.set(group, (handOut = new HandOut(group, random)))
-    return handOut.reply(dialect, exists, clock.monotonicMs())
+    return handOut.reply(dialect, exists ? 'read' : forAbsent, clock.monotonicMs())
   }
 
   return {
@@ -68,8 +68,8 @@ export function trackerHandlers(options: TrackerHandlersOptions): Handlers<'trac
 
     SADDRS(body) {
       const location = locator.forLegacy(decodeFileKey(body, 0, true))
-      if (!(location instanceof Promise)) return handOut('legacy', location)
-      return location.then(location => handOut('legacy', location))
+      if (!(location instanceof Promise)) return handOut('legacy', location, 'store')
+      return location.then(location => handOut('legacy', location, 'store'))
     },
 
     GROUPS() {
@@ -97,8 +97,9 @@ export function trackerHandlers(options: TrackerHandlersOptions): Handlers<'trac
     LOCATE(body) {
       const request = extension.locate.decode(body)
       const location = locator.forOurs(checkFileKey(request, true), request.forUpload ?? false)
-      if (!(location instanceof Promise)) return handOut('ours', location)
-      return location.then(location => handOut('ours', location))
+      const forAbsent = request.forUpload || request.file === '' ? 'store' : 'look'
+      if (!(location instanceof Promise)) return handOut('ours', location, forAbsent)
+      return location.then(location => handOut('ours', location, forAbsent))
     },
 
     async LIST(body) {

@@ -115,7 +115,7 @@ class RunningTracker implements Tracker {
       catalog,
       clock,
       isUp: () => watch.isUp,
-      chooseGroup: () => chooseGroup(openGroups(table, catalog), clock.monotonicMs(), random)
+      chooseGroup: takes => chooseGroup(openGroups(table, catalog), takes, clock.monotonicMs(), random)
     })
     const meter = new RequestMeter<CommandName | 'UNKNOWN'>([...commandNamesOf('tracker'), 'UNKNOWN'])
     const allow = allowListOf(config)

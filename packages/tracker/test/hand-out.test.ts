@@ -29,7 +29,7 @@ function reportAs(table: MemberTable, host: number, changes: Partial<Presence> =
 }
 
 function listOf(handOut: HandOut, exists: boolean, clock: ManualClock): string[] {
-  const frame = handOut.reply('legacy', exists, clock.monotonicMs())
+  const frame = handOut.reply('legacy', exists ? 'read' : 'store', clock.monotonicMs())
   return decodeAddressesReply(frame.subarray(HEADER_BYTES)).addresses.map(formatAddress)
 }
 
@@ -150,6 +150,11 @@ describe('handing out the members of a group', () => {
     equal(listOf(handOut, true, clock).length, 2)
     reportAs(table, 2, { taking: false })
     throws(() => listOf(handOut, false, clock), { code: 'NO_SPACE' })
+    // Whoever only looks for a file is not told of a lack of space.
+    const frame = handOut.reply('ours', 'look', clock.monotonicMs())
+    const { exists, addresses } = extension.locateReply.decode(frame.subarray(HEADER_BYTES))
+    equal(exists, false)
+    equal(addresses.length, 2)
   })
 
   it('puts a server last whose heartbeat connection was lost', () => {
@@ -183,7 +188,7 @@ describe('addresses', () => {
     reportAs(table, 1, { advertised })
     const handOut = handOutOf(table)
     deepEqual(listOf(handOut, true, clock), ['192.0.2.1:3'])
-    const frame = handOut.reply('ours', true, clock.monotonicMs())
+    const frame = handOut.reply('ours', 'read', clock.monotonicMs())
     const reply = extension.locateReply.decode(frame.subarray(HEADER_BYTES))
     deepEqual(reply, { group: 'group001', exists: true, addresses: advertised })
   })
@@ -193,7 +198,7 @@ describe('addresses', () => {
     table.presence('fd00::1', presence())
     const handOut = handOutOf(table)
     throws(() => listOf(handOut, true, clock), { code: 'NO_STORAGE_READY' })
-    const frame = handOut.reply('ours', false, clock.monotonicMs())
+    const frame = handOut.reply('ours', 'store', clock.monotonicMs())
     deepEqual(extension.locateReply.decode(frame.subarray(HEADER_BYTES)).addresses, [
       { host: 'fd00::1', port: 23_000, family: 6 }
     ])
@@ -212,7 +217,7 @@ describe('addresses', () => {
         ]
       })
     }
-    const frame = handOutOf(table).reply('ours', true, clock.monotonicMs())
+    const frame = handOutOf(table).reply('ours', 'read', clock.monotonicMs())
     const ports = extension.locateReply.decode(frame.subarray(HEADER_BYTES)).addresses.map(({ port }) => port)
     deepEqual(ports, [1, 1, 2, 2])
   })
@@ -265,7 +270,7 @@ describe('choosing a group for a new user', () => {
     const random = seeded()
     const counts = new Map<string | undefined, number>()
     for (let at = 0; at < 1_000; at++) {
-      const name = chooseGroup([...table.groups()], clock.monotonicMs(), random)
+      const name = chooseGroup([...table.groups()], true, clock.monotonicMs(), random)
       counts.set(name, (counts.get(name) ?? 0) + 1)
     }
     deepEqual(new Set(counts.keys()), new Set(['small', 'large']))
@@ -275,6 +280,6 @@ describe('choosing a group for a new user', () => {
   it('finds none where nobody is active', () => {
     const { table, clock } = tableWithClock()
     table.join('10.0.0.1', joinRecord())
-    equal(chooseGroup([...table.groups()], clock.monotonicMs(), seeded()), undefined)
+    equal(chooseGroup([...table.groups()], true, clock.monotonicMs(), seeded()), undefined)
   })
 })
