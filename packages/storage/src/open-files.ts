@@ -36,6 +36,10 @@ const MISSING_WAIT_MS = 2_000
 /** On a local volume files are there before their rows; only a delete under way can come between. */
 const MISSING_WAIT_LOCAL_MS = 250
 const ENTRY_BYTES = 512
+/** Files looked at in one round of `releaseGone`, about a millisecond's worth. */
+const LOOKS_MAX = 1_024
+/** Of them on volumes that are not local, where each look may be a question over the network. */
+const REMOTE_LOOKS_MAX = 32
 
 export interface OpenFile {
   readonly row: FileRow
@@ -65,6 +69,8 @@ export class OpenFiles {
   readonly #stores: ReadonlyMap<string, Store>
   readonly #entries: LRUCache<string, OpenFile>
   readonly #opening = new Map<string, Promise<OpenFile>>()
+  /** Those that `releaseGone` has still to look at before it begins again. */
+  #unseen: OpenFile[] = []
 
   constructor(files: FileIndex, stores: ReadonlyMap<string, Store>) {
     this.#files = files
@@ -105,6 +111,20 @@ export class OpenFiles {
   /** Forgets what is kept of a key: it is being deleted. */
   forget(key: FileKey): void {
     this.#entries.delete(mapKeyOf(key))
+  }
+
+  /**
+   * Lets go of files that another process deleted: as long as a descriptor is open, the space is not free. To be
+   * called again and again, as it looks at some files each time.
+   */
+  async releaseGone(): Promise<void> {
+    if (this.#unseen.length === 0) this.#unseen = [...this.#entries.values()]
+    let remoteLooks = 0
+    for (const entry of this.#unseen.splice(-LOOKS_MAX)) {
+      if (entry.evicted || entry.store.trouble !== undefined) continue
+      if (!entry.store.volume.local && ++remoteLooks > REMOTE_LOOKS_MAX) continue
+      if (await this.#isGone(entry)) this.#drop(entry)
+    }
   }
 
   /** Keeps the descriptor open while a transfer uses it. */
@@ -159,7 +179,29 @@ export class OpenFiles {
   }
 
   close(): void {
+    this.#unseen = []
     this.#entries.clear()
+  }
+
+  #isGone(entry: OpenFile): boolean | Promise<boolean> {
+    return entry.store.volume.local ? fstatSync(entry.fd).nlink === 0 : this.#isGoneRemote(entry)
+  }
+
+  async #isGoneRemote(entry: OpenFile): Promise<boolean> {
+    const release = this.use(entry)
+    try {
+      const { nlink } = await entry.store.volume.run('stat', () => entry.handle!.stat())
+      return nlink === 0
+    } catch (error) {
+      return isGoneCode((error as NodeJS.ErrnoException).code)
+    } finally {
+      release()
+    }
+  }
+
+  #drop(entry: OpenFile): void {
+    const name = mapKeyOf(entry.row)
+    if (this.#entries.peek(name) === entry) this.#entries.delete(name)
   }
 
   #openOnce(key: FileKey, name: string): OpenFile | Promise<OpenFile> {
@@ -256,12 +298,11 @@ export class OpenFiles {
       }
     } catch (error) {
       const failure = storeError(error, 'the read')
-      const code = (error as NodeJS.ErrnoException).code
-      if (code !== 'ENOENT' && code !== 'ESTALE') throw failure
+      if (!isGoneCode((error as NodeJS.ErrnoException).code)) throw failure
     } finally {
       release()
     }
-    if (this.#entries.get(name) === entry) this.#entries.delete(name)
+    this.#drop(entry)
     return this.#openOnce(key, name)
   }
 
@@ -274,6 +315,11 @@ export class OpenFiles {
       return true
     }
   }
+}
+
+/** What a file system of the network says of a file that is there no more. */
+function isGoneCode(code: string | undefined): boolean {
+  return code === 'ENOENT' || code === 'ESTALE'
 }
 
 function isUnchanged({ fd, links, changedMs }: OpenFile): boolean {

@@ -57,6 +57,23 @@ describe('an open file', () => {
     await rejects(async () => other.files.open(keyOf('a')), { code: 'FILE_NOT_FOUND' })
   })
 
+  it('is let go when another member deletes it, so that its space is free', async t => {
+    const first = await openParts(t)
+    for (const name of ['a', 'b', 'c']) await first.small.store(keyOf(name), CONTENT, labels())
+    const other = await openParts(t, { folder: first.folder, member: 'member2.0' })
+    const [a, b, c] = await Promise.all(['a', 'b', 'c'].map(name => other.files.open(keyOf(name))))
+    const release = other.files.use(b!)
+    for (const name of ['a', 'b']) await first.deletion.delete(keyOf(name))
+    await other.files.releaseGone()
+    await turn()
+    ok(a!.closed && !c!.closed)
+    ok(!b!.closed, 'a transfer that is under way is finished')
+    release()
+    ok(b!.closed)
+    await other.files.releaseGone()
+    ok(other.files.open(keyOf('c')) === c)
+  })
+
   it('whose content is damaged is not served', async t => {
     const { small, files, database, root, store } = await openParts(t)
     const row = await small.store(keyOf('a'), CONTENT, labels())

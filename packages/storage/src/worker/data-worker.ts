@@ -112,6 +112,7 @@ export class DataWorker {
     })
     await this.#server.start({ host, port, reusePort: true })
     this.#every(MEASURE_INTERVAL_MS, () => this.#measure(cluster))
+    this.#every(MEASURE_INTERVAL_MS, () => this.#files?.releaseGone())
     if (this.#order.index === 0) this.#startHousekeeping(deletion)
   }
 
