@@ -5,7 +5,8 @@ import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
-const MAIN = fileURLToPath(new URL('../../packages/cli/src/main.ts', import.meta.url))
+const PACKAGES = fileURLToPath(new URL('../../packages/', import.meta.url))
+const MAIN = `${PACKAGES}cli/src/main.ts`
 /** An orderly stop takes 15 s at most; whoever is slower is killed, and the test fails. */
 const STOP_WITHIN_MS = 30_000
 const POLL_MS = 10
@@ -148,7 +149,7 @@ export async function until<T>(
 
 async function isOurs(pid: number): Promise<boolean> {
   const args = await argumentsOf(pid)
-  return args.some(arg => arg.includes('/packages/cli/') || arg.includes('/packages/storage/'))
+  return args.some(arg => arg.startsWith(PACKAGES))
 }
 
 function sendSignal(pid: number, signal: NodeJS.Signals): void {
