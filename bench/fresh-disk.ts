@@ -52,8 +52,10 @@ async function mountImage(folder: string): Promise<Disk> {
   await execute('mkfs.ext4', [
     '-q',
     '-F',
+    '-I',
+    '128',
     '-i',
-    '32768',
+    '16384',
     '-E',
     'lazy_itable_init=0,lazy_journal_init=0',
     image
