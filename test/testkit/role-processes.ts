@@ -1,0 +1,81 @@
+/** Servers started one by one, each by its own command and from its own TOML file, as on several machines. */
+import { writeFile } from 'node:fs/promises'
+import { createConnection } from 'node:net'
+import { join } from 'node:path'
+import { freePort } from './ports.ts'
+import { TributaryProcess, until } from './tributary-process.ts'
+
+const LISTENS_WITHIN_MS = 60_000
+
+export interface RoleServer {
+  readonly name: string
+  readonly port: number
+  readonly address: string
+  readonly process: TributaryProcess
+  /** kill -9, with its workers. */
+  kill(): Promise<void>
+  /** After a kill, on the same port. Resolves when it listens. */
+  start(): Promise<void>
+  stop(): Promise<void>
+}
+
+export type Settings = Readonly<Record<string, string | number | boolean | readonly string[]>>
+
+/** @param role The command's verb, which is also the table of the file. */
+export async function startRole(
+  role: 'tracker' | 'id' | 'storage' | 'gateway',
+  name: string,
+  folder: string,
+  settings: Settings
+): Promise<RoleServer> {
+  const port = await freePort()
+  const file = join(folder, `${name}.toml`)
+  const lines = Object.entries({ host: '127.0.0.1', port, ...settings }).map(
+    ([key, value]) => `${key} = ${JSON.stringify(value)}`
+  )
+  await writeFile(file, `[${role}]\n${lines.join('\n')}\n`)
+  const spawn = async (): Promise<TributaryProcess> => {
+    const started = new TributaryProcess([role, '--config', file], { folder })
+    try {
+      await until(`${name} listens`, LISTENS_WITHIN_MS, () => {
+        if (!started.isRunning) throw new Error(`${name} ended: ${started.err}${started.out}`)
+        return listens(port)
+      })
+    } catch (error) {
+      await started.stop().catch(() => {})
+      throw error
+    }
+    return started
+  }
+  let running = await spawn()
+  return {
+    name,
+    port,
+    address: `127.0.0.1:${port}`,
+    get process() {
+      return running
+    },
+    kill: async () => {
+      const family = await running.family()
+      for (const pid of family) running.kill(pid)
+      await running.ended
+    },
+    start: async () => {
+      running = await spawn()
+    },
+    stop: async () => {
+      if (running.isRunning) await running.stop()
+    }
+  }
+}
+
+function listens(port: number): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = createConnection({ host: '127.0.0.1', port })
+    socket.on('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.on('error', () => resolve(false))
+  })
+}
