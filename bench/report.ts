@@ -72,7 +72,7 @@ export function describeRow(row: ScenarioRow): string {
   const { ratioPerCpuS: ratio, ratioPerS: wall, minimum } = row
   const wanted = minimum === undefined ? '' : `  at least ${minimum.toFixed(2)}  ${verdictOf(row)}`
   return [
-    `${row.title}`,
+    row.title,
     `  floor ${amount(row, row.floorPerS)}/s  ${amount(row, row.floorPerCpuS)} per CPU s   (${row.floor})`,
     `  ours  ${amount(row, row.oursPerS)}/s  ${amount(row, row.oursPerCpuS)} per CPU s`,
     `  ratio ${wall.median.toFixed(2)} of the rate, ${spreadText(ratio)} per CPU s${wanted}`

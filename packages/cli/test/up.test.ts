@@ -132,7 +132,7 @@ describe('a cluster on one machine', { timeout: 150_000 }, () => {
     const child = spawnCommand(['upload', '-', '--id', 'broken'], up.folder)
     child.stdin!.on('error', () => {})
     child.stdin!.write(randomBytes(4_000_000))
-    await new Promise(resolve => setTimeout(resolve, 1_500))
+    await until(async () => (await temporaryFiles(up.folder)).length > 0) // its content arrives
     child.kill('SIGINT')
     const [code] = (await once(child, 'exit')) as [number]
     equal(code, 130)
@@ -360,6 +360,14 @@ describe('the address for the house', () => {
     match(lanSentence(undefined, 80, false), /no address in a local network/)
   })
 })
+
+/** Uploads on their way, in all stores of an `up`. */
+async function temporaryFiles(folder: string): Promise<string[]> {
+  const entries = await readdir(join(folder, 'data', 'stores'), { recursive: true, withFileTypes: true })
+  return entries
+    .filter(entry => entry.isFile() && entry.parentPath.includes('/.tmp/'))
+    .map(({ name }) => name)
+}
 
 async function activeMembers(client: Client): Promise<number> {
   const { groups } = await client.groups()

@@ -88,7 +88,7 @@ export class MysqlConnection {
 
   async #settings(statement: string): Promise<Map<string, string>> {
     const rows = (await this.command(statement)) as unknown as { Variable_name: string; Value: string }[]
-    return new Map(rows.map(row => [row.Variable_name, row.Value.toString()]))
+    return new Map(rows.map(row => [row.Variable_name, row.Value]))
   }
 
   /** A statement without values. */

@@ -53,6 +53,7 @@ export async function migrate(
   if (from > SCHEMA_VERSION_MAX) await checkSchemaVersion(database)
   const provider = { getMigrations: async () => migrationsOf(engine) }
   const { error } = await new Migrator({ db: database, provider }).migrateToLatest()
-  if (error) throw error
+  if (error instanceof Error) throw error
+  if (error !== undefined) throw new Error('a migration failed', { cause: error })
   return { from, to: await schemaVersionOf(database) }
 }

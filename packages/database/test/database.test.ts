@@ -157,7 +157,7 @@ for (const engine of [sqlite(), mysql(), mysqlWithRedis()]) {
         const asked = Array.from({ length: 3000 }, (_, index) =>
           index % 4 === 3 ? fileRow() : rows[(index * 7) % 300]!
         )
-        const found = await Promise.all(asked.map(row => database.files.find(row)))
+        const found = await Promise.all(asked.map(async row => database.files.find(row)))
         for (const [index, row] of found.entries()) {
           deepEqual(row, index % 4 === 3 ? undefined : asked[index])
         }

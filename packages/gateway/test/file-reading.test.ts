@@ -26,7 +26,7 @@ before(async () => {
   files.put(key('large.mp4'), large)
   files.put(key('empty.mp4'), '')
 })
-after(() => Promise.all(hooks.map(hook => hook())))
+after(() => Promise.all(hooks.map(async hook => hook())))
 
 describe('reading a file', () => {
   it('answers with the content and all that describes it', async () => {

@@ -69,7 +69,7 @@ describe('handing out ids', () => {
     const waiting = [allocator.next('a'), allocator.next('a')]
     equal(counters.reserved.length, 2)
     counters.release()
-    deepEqual(await Promise.all(waiting), [10, 11])
+    deepEqual(await Promise.all(waiting.map(async id => id)), [10, 11])
   })
 
   it('serves those that waited in the order in which they came, out of one block for all', async () => {
@@ -78,7 +78,7 @@ describe('handing out ids', () => {
     counters.hold()
     const waiting = Array.from({ length: 500 }, () => allocator.next('a'))
     counters.release()
-    deepEqual(await Promise.all(waiting), Array.from(waiting.keys()))
+    deepEqual(await Promise.all(waiting.map(async id => id)), Array.from(waiting.keys()))
     ok(counters.reserved.length <= 3, `${counters.reserved.length} reservations`)
   })
 
@@ -89,7 +89,7 @@ describe('handing out ids', () => {
     const waiting = [allocator.next('a'), allocator.next('a')]
     throws(() => allocator.next('a'), { code: 'OVERLOADED' })
     counters.release()
-    deepEqual(await Promise.all(waiting), [0, 1])
+    deepEqual(await Promise.all(waiting.map(async id => id)), [0, 1])
   })
 
   it('refuses more reservations at a time than the database should bear', async () => {
@@ -99,7 +99,7 @@ describe('handing out ids', () => {
     const waiting = Array.from({ length: RESERVATIONS_MAX }, (_, at) => allocator.next(`key${at}`))
     await rejects(async () => allocator.next('one more'), { code: 'OVERLOADED' })
     counters.release()
-    await Promise.all(waiting)
+    await Promise.all(waiting.map(async id => id))
     equal(await allocator.next('one more'), 0)
   })
 
@@ -173,7 +173,7 @@ describe('raising a key', () => {
     const { allocator } = allocatorOn(counters)
     await allocator.next('a')
     counters.hold()
-    for (let id = 1; id < 5; id++) allocator.next('a') // the next block is on its way
+    for (let id = 1; id < 5; id++) void allocator.next('a') // the next block is on its way
     await allocator.raise('a', 1_000)
     const waiting = allocator.next('a')
     counters.release()

@@ -129,7 +129,7 @@ export async function runMain(port: ProcessPort, body: (port: ProcessPort) => Pr
  */
 export function describeStartFailure(error: unknown): string {
   const { code, address, port, path, message } = (error ?? {}) as Record<string, unknown>
-  const where = typeof address === 'string' ? `${address}${port === undefined ? '' : `:${String(port)}`}` : ''
+  const where = typeof address === 'string' ? `${address}${typeof port === 'number' ? `:${port}` : ''}` : ''
   if (code === 'EADDRINUSE') return `${where || 'the address'} is taken by another program`
   if (code === 'EADDRNOTAVAIL') return `${where || 'the address'} is not an address of this machine`
   if (code === 'EACCES' && where) return `${where} may not be listened on by this user`

@@ -165,7 +165,7 @@ describe('loading a configuration', () => {
     ]) {
       if (value === '') continue // an empty variable is one that is not set
       const error = problems({ flags: { 'check-interval': value } })
-      equal(error.problems.length, 1, String(value))
+      equal(error.problems.length, 1, JSON.stringify(value))
     }
   })
 

@@ -61,7 +61,7 @@ describe('an open file', () => {
     const first = await openParts(t)
     for (const name of ['a', 'b', 'c']) await first.small.store(keyOf(name), CONTENT, labels())
     const other = await openParts(t, { folder: first.folder, member: 'member2.0' })
-    const [a, b, c] = await Promise.all(['a', 'b', 'c'].map(name => other.files.open(keyOf(name))))
+    const [a, b, c] = await Promise.all(['a', 'b', 'c'].map(async name => other.files.open(keyOf(name))))
     const release = other.files.use(b!)
     for (const name of ['a', 'b']) await first.deletion.delete(keyOf(name))
     await other.files.releaseGone()

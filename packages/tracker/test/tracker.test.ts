@@ -175,10 +175,14 @@ describe('a tracker', { timeout: 60_000 }, () => {
     const ours = await oursTo(t, second.address)
     await report(ours, { joinedAtS: 111 })
     const [group] = (await cluster(ours)).groups
-    deepEqual(group!.members.map(({ joinedAtS, status }) => [joinedAtS, status]).sort(), [
-      [111, 'ACTIVE'],
-      [222, 'ACTIVE']
-    ])
+    const members = group!.members.toSorted((a, b) => a.joinedAtS - b.joinedAtS)
+    deepEqual(
+      members.map(({ joinedAtS, status }) => [joinedAtS, status]),
+      [
+        [111, 'ACTIVE'],
+        [222, 'ACTIVE']
+      ]
+    )
   })
 
   it('hands out legacy servers and ours side by side, and none that left', async t => {
