@@ -18,8 +18,8 @@ import { startMariadbAndRedis } from './engines.ts'
 
 const USER = 'databases'
 const WARM_FILES = 12
-/** Servers wait 2 s for their database; the way there and back is this test's allowance. */
-const ANSWER_WITHIN_MS = 3_000
+/** Each of the two storage servers that are tried in turn waits 2 s for its database. */
+const ANSWER_WITHIN_MS = 2 * 2_000 + 500
 /** A frozen connection is noticed by silence first. */
 const FROZEN_MS = 5_000
 const RECOVERS_WITHIN_MS = 5_000
@@ -103,25 +103,28 @@ describe('a cluster whose database and cache fail', { skip, timeout: 240_000 }, 
   it('serves what is cached while MariaDB is dead, refuses the rest in time and never as "not found"', async t => {
     await readWarm()
     backing.mariadb.kill('SIGKILL')
-    await sleep(300)
-    const slowestReadMs = await readWarm()
+    let told = ''
     const slowness = await machineSlowness()
-    const { codes, slowestMs } = await without()
-    const statuses = await httpWithout()
-    deepEqual(
-      codes.filter(code => !UNAVAILABLE.has(code)),
-      []
-    )
-    deepEqual(
-      statuses.filter(status => status !== 503 && status !== 504),
-      []
-    )
-    ok(slowestMs < ANSWER_WITHIN_MS * slowness, `${slowestMs} ms`)
-    await backing.mariadb.restart()
+    try {
+      const slowestReadMs = await readWarm()
+      const { codes, slowestMs } = await without()
+      const statuses = await httpWithout()
+      told = `reads within ${Math.round(slowestReadMs)} ms, refusals within ${Math.round(slowestMs)} ms (${codes.join(', ')}; ${statuses.join(', ')})`
+      deepEqual(
+        codes.filter(code => !UNAVAILABLE.has(code)),
+        []
+      )
+      deepEqual(
+        statuses.filter(status => status !== 503 && status !== 504),
+        []
+      )
+      ok(slowestMs < ANSWER_WITHIN_MS * slowness, `${slowestMs} ms`)
+    } finally {
+      await backing.mariadb.restart()
+    }
     const backMs = await untilWritable()
     t.diagnostic(
-      `reads within ${Math.round(slowestReadMs)} ms, refusals within ${Math.round(slowestMs)} ms (${codes.join(', ')}; ${statuses.join(', ')}), ` +
-        `writes ${Math.round(backMs)} ms after its return, machine slower by ${slowness.toFixed(1)}`
+      `${told}, writes ${Math.round(backMs)} ms after its return, machine slower by ${slowness.toFixed(1)}`
     )
     ok(backMs < RECOVERS_WITHIN_MS * slowness, `${backMs} ms`)
     equal(await codeOf(() => client.stat(keyOf('never seen'))), 'FILE_NOT_FOUND')
