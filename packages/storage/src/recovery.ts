@@ -211,8 +211,10 @@ async function makeWhole(
   if (!restoreFile(options.volume, facts, content)) return
   // Another member may have deleted it since the row was read: then its file is to be gone again.
   const row = await options.files.find(facts, { causal: true })
-  if (row?.generation === facts.generation && row.state !== 'deleting') recovered.restored++
-  else await removeIfUnowned(options, facts, recovered)
+  if (row?.generation !== facts.generation) await removeIfUnowned(options, facts, recovered)
+  else if (row.state !== 'deleting') recovered.restored++
+  // Whoever deletes it may have removed the file already, with only the row left to go: nobody would again.
+  else await removeIfThere(options.volume, facts.path, recovered)
 }
 
 /** @returns Whether the file had to be written. */
@@ -252,7 +254,10 @@ async function removeIfUnowned(
   recovered: Recovered
 ): Promise<void> {
   const [owner] = await options.files.findPaths(options.store, [facts.path])
-  if (!owner) await removeIfThere(options.volume, facts.path, recovered)
+  // Another member that is deleting this very upload may have unlinked its file before we made it whole: it is to go,
+  // and to that member a file that is gone already is as good.
+  const isGoing = owner?.generation === facts.generation && owner.state === 'deleting'
+  if (!owner || isGoing) await removeIfThere(options.volume, facts.path, recovered)
 }
 
 async function removeIfThere(volume: Volume, path: string, recovered: Recovered): Promise<void> {

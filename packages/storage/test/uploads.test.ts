@@ -161,6 +161,28 @@ describe('after a crash', () => {
     await again.close()
   })
 
+  it('a file whose delete is under way elsewhere does not come back', async t => {
+    const first = await openParts(t)
+    const row = await first.small.store(keyOf('a'), CONTENT, labels())
+    const { files } = first.database
+    let asked = 0
+    const recovered = await recoverAgain(first, {
+      ...bound(files),
+      // Right after recovery has seen the row, another member marks it and removes the file; its row goes last.
+      find: async (key, options) => {
+        const found = await files.find(key, options)
+        if (++asked === 1) {
+          await files.markDeleting(key, row.generation)
+          await unlink(join(first.root, row.path))
+        }
+        return found
+      }
+    })
+    await files.remove(keyOf('a'), row.generation)
+    equal(recovered.restored, 0)
+    deepEqual(await filesOf(first.root), [])
+  })
+
   it('a name without a row goes, one with a row stays', async t => {
     const first = await openParts(t)
     const named = async (file: string, entered: boolean): Promise<string> => {
