@@ -97,12 +97,13 @@ try {
     await shop.stop()
     await generator.stop()
   }
-  if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(report, undefined, 2)}\n`)
   if (values['write-docs']) await writeDocument(report)
 } catch (error) {
   if (!interrupted.signal.aborted) throw error
   process.exitCode = 130
 } finally {
+  // What was measured before something went wrong is worth having, too.
+  if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(report, undefined, 2)}\n`)
   await rm(folder, { recursive: true, force: true }).catch(() => {}) // a mount point stays until the run has ended
 }
 

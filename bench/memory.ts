@@ -8,7 +8,7 @@ const TRANSFERS = 100
 const LIMIT_MB = 200
 const SAMPLE_MS = 200
 /** 100 uploads are promised their room: a whole gigabyte each is more than the disk of many a machine has. */
-const UPLOAD_BYTES = 128 * 1024 * 1024
+const UPLOAD_BYTES = 64 * 1024 * 1024
 
 export interface MemoryRow {
   title: string
