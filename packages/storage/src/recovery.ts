@@ -254,10 +254,7 @@ async function removeIfUnowned(
   recovered: Recovered
 ): Promise<void> {
   const [owner] = await options.files.findPaths(options.store, [facts.path])
-  // Another member that is deleting this very upload may have unlinked its file before we made it whole: it is to go,
-  // and to that member a file that is gone already is as good.
-  const isGoing = owner?.generation === facts.generation && owner.state === 'deleting'
-  if (!owner || isGoing) await removeIfThere(options.volume, facts.path, recovered)
+  if (!owner) await removeIfThere(options.volume, facts.path, recovered)
 }
 
 async function removeIfThere(volume: Volume, path: string, recovered: Recovered): Promise<void> {
