@@ -133,7 +133,7 @@ describe('a cluster whose database and cache fail', { skip, timeout: 240_000 }, 
 
   it('does the same while MariaDB is frozen for five seconds', async t => {
     const slowness = await machineSlowness()
-    backing.mariadb.kill('SIGSTOP')
+    await backing.mariadb.freeze()
     const frozenMs = performance.now()
     try {
       const [slowestReadMs, { codes, slowestMs }, statuses] = await Promise.all([
@@ -170,7 +170,7 @@ describe('a cluster whose database and cache fail', { skip, timeout: 240_000 }, 
       await sleep(700)
       await backing.mariadb.restart()
       await sleep(2_000)
-      backing.mariadb.kill('SIGSTOP')
+      await backing.mariadb.freeze()
       await sleep(2_500)
       backing.mariadb.kill('SIGCONT')
       await sleep(2_000)
@@ -188,7 +188,7 @@ describe('a cluster whose database and cache fail', { skip, timeout: 240_000 }, 
       await sleep(500)
       await redis.command('FLUSHALL')
       await sleep(500)
-      redis.kill('SIGSTOP')
+      await redis.freeze()
       await sleep(1_500)
       redis.kill('SIGCONT')
       await sleep(500)

@@ -68,7 +68,7 @@ describe(
       }
       writer.close()
 
-      redis.kill('SIGSTOP')
+      await redis.freeze()
       let startMs = performance.now()
       await replace('frozen', 2)
       ok(performance.now() - startMs < PATIENCE_MS, `${performance.now() - startMs} ms with Redis frozen`)

@@ -24,6 +24,8 @@ export interface Mariadb {
   /** Runs SQL as root, beside everything under test. */
   sql(statement: string): Promise<string>
   kill(signal: NodeJS.Signals): void
+  /** SIGSTOP; resolves when nothing of it answers any more. */
+  freeze(): Promise<void>
   /** After a kill: the same data, the same port. */
   restart(): Promise<void>
   stop(): Promise<void>
@@ -93,6 +95,7 @@ export async function startMariadb(flags: readonly string[] = []): Promise<Maria
     createDatabase,
     sql,
     kill: signal => service.kill(signal),
+    freeze: () => service.freeze(),
     restart: async () => {
       await service.exited()
       await start()

@@ -15,6 +15,8 @@ export interface RedisServer {
   /** One inline command; the raw reply. */
   command(line: string): Promise<string>
   kill(signal: NodeJS.Signals): void
+  /** SIGSTOP; resolves when nothing of it answers any more. */
+  freeze(): Promise<void>
   /** After a kill: empty, on the same port. */
   restart(): Promise<void>
   stop(): Promise<void>
@@ -69,6 +71,7 @@ export async function startRedis(flags: readonly string[] = []): Promise<RedisSe
     },
     command: line => command(port, line),
     kill: signal => service.kill(signal),
+    freeze: () => service.freeze(),
     restart: async () => {
       await service.exited()
       await start()

@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { accessSync, constants, existsSync } from 'node:fs'
+import { readdir, readFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 
 // A shell stands between this process and the service: it gives the service's pid away, and when this
@@ -94,6 +95,22 @@ export class Service {
 
   kill(signal: NodeJS.Signals): void {
     if (this.isRunning) process.kill(this.#pid, signal)
+  }
+
+  /** SIGSTOP, and waits until each of its threads has stopped: the last ones still answer for a moment. */
+  async freeze(): Promise<void> {
+    this.kill('SIGSTOP')
+    for (;;) {
+      const tasks = await readdir(`/proc/${this.#pid}/task`)
+      const states = await Promise.all(
+        tasks.map(async task => {
+          const stat = await readFile(`/proc/${this.#pid}/task/${task}/stat`, 'utf8')
+          return stat.slice(stat.lastIndexOf(')') + 2, stat.lastIndexOf(')') + 3)
+        })
+      )
+      if (states.every(state => state === 'T')) return
+      await new Promise(resolve => setTimeout(resolve, 1))
+    }
   }
 
   /** Resolves once the process is gone. */

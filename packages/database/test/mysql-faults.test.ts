@@ -34,7 +34,7 @@ describe('MariaDB in trouble', { skip: noMariadb() ?? false, timeout: 60_000 }, 
   })
 
   it('frozen: reads fail as unavailable in time, writes as unknown, and all goes on when it thaws', async () => {
-    server.kill('SIGSTOP')
+    await server.freeze()
     const started = performance.now()
     await rejects(async () => database.files.find(row), UNAVAILABLE)
     ok(performance.now() - started < 1_500)
@@ -152,7 +152,7 @@ describe('MariaDB in trouble', { skip: noMariadb() ?? false, timeout: 60_000 }, 
   it('closed while it is frozen: closing ends all the same', async () => {
     const doomed = await openDatabase(server.url, options)
     await doomed.ping(1_000)
-    server.kill('SIGSTOP')
+    await server.freeze()
     const finding = doomed.files.find(row)
     await sleep(50)
     const closing = doomed.close()

@@ -133,7 +133,7 @@ describe('Redis in trouble', { skip: noMariadb() ?? noRedis() ?? false, timeout:
   })
 
   it('frozen: calls hardly slow down, and it is used again later', async () => {
-    redis.kill('SIGSTOP')
+    await redis.freeze()
     const row = fileRow()
     await database.files.insert([row])
     const started = performance.now()
