@@ -18,10 +18,14 @@ import { storeError } from './volume.ts'
 const writev = promisify(writevCallback)
 const fdatasync = promisify(fdatasyncCallback)
 
-/** Content is gathered to pieces of this size, so that writes are few. */
-const GATHER_BYTES = 1024 * 1024
-/** The sender is held back while so much waits for the disk. */
-const BEHIND_BYTES_MAX = 2 * GATHER_BYTES
+/** Content is gathered to pieces of this size, so that writes are few … */
+const GATHER_BYTES_MAX = 1024 * 1024
+/** … and to smaller ones where many uploads are on their way: what all of them gather together … */
+const GATHERED_BYTES_MAX = 24 * 1024 * 1024
+/** … unless they are so many that the writes would be too small. */
+const GATHER_BYTES_MIN = 128 * 1024
+/** The sender is held back while so many of its pieces wait for the disk. */
+const BEHIND_PIECES_MAX = 2
 
 export class LargeUpload {
   readonly key: FileKey
@@ -99,6 +103,7 @@ export class LargeUpload {
     this.#path = path
     this.#handle = handle
     this.#kept = [kept]
+    store.largeUploads++
   }
 
   /**
@@ -125,9 +130,10 @@ export class LargeUpload {
     this.#sizeBytes += chunk.byteLength
     this.#gathered.push(chunk)
     this.#gatheredBytes += chunk.byteLength
-    if (this.#gatheredBytes < GATHER_BYTES) return undefined
+    const pieceBytes = gatherBytes(this.#store.largeUploads)
+    if (this.#gatheredBytes < pieceBytes) return undefined
     this.#flush()
-    if (this.#behindBytes < BEHIND_BYTES_MAX) return undefined
+    if (this.#behindBytes < BEHIND_PIECES_MAX * pieceBytes) return undefined
     return this.#writing.then(() => {
       if (this.#failure !== undefined) throw storeError(this.#failure, 'the upload')
     })
@@ -188,6 +194,7 @@ export class LargeUpload {
   async abort(): Promise<void> {
     if (this.#ended) return
     this.#ended = true
+    this.#store.largeUploads--
     this.#gathered = []
     this.#failure ??= new RejectedError('SIZE_MISMATCH', 'the upload was given up')
     await this.#writing
@@ -263,6 +270,11 @@ export class LargeUpload {
     this.#writtenBytes += bytes
     for (const piece of pieces) giveBack(piece)
   }
+}
+
+/** How much each of so many uploads gathers. */
+function gatherBytes(uploads: number): number {
+  return Math.max(GATHER_BYTES_MIN, Math.min(GATHER_BYTES_MAX, GATHERED_BYTES_MAX / uploads))
 }
 
 /**

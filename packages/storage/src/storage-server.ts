@@ -187,7 +187,8 @@ class RunningStorageServer implements StorageServer {
         name: `storage worker ${index}`,
         command: {
           module: fileURLToPath(new URL(WORKER_MODULE, import.meta.url)),
-          env: { ...port.env, UV_THREADPOOL_SIZE: String(POOL_THREADS) },
+          // With an arena of its own for each thread glibc keeps some 15 MB more of memory that is free.
+          env: { MALLOC_ARENA_MAX: '2', ...port.env, UV_THREADPOOL_SIZE: String(POOL_THREADS) },
           execArgv: [...port.execArgv]
         },
         hang: HANG,

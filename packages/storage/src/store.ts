@@ -40,6 +40,8 @@ export class Store {
   readonly durable: boolean
   /** Why nothing may be read or written here right now; undefined = all is well. */
   trouble: string | undefined
+  /** On their way; they share the memory for what they gather. */
+  largeUploads = 0
   #space: Space = { freeBytes: 0, totalBytes: 0 }
   #promisedBytes = 0
   readonly #reserveBytes: number
