@@ -31,6 +31,9 @@ interface Sent {
   reply: Promise<Buffer>
 }
 
+/** The end of a body of unknown size is a frame of its own, and the last thing that is sent. */
+const never = (): boolean => false
+
 export class BodySender {
   readonly #connection: Connection
   readonly #times: SendTimes
@@ -58,13 +61,16 @@ export class BodySender {
   }
 
   /**
-   * One frame whose body of known size `reader` gives; `head` is its header and what precedes the content.
+   * One frame whose body of `sizeBytes` `reader` gives; `head` is its header and what precedes the content.
    *
    * @returns The final reply's body.
    * @throws {NotSentError} the last byte did not leave. Anything else: the server's answer, or none came.
    */
-  sendWhole(head: Buffer, reader: SourceReader): Promise<Buffer> {
-    return this.#watched(async () => {
+  sendWhole(head: Buffer, sizeBytes: number, reader: SourceReader): Promise<Buffer> {
+    let toSendBytes = sizeBytes
+    // A server that has it all may store it, whatever the source says or does after its last byte.
+    const hasLeft = (): boolean => toSendBytes <= 0
+    return this.#watched(hasLeft, async () => {
       const reply = this.#call(head)
       let sending: Promise<void> | undefined
       for (;;) {
@@ -72,6 +78,7 @@ export class BodySender {
         await sending
         if (this.#refused) throw this.#refused
         if (!part) return { reply }
+        toSendBytes -= part.byteLength
         sending = this.#send(part)
         sending.catch(() => {}) // heard at the next turn
       }
@@ -80,7 +87,7 @@ export class BodySender {
 
   /** Pieces of a body of unknown size, and an empty one at the end; as sendWhole otherwise. */
   sendPieces(reader: SourceReader): Promise<Buffer> {
-    return this.#watched(async () => {
+    return this.#watched(never, async () => {
       const answers: Promise<Buffer>[] = []
       let gathered: Buffer[] = []
       let gatheredBytes = 0
@@ -110,7 +117,8 @@ export class BodySender {
     })
   }
 
-  async #watched(send: () => Promise<Sent>): Promise<Buffer> {
+  /** @param hasLeft Whether the server may have all of it, at a failure. */
+  async #watched(hasLeft: () => boolean, send: () => Promise<Sent>): Promise<Buffer> {
     this.#movedMs = performance.now()
     const watch = setInterval(() => this.#look(), WATCH_INTERVAL_MS)
     const onAbort = (): void => this.#refuse(cancelledBy(this.#signal!))
@@ -118,7 +126,8 @@ export class BodySender {
     this.#signal?.addEventListener('abort', onAbort, { once: true })
     try {
       const { reply } = await send().catch((error: Error) => {
-        throw new NotSentError(this.#refused ?? error)
+        const failure = this.#refused ?? error
+        throw hasLeft() ? failure : new NotSentError(failure)
       })
       this.#lastLeftMs = performance.now()
       return await reply

@@ -182,7 +182,11 @@ export class Uploader {
     const body =
       source.sizeBytes === undefined
         ? await sender.sendPieces(source.reader())
-        : await sender.sendWhole(encodeHeader(source.sizeBytes, COMMANDS.STORE_BODY.code), source.reader())
+        : await sender.sendWhole(
+            encodeHeader(source.sizeBytes, COMMANDS.STORE_BODY.code),
+            source.sizeBytes,
+            source.reader()
+          )
     return uploadedOf(key, readFields(extension.storeReply, body))
   }
 
@@ -198,7 +202,7 @@ export class Uploader {
     const head = Buffer.allocUnsafe(HEADER_BYTES + UPLOAD_HEAD_BYTES)
     writeHeader(head, 0, UPLOAD_HEAD_BYTES + sizeBytes, COMMANDS.UPLOAD.code)
     encodeUploadHead({ key, sizeBytes }).copy(head, HEADER_BYTES)
-    await this.#sender(lease, upload).sendWhole(head, source.reader())
+    await this.#sender(lease, upload).sendWhole(head, sizeBytes, source.reader())
     return { key, generation: '', sizeBytes, crc32: 0, mediaType: '', storedAtMs: 0 }
   }
 

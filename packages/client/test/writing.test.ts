@@ -273,6 +273,27 @@ describe('uploading', { timeout: 30_000 }, () => {
     }
   })
 
+  it('does not call an upload refused whose last byte had left, though its source has not said that it ended', async t => {
+    const content = randomBytes(3_000_000)
+    async function* endsLate(): AsyncGenerator<Buffer> {
+      yield* chunksOf(content, 100_000)
+      await new Promise(resolve => setTimeout(resolve, 200))
+    }
+    const key = { key: KEY, sizeBytes: content.byteLength }
+    const { client, stored } = await cluster(t, [losesReply(COMMANDS.STORE_BODY.code, 1)])
+    equal((await client.upload(endsLate(), key)).generation, 'aa01')
+    ok(stored.get('film')!.bytes.equals(content))
+    const dead = await cluster(t, [
+      (request, well) => {
+        if (request.code !== COMMANDS.STORE_BODY.code) return well()
+        well()
+        dead.storages[0]!.kill()
+      }
+    ])
+    await rejects(dead.client.upload(endsLate(), key), { code: 'OUTCOME_UNKNOWN' })
+    ok(dead.stored.has('film'))
+  })
+
   it('settles a reply that never comes', async t => {
     const content = randomBytes(100_000)
     const { client, stored } = await cluster(t, [
