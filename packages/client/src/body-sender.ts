@@ -68,7 +68,7 @@ export class BodySender {
    */
   sendWhole(head: Buffer, sizeBytes: number, reader: SourceReader): Promise<Buffer> {
     let toSendBytes = sizeBytes
-    // A server that has it all may store it, whatever the source says or does after its last byte.
+    // A server that has it all may store it, whatever fails after the last byte.
     const hasLeft = (): boolean => toSendBytes <= 0
     return this.#watched(hasLeft, async () => {
       const reply = this.#call(head)
@@ -78,6 +78,8 @@ export class BodySender {
         await sending
         if (this.#refused) throw this.#refused
         if (!part) return { reply }
+        // The last bytes leave when the source has said that there are no more: otherwise it lied about its size.
+        if (part.byteLength >= toSendBytes) await this.#next(reader, false)
         toSendBytes -= part.byteLength
         sending = this.#send(part)
         sending.catch(() => {}) // heard at the next turn
