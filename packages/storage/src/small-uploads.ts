@@ -16,6 +16,8 @@ import { storeError } from './volume.ts'
 
 /** Uploads in one commit: their content is in memory, and the first of them waits for the last. */
 const BATCH_UPLOADS_MAX = 128
+/** So many are worth a batch of their own while the rows of the one before are still being entered. */
+const BATCH_UPLOADS_WORTH = 32
 /** Content waiting for its commit; more is refused. */
 const WAITING_BYTES_MAX = 64 * 1024 * 1024
 /** Names that may be found taken in a row before an upload gives up. */
@@ -152,8 +154,10 @@ export class SmallUploads {
       synced?.catch(() => {}) // seen by #finish
       const finished = this.#finish(written, synced)
       this.#track(finished)
-      // The next batch may begin once the disk is free: the rows are another thread's, or machine's, work.
+      // The next batch may begin once the disk is free, when enough wait for it; few had better wait for the rows as
+      // well, which are another thread's, or machine's, work: larger batches cost less each.
       await (synced ? synced.catch(() => {}) : finished)
+      if (this.#queue.length < BATCH_UPLOADS_WORTH) await finished
     } finally {
       kept()
     }
