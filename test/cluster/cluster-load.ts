@@ -32,6 +32,7 @@ class Failure extends Error {
 
 /** One way into the cluster. Failures are {Failure}. */
 interface Door {
+  readonly kind: 'library' | 'http'
   upload(file: string, content: Buffer): Promise<void>
   read(file: string): Promise<Buffer>
   delete(file: string): Promise<void>
@@ -41,8 +42,10 @@ export interface Phase {
   uploads: number
   reads: number
   deletes: number
-  /** How often which failure reached a client. */
+  /** How often which failure reached a client of the library. */
   failures: Record<string, number>
+  /** The same for those that speak HTTP. */
+  httpFailures: Record<string, number>
   slowestMs: number
 }
 
@@ -146,7 +149,7 @@ export class ClusterLoad {
       await door.upload(entry.file, contentOf(entry.file, entry.sizeBytes))
       entry.state = 'stored'
     } catch (error) {
-      const { code } = this.#note(error)
+      const { code } = this.#note(door, error)
       if (code === 'FILE_EXISTS')
         this.#broken.push(`${entry.file} is new, and its upload ended with ${String(error)}`)
       if (code !== 'OUTCOME_UNKNOWN' && code !== 'broken') entry.state = 'refused'
@@ -163,7 +166,7 @@ export class ClusterLoad {
     } catch (error) {
       // Another client may be deleting it.
       if (error instanceof Failure && error.code === 'FILE_NOT_FOUND' && entry.state !== 'stored') return
-      const { code } = this.#note(error)
+      const { code } = this.#note(door, error)
       if (code === 'FILE_NOT_FOUND') this.#broken.push(`${entry.file} is stored, and was not found`)
     }
   }
@@ -175,7 +178,7 @@ export class ClusterLoad {
       await door.delete(entry.file)
       entry.state = 'deleted'
     } catch (error) {
-      const { code } = this.#note(error)
+      const { code } = this.#note(door, error)
       if (code === 'FILE_NOT_FOUND')
         this.#broken.push(`${entry.file} is stored, and was not found to be deleted`)
     }
@@ -200,20 +203,23 @@ export class ClusterLoad {
     return true
   }
 
-  #note(error: unknown): Failure {
+  #note({ kind }: Door, error: unknown): Failure {
     if (!(error instanceof Failure)) throw error
-    this.#phase.failures[error.code] = (this.#phase.failures[error.code] ?? 0) + 1
+    const failures = kind === 'http' ? this.#phase.httpFailures : this.#phase.failures
+    failures[error.code] = (failures[error.code] ?? 0) + 1
     return error
   }
 }
 
-export function describePhase({ uploads, reads, deletes, failures, slowestMs }: Phase): string {
-  const text = Object.entries(failures).map(([code, count]) => `${count} ${code}`)
+export function describePhase({ uploads, reads, deletes, failures, httpFailures, slowestMs }: Phase): string {
+  const listed = (counts: Record<string, number>, where: string): string[] =>
+    Object.entries(counts).map(([code, count]) => `${count} ${code}${where}`)
+  const text = [...listed(failures, ''), ...listed(httpFailures, ' by HTTP')]
   return `${uploads} uploads, ${reads} reads, ${deletes} deletes; failed: ${text.join(', ') || 'none'}; slowest ${(slowestMs / 1000).toFixed(1)} s`
 }
 
 function emptyPhase(): Phase {
-  return { uploads: 0, reads: 0, deletes: 0, failures: {}, slowestMs: 0 }
+  return { uploads: 0, reads: 0, deletes: 0, failures: {}, httpFailures: {}, slowestMs: 0 }
 }
 
 function doorsOf(up: RunningUp, user: string): Door[] {
@@ -233,6 +239,7 @@ function libraryDoor(client: Client, user: string): Door {
     }
   }
   return {
+    kind: 'library',
     upload: (file, content) => call(async () => void (await client.upload(content, { key: keyOf(file) }))),
     read: file => call(async () => readAll(client, keyOf(file))),
     delete: file => call(() => client.delete(keyOf(file)))
@@ -266,6 +273,7 @@ function httpDoor(up: RunningUp, user: string): Door {
     throw new Failure(code, `${response.status} ${detail}`)
   }
   return {
+    kind: 'http',
     upload: async (file, content) => void (await call('PUT', file, content)),
     read: file => call('GET', file),
     delete: async file => void (await call('DELETE', file))

@@ -177,7 +177,7 @@ describe('a cluster whose database and cache fail', { skip, timeout: 240_000 }, 
     })
     t.diagnostic(describePhase(phase))
     deepEqual(
-      Object.keys(phase.failures).filter(code => !UNAVAILABLE.has(code)),
+      Object.keys({ ...phase.failures, ...phase.httpFailures }).filter(code => !UNAVAILABLE.has(code)),
       []
     )
   })
@@ -208,7 +208,7 @@ describe('a cluster whose database and cache fail', { skip, timeout: 240_000 }, 
       await readWarm()
     })
     t.diagnostic(describePhase(phase))
-    deepEqual(phase.failures, {})
+    deepEqual([phase.failures, phase.httpFailures], [{}, {}])
   })
 
   it('has kept everything', async t => {
