@@ -90,6 +90,18 @@ set -euo pipefail
 
 gluster() { timeout 300 /usr/sbin/gluster --mode=script "$@"; }
 has() { gluster volume info ${now.name} | grep -E '^Brick[0-9]+: ' | grep -E ": $1( \\(arbiter\\))?$" >/dev/null; }
+# A copy that others still have to copy from must not go. One whose host is gone cannot be asked.
+spare() {
+  local left try
+  for try in {1..60}; do
+    left=$(gluster volume heal ${now.name} info summary |
+      awk -v brick="Brick $1" '/^Brick /{mine = $0 == brick} mine && /^Total Number of entries:/{print $NF}')
+    if [[ ! "$left" =~ ^[0-9]+$ || "$left" -eq 0 ]]; then return; fi
+    sleep 2
+  done
+  echo "$1 has $left entries that are not healed on others: wait, then run this again" >&2
+  exit 1
+}
 ${
   added.length === 0
     ? ''
@@ -131,7 +143,7 @@ function brickSteps(volume: string, was: Bricks, is: Bricks): Step[] {
   const added = is.data.filter(name => !was.data.includes(name))
   const replace = (old: string, name: string): void => {
     steps.push({
-      command: `if has '${old}'; then gluster volume replace-brick ${volume} ${old} ${name} commit force; fi`,
+      command: `if has '${old}'; then spare '${old}'; gluster volume replace-brick ${volume} ${old} ${name} commit force; fi`,
       summary: `${addressOf(name)} takes the place of ${addressOf(old)}`
     })
   }
@@ -143,7 +155,7 @@ function brickSteps(volume: string, was: Bricks, is: Bricks): Step[] {
   }
   const remove = (name: string, copies: number): void => {
     steps.push({
-      command: `if has '${name}'; then gluster volume remove-brick ${volume} replica ${copies} ${name} force; fi`,
+      command: `if has '${name}'; then spare '${name}'; gluster volume remove-brick ${volume} replica ${copies} ${name} force; fi`,
       summary: `${addressOf(name)} is removed (replica ${copies})`
     })
   }

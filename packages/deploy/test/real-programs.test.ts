@@ -196,12 +196,17 @@ describe('what is rendered', { timeout: 120_000 }, () => {
           await writeFile(file, text.replace('/usr/bin/tributary', program))
           paths.push(file)
         }
-        const { stdout, stderr } = await execute(analyze, ['verify', '--man=no', ...paths])
-        equal(stdout + stderr, '')
+        equal(await verified(analyze, paths), '')
       }
     }
   })
 })
+
+/** Everything that systemd says of these units. */
+async function verified(analyze: string, paths: readonly string[]): Promise<string> {
+  const { stdout, stderr } = await execute(analyze, ['verify', '--man=no', ...paths])
+  return stdout + stderr
+}
 
 /** Why keepalived cannot be tried here, if so. @throws where nothing may be skipped. */
 function noKeepalived(): string | undefined {
