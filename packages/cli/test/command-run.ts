@@ -112,6 +112,7 @@ export async function runCommand(
     stdout,
     stderrIsTty: false,
     stdoutIsTty: false,
+    hasTerminal: false,
     columns: () => 80,
     folder,
     homeFolder: folder,

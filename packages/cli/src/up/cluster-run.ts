@@ -65,6 +65,11 @@ export class ClusterRun {
     this.#greet(httpUrl, ports, trackers)
   }
 
+  /** Each reads its configuration again; in its log is what came of it. */
+  reload(): void {
+    for (const child of this.#children) child.reload()
+  }
+
   /** gateway → storage → ID server → tracker: nobody is asked for what has gone already. */
   async stop(deadline: AbortSignal): Promise<void> {
     this.#stopping = true
