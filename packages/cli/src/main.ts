@@ -16,6 +16,7 @@ const terminal: Terminal = {
   stdout: process.stdout,
   stderrIsTty: process.stderr.isTTY === true,
   stdoutIsTty: process.stdout.isTTY === true,
+  nodeVersion: process.versions.node,
   hasTerminal: [0, 1, 2].some(isatty),
   columns: () => process.stderr.columns ?? COLUMNS_DEFAULT,
   folder: process.cwd(),

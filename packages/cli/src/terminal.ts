@@ -12,6 +12,8 @@ export interface Terminal {
   readonly stdoutIsTty: boolean
   /** Any of the three streams is a terminal: when that is closed, the process is told so by SIGHUP. */
   readonly hasTerminal: boolean
+  /** Version of Node, without its v. */
+  readonly nodeVersion: string
   columns(): number
   readonly folder: string
   readonly homeFolder: string

@@ -113,6 +113,7 @@ export async function runCommand(
     stderrIsTty: false,
     stdoutIsTty: false,
     hasTerminal: false,
+    nodeVersion: process.versions.node,
     columns: () => 80,
     folder,
     homeFolder: folder,

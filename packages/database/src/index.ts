@@ -19,5 +19,6 @@ export {
   ReadOnlyDatabaseError,
   SchemaVersionError
 } from './errors.ts'
+export { inspectDatabase, inspectRedis, type DatabaseInspection, type RedisInspection } from './inspection.ts'
 export { migrateDatabase, openDatabase } from './open-database.ts'
 export { wireErrorOf } from './wire-error.ts'

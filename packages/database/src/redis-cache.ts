@@ -2,6 +2,7 @@ import { Redis } from 'ioredis'
 import type { DatabaseEvent } from './database.ts'
 
 // The only importer of ioredis.
+export { Redis }
 
 /** How long a cached answer may outlive what it was read from. */
 export const CACHE_TTL_S = 60
