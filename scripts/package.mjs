@@ -23,7 +23,7 @@ const PACKAGING = join(ROOT, 'packaging')
 const ARCHITECTURES = { amd64: 'x64', arm64: 'arm64' }
 const ROLES = { tracker: 'tracker', id: 'ID server', storage: 'storage server', gateway: 'HTTP server' }
 /** What Node from npm is linked with; see `ldd node`. */
-const DEPENDS = ['libc6 (>= 2.28)', 'libgcc-s1', 'libstdc++6 (>= 9)', 'adduser', 'init-system-helpers']
+const DEPENDS = ['libc6 (>= 2.28)', 'libgcc-s1', 'libstdc++6 (>= 5.2)', 'adduser', 'init-system-helpers']
 /** Level 6 takes four times as long for a seventh less. */
 const XZ_LEVEL = 1
 /** Of dependencies: what a running program never reads. */

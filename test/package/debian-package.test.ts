@@ -30,7 +30,7 @@ until_says() { # file text
 }
 `
 
-const skip = noDebianRoot() ?? false
+const skip = (await noDebianRoot()) ?? false
 
 describe('the Debian package', { skip, timeout: 300_000 }, () => {
   const endings: (() => unknown)[] = []
@@ -135,6 +135,7 @@ describe('the Debian package', { skip, timeout: 300_000 }, () => {
       kill -TERM $up; wait $up; echo "ended with $?"; cat up.out
       rm -rf /tmp/home`)
     match(out, /ended with 0/)
+    match(out, /^ {4}tributary upload film\.mp4/m)
     match(out, /stopped\. Everything is kept/)
   })
 

@@ -6,6 +6,7 @@ import { missingPrograms } from '../testkit/service.ts'
 
 const execute = promisify(execFile)
 const BOOTSTRAP_MS_MAX = 150_000
+const MIRROR_WAIT_S = 10
 const OUTPUT_BYTES_MAX = 16 * 1024 * 1024
 /** Beyond the essential packages: what our package says it depends on, and nothing else. */
 const PACKAGES = ['adduser', 'init-system-helpers', 'libgcc-s1', 'libstdc++6']
@@ -36,12 +37,42 @@ export interface CommandEnd {
 }
 
 /** Why there can be none here, if so. @throws where nothing may be skipped. */
-export function noDebianRoot(): string | undefined {
-  const missing = missingPrograms(['debootstrap', 'dpkg-deb', 'unshare', 'ip', 'chroot'])
+export async function noDebianRoot(): Promise<string | undefined> {
+  const missing = missingPrograms(['debootstrap', 'dpkg-deb', 'unshare', 'ip', 'chroot', 'wget'])
   if (missing !== undefined) return missing
-  const reason = process.getuid?.() === 0 ? undefined : 'chroot needs root'
+  const reason = process.getuid?.() === 0 ? await noMirror() : 'chroot needs root'
   if (reason !== undefined && (process.env['CI'] || process.env['TRIBUTARY_NO_SKIP'])) throw new Error(reason)
   return reason
+}
+
+async function noMirror(): Promise<string | undefined> {
+  const { suite, mirror } = await ownRelease()
+  if (mirror === undefined) return undefined // debootstrap knows one
+  const args = [
+    '-q',
+    '--spider',
+    '--tries=1',
+    `--timeout=${MIRROR_WAIT_S}`,
+    `${mirror}/dists/${suite}/Release`
+  ]
+  return execute('wget', args).then(
+    () => undefined,
+    () => `${mirror} cannot be reached`
+  )
+}
+
+/** The release that this machine runs, and the mirror that its apt is set to; undefined: none that has an address of HTTP. */
+async function ownRelease(): Promise<{ suite: string; mirror: string | undefined }> {
+  const [, suite = ''] = /^VERSION_CODENAME="?([a-z]+)/m.exec(await readFile('/etc/os-release', 'utf8')) ?? []
+  const { stdout } = await execute('apt-get', [
+    'indextargets',
+    '--format',
+    '$(SITE) $(CODENAME)',
+    'Created-By: Packages'
+  ])
+  const targets = stdout.split('\n').map(line => line.split(' '))
+  const mirror = targets.find(([site = '', codename]) => codename === suite && /^https?:/.test(site))?.[0]
+  return { suite, mirror }
 }
 
 export class DebianRoot {
@@ -51,25 +82,11 @@ export class DebianRoot {
     this.folder = folder
   }
 
-  /** From the mirror and of the release that this machine's apt is set to. @throws it cannot be fetched. */
+  /** Of this machine's own release. @throws it cannot be fetched. */
   static async make(folder: string): Promise<DebianRoot> {
-    const { VERSION_CODENAME: suite = '' } = Object.fromEntries(
-      [...(await readFile('/etc/os-release', 'utf8')).matchAll(/^(\w+)="?([^"\n]*)/gm)].map(
-        ([, key, value]) => [key!, value!]
-      )
-    ) as Record<string, string>
-    const targets = await execute('apt-get', [
-      'indextargets',
-      '--format',
-      '$(SITE) $(CODENAME)',
-      'Created-By: Packages'
-    ])
-    const mirror = targets.stdout
-      .split('\n')
-      .map(line => line.split(' '))
-      .find(([, codename]) => codename === suite)?.[0]
-    if (suite === '' || mirror === undefined) throw new Error('apt has no mirror of this release')
-    const args = ['--variant=minbase', `--include=${PACKAGES.join(',')}`, suite, folder, mirror]
+    const { suite, mirror } = await ownRelease()
+    const where = mirror === undefined ? [] : [mirror]
+    const args = ['--variant=minbase', `--include=${PACKAGES.join(',')}`, suite, folder, ...where]
     await execute('debootstrap', args, { timeout: BOOTSTRAP_MS_MAX, maxBuffer: OUTPUT_BYTES_MAX })
     return new DebianRoot(folder)
   }
