@@ -35,34 +35,45 @@ function environmentFor(node) {
 
 async function provideNode() {
   if (majorOf(process.versions.node) >= NODE_MAJOR_MIN) return process.execPath
-  const name = fetchableNode()
-  const home = join(ROOT, '.node', `${name}-${NODE_VERSION}`)
-  const node = join(home, 'node_modules', name, 'bin', 'node')
-  if (existsSync(node)) return node
-  await withInstallLock(async () => {
-    if (existsSync(node)) return // the start we waited for has brought it
-    await withProgress(`First start: installing Node ${NODE_VERSION}`, () => fetchNode(name, home, node))
-  })
-  return node
+  return join(await provideFetchedNode(), 'bin', 'node')
 }
 
-function fetchableNode() {
-  if (process.platform === 'linux' && (process.arch === 'x64' || process.arch === 'arm64')) {
-    return `node-linux-${process.arch}`
-  }
+/**
+ * The Node that every machine runs alike, whichever this process runs under; fetched from npm if it is missing.
+ *
+ * @param {string} arch  `x64` or `arm64`
+ * @returns {Promise<string>} its folder, with bin/node and LICENSE
+ * @throws {SetupError} with the one sentence to show
+ */
+export async function provideFetchedNode(arch = process.arch) {
+  const name = fetchableNode(arch)
+  const home = join(ROOT, '.node', `${name}-${NODE_VERSION}`)
+  const folder = join(home, 'node_modules', name)
+  const isThere = () => existsSync(join(folder, 'bin', 'node'))
+  if (isThere()) return folder
+  await withInstallLock(async () => {
+    if (isThere()) return // the start we waited for has brought it
+    await withProgress(`Installing Node ${NODE_VERSION} for ${arch}`, () => fetchNode(name, arch, home))
+  })
+  return folder
+}
+
+function fetchableNode(arch) {
+  if (process.platform === 'linux' && (arch === 'x64' || arch === 'arm64')) return `node-linux-${arch}`
   throw new SetupError(
     `Tributary needs Node ${NODE_MAJOR_MIN} or later; this is Node ${process.versions.node} on ${process.platform} ` +
-      `${process.arch}, where it cannot fetch one by itself. Please install Node ${NODE_MAJOR_MIN} and start again.`
+      `${arch}, where it cannot fetch one by itself. Please install Node ${NODE_MAJOR_MIN} and start again.`
   )
 }
 
 /** Installs beside its final place and renames: what stands at `home` is always whole. */
-async function fetchNode(name, home, node) {
+async function fetchNode(name, arch, home) {
   const making = `${home}.${process.pid}.new`
   await rm(making, { recursive: true, force: true })
   await mkdir(making, { recursive: true })
   await writeFile(join(making, 'package.json'), '{ "private": true }\n')
   const args = ['install', '--prefix', making, '--no-save', '--no-package-lock', '--ignore-scripts']
+  if (arch !== process.arch) args.push(`--cpu=${arch}`, '--os=linux')
   const { exitCode, output } = await runNpm(
     process.execPath,
     [...args, `${name}@${NODE_VERSION}`],
@@ -75,7 +86,8 @@ async function fetchNode(name, home, node) {
   }
   await rm(home, { recursive: true, force: true })
   await rename(making, home)
-  const check = await runQuietly(node, ['--version'])
+  if (arch !== process.arch) return // npm checked what it brought; it cannot be tried here
+  const check = await runQuietly(join(home, 'node_modules', name, 'bin', 'node'), ['--version'])
   if (check.output.trim() !== `v${NODE_VERSION}`) {
     await rm(home, { recursive: true, force: true })
     throw new SetupError(

@@ -21,7 +21,9 @@ const PROGRAMS = [
   { name: 'curl', binaries: ['curl'], package: 'curl' },
   { name: 'wget', binaries: ['wget'], package: 'wget' },
   { name: 'bindfs', binaries: ['bindfs'], package: 'bindfs' },
-  { name: 'ps', binaries: ['ps'], package: 'procps' }
+  { name: 'ps', binaries: ['ps'], package: 'procps' },
+  { name: 'ip', binaries: ['ip'], package: 'iproute2' },
+  { name: 'debootstrap', binaries: ['debootstrap', 'dpkg-deb'], package: 'debootstrap' }
 ]
 
 /** Servers live there, and a user's or cron's PATH often lacks them. */

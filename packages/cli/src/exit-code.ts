@@ -11,6 +11,7 @@ export const EXIT_CODES = {
   unavailable: { code: 5, meaning: 'no server could do it now; trying later may help' },
   unknown: { code: 6, meaning: 'the reply was lost: it may or may not have been done' },
   found: { code: 7, meaning: 'fsck: index and disk differ' },
+  unwell: { code: 8, meaning: 'doctor: something has to be mended' },
   interrupted: { code: 130, meaning: 'interrupted by Ctrl-C' },
   terminated: { code: 143, meaning: 'ended by SIGTERM' }
 } as const

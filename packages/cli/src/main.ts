@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** Entry of the command. The one file here that knows the process. */
 import { homedir } from 'node:os'
+import { isatty } from 'node:tty'
 import { processPort } from '@tributary/runtime'
 import { runCommand } from './run-command.ts'
 import type { Terminal } from './terminal.ts'
@@ -15,6 +16,8 @@ const terminal: Terminal = {
   stdout: process.stdout,
   stderrIsTty: process.stderr.isTTY === true,
   stdoutIsTty: process.stdout.isTTY === true,
+  nodeVersion: process.versions.node,
+  hasTerminal: [0, 1, 2].some(isatty),
   columns: () => process.stderr.columns ?? COLUMNS_DEFAULT,
   folder: process.cwd(),
   homeFolder: homedir(),

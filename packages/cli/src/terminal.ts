@@ -10,6 +10,10 @@ export interface Terminal {
   /** Whether a person watches: progress goes to standard error, results to standard output. */
   readonly stderrIsTty: boolean
   readonly stdoutIsTty: boolean
+  /** Any of the three streams is a terminal: when that is closed, the process is told so by SIGHUP. */
+  readonly hasTerminal: boolean
+  /** Version of Node, without its v. */
+  readonly nodeVersion: string
   columns(): number
   readonly folder: string
   readonly homeFolder: string

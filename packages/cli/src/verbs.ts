@@ -85,6 +85,12 @@ export const VERBS: readonly Verb[] = [
     load: () => import('./commands/fsck.ts')
   },
   {
+    name: 'doctor',
+    group: 'Upkeep',
+    describe: 'look for what is wrong on this machine and in the cluster',
+    load: () => import('./commands/doctor.ts')
+  },
+  {
     name: 'config',
     group: 'Upkeep',
     describe: 'check a configuration file',

@@ -112,6 +112,8 @@ export async function runCommand(
     stdout,
     stderrIsTty: false,
     stdoutIsTty: false,
+    hasTerminal: false,
+    nodeVersion: process.versions.node,
     columns: () => 80,
     folder,
     homeFolder: folder,

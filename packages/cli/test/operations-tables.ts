@@ -59,9 +59,9 @@ export function withTables(document: string, tables = operationsTables()): strin
   return text
 }
 
-function keyCells({ key, default: preset, required, expected, describe }: ConfigRow): string[] {
+function keyCells({ key, default: preset, required, expected, reloadable, describe }: ConfigRow): string[] {
   const shown = required ? '*must be given*' : preset === '' ? '' : `\`${preset}\``
-  return [`\`${key}\``, shown, expected, describe.replace(/\.$/, '')]
+  return [`\`${key}\``, shown, expected, `${describe.replace(/\.$/, '')}${reloadable ? ' (SIGHUP)' : ''}`]
 }
 
 function metricTable(rows: readonly MetricRow[]): string {

@@ -6,7 +6,7 @@ import { buffer } from 'node:stream/consumers'
 import { describe, it, type TestContext } from 'node:test'
 import { randomBytes } from 'node:crypto'
 import { crc32 } from 'node:zlib'
-import { COMMANDS, encodeFrame, type FileFacts } from '@tributary/protocol'
+import { COMMANDS, encodeFrame, extension, type FileFacts } from '@tributary/protocol'
 import { Client, type ClientOptions, type Fetched } from '../src/index.ts'
 import {
   factsFor,
@@ -429,6 +429,21 @@ describe('trackers', { timeout: 20_000 }, () => {
     for (let i = 0; i < 10; i++) await client.fetch({ ...KEY, file: `film${i}` }, {})
     ok(performance.now() - beganMs < 300)
     equal(silent.requests.length, 1)
+  })
+
+  it('of an earlier version are passed over for what only later ones know; alone, they say so', async t => {
+    const earlier = await trackerFor(t, [])
+    const cluster = { cluster: 'c', groups: [] }
+    const later = await scriptedServer(t, 'tracker', ({ code }) =>
+      code === COMMANDS.CLUSTER.code
+        ? encodeFrame(100, extension.clusterReply.encode(cluster))
+        : failure('tracker', 'UNKNOWN_COMMAND')
+    )
+    deepEqual(await clientOf(t, [earlier, later]).groups(), cluster)
+    const alone = clientOf(t, [earlier])
+    await rejects(alone.groups(), { code: 'UNKNOWN_COMMAND' })
+    equal(earlier.requests.length, 2)
+    equal(await alone.groupsText(), 'COUNT OF GROUPS: 1\n')
   })
 
   it('come back after all of them failed', async t => {

@@ -19,6 +19,7 @@ export {
   ReadOnlyDatabaseError,
   SchemaVersionError
 } from './errors.ts'
+export { inspectDatabase, inspectRedis, type DatabaseInspection, type RedisInspection } from './inspection.ts'
 export { migrateDatabase, openDatabase } from './open-database.ts'
 export { checkRedisUrl } from './redis-address.ts'
 export { wireErrorOf } from './wire-error.ts'

@@ -61,9 +61,14 @@ export class MysqlConnection {
 
   /** Prepares this session. @throws {UnfitNodeError} @throws {ConnectionLostError} @throws the server's error */
   async open(): Promise<void> {
-    await this.#call<void>(done => this.#connection.connect(error => done(error, undefined)))
+    await this.connect()
     for (const statement of SESSION) await this.command(statement)
     await this.#checkFitness()
+  }
+
+  /** Only logs in: for whoever wants to look at a server, fit or not. */
+  connect(): Promise<void> {
+    return this.#call<void>(done => this.#connection.connect(error => done(error, undefined)))
   }
 
   async #checkFitness(): Promise<void> {

@@ -3,6 +3,7 @@ import type { DatabaseEvent } from './database.ts'
 import { redisAddressOf } from './redis-address.ts'
 
 // The only importer of ioredis.
+export { Redis }
 
 /** How long a cached answer may outlive what it was read from. */
 export const CACHE_TTL_S = 60

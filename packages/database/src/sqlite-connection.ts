@@ -1,4 +1,6 @@
 import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSync } from 'node:sqlite'
+import { existsSync } from 'node:fs'
+import { pathToFileURL } from 'node:url'
 import { DatabaseUnavailableError, ReadOnlyDatabaseError } from './errors.ts'
 
 // The only importer of node:sqlite.
@@ -13,6 +15,8 @@ const READER_CACHE_KIB = 8 * 1024
 const CHECKPOINT_PAGES = 4000
 /** The log is cut to this once it was emptied. */
 export const LOG_BYTES_MAX = 64 << 20
+
+const INSPECTION_WAIT_MS = 1_000
 
 const SQLITE_BUSY = 5
 const SQLITE_LOCKED = 6
@@ -39,6 +43,18 @@ export function openWriter(path: string): DatabaseSync {
 export function openForMigration(path: string): DatabaseSync {
   const database = new DatabaseSync(path, { timeout: 0 })
   return prepared(database, 'PRAGMA encoding="UTF-8"; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL')
+}
+
+/**
+ * For whoever looks at a file and must leave no trace: a reader of a log that nobody uses would make the files beside it,
+ * under its own user's name. Then the main file is read as it stands.
+ */
+export function openForInspection(path: string): DatabaseSync {
+  const isInUse = existsSync(`${path}-wal`) && existsSync(`${path}-shm`)
+  if (isInUse) return new DatabaseSync(path, { readOnly: true, timeout: INSPECTION_WAIT_MS })
+  const url = pathToFileURL(path)
+  url.searchParams.set('immutable', '1')
+  return new DatabaseSync(url, { readOnly: true })
 }
 
 function prepared(database: DatabaseSync, pragmas: string): DatabaseSync {

@@ -43,6 +43,7 @@ export const gatewayConfig = defineConfig(
     write_token: {
       type: 'secret',
       optional: true,
+      reloadable: true,
       describe: 'Uploading and deleting then need the header `Authorization: Bearer <token>`.'
     },
     insecure: {
@@ -150,6 +151,7 @@ export const gatewayConfig = defineConfig(
       type: 'choice',
       choices: LOG_LEVELS,
       default: 'info',
+      reloadable: true,
       describe: 'Least important line logged.'
     }
   },

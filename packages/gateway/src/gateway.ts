@@ -48,6 +48,8 @@ export interface Gateway {
   start(): Promise<{ host: string; port: number }>
   /** Finishes the answers in hand, cuts what is left when `deadline` aborts. Idempotent. */
   stop(deadline: AbortSignal): Promise<void>
+  /** Takes the reloadable keys over: the write token, from the next request on. */
+  reload(config: GatewayConfig): void
 }
 
 /** Folder of the page, beside src/ and dist/ alike. */
@@ -195,6 +197,10 @@ class HttpGateway implements Gateway {
     const { address, port } = this.#server.address() as AddressInfo
     this.#log.info({ host: address, port }, 'gateway serves')
     return { host: address, port }
+  }
+
+  reload({ writeToken }: GatewayConfig): void {
+    this.#guard.useToken(writeToken)
   }
 
   stop(deadline: AbortSignal): Promise<void> {

@@ -17,14 +17,19 @@ export interface WriteGuardOptions {
 const BEARER = /^Bearer[ ]+([\x21-\x7e]+)[ ]*$/i
 
 export class WriteGuard {
-  readonly #tokenHash: Buffer | undefined
+  #tokenHash: Buffer | undefined
   readonly #insecure: boolean
   readonly #names: ReadonlySet<string>
 
   constructor({ token, insecure, names }: WriteGuardOptions) {
-    this.#tokenHash = token === undefined ? undefined : hash(token)
+    this.useToken(token)
     this.#insecure = insecure
     this.#names = new Set(names.map(name => name.toLowerCase()))
+  }
+
+  /** From the next request on; undefined: none is asked for. */
+  useToken(token: string | undefined): void {
+    this.#tokenHash = token === undefined ? undefined : hash(token)
   }
 
   get needsToken(): boolean {

@@ -124,6 +124,11 @@ export class ChildRun {
     if (!this.#over) this.#child.kill('SIGTERM')
   }
 
+  /** Has it read its configuration again; before it is ready it would not know what the signal means. */
+  reload(): void {
+    if (!this.#over && this.#wasReady) this.#child.kill('SIGHUP')
+  }
+
   /** Ends it at once; if the kernel cannot, it is left behind after 2 s and `ended` resolves all the same. */
   kill(reason: string): void {
     if (this.#over || this.#killTimer) return

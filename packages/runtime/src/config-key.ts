@@ -39,6 +39,8 @@ export interface ConfigKey {
   readonly minCount?: number
   readonly maxCount?: number
   readonly choices?: readonly string[]
+  /** SIGHUP reads it again while the server runs; a change of any other key needs a restart. */
+  readonly reloadable?: true
   /** Default: `--` and the key with dashes; `false`: no flag. */
   readonly flag?: string | false
   /** One sentence for --help and the manual. */

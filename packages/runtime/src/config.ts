@@ -66,6 +66,8 @@ export interface ConfigRow {
   default: string
   required: boolean
   secret: boolean
+  /** Read again on SIGHUP. */
+  reloadable: boolean
   /** From the key's name: s, ms, bytes, …; empty where there is none. */
   unit: string
   expected: string
@@ -133,6 +135,7 @@ export function describeConfig({ section, keys }: AnyConfigDefinition): ConfigRo
       default: showConfigValue(key, key.default),
       required: key.default === undefined && key.optional !== true,
       secret: key.type === 'secret',
+      reloadable: key.reloadable === true,
       unit: UNITS.has(suffix) ? suffix : '',
       expected: expectationOf(key),
       env: envName(section, name),

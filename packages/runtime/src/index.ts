@@ -15,6 +15,7 @@ export {
   type ConfigSources,
   type EffectiveRow
 } from './config.ts'
+export { reloadConfig, type ConfigReload } from './config-reload.ts'
 export { helpText, parseConfigFlags, type ConfigArguments } from './config-flags.ts'
 export {
   defineConfig,

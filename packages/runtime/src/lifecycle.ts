@@ -33,13 +33,18 @@ export interface RunOptions {
   stopMs: number
   /** Called when the server serves; what it returns goes to the parent with `ready`. */
   onReady?: () => ReadyFields | void | Promise<ReadyFields | void>
+  /**
+   * Called for each SIGHUP while the server serves; one that came during the start is taken up then. Must not throw.
+   * Without it SIGHUP stops the server, as when its terminal is closed.
+   */
+  onReload?: () => void
 }
 
 /**
  * Runs one server until it is told to stop, and ends the process with one of EXIT.
  *
  * SIGTERM, SIGINT and the loss of the parent stop it in order, within `stopMs`; a second signal ends the
- * process at once. An error that nobody caught is logged and ends the process at once: what its state is
+ * process at once. SIGHUP reloads, where that is provided for. An error that nobody caught is logged and ends the process at once: what its state is
  * nobody knows. With a parent it answers pings and says `ready`, or `failed` with a sentence.
  *
  * @returns only where the port's `exit` does, as in tests.
@@ -49,6 +54,8 @@ export async function runUntilSignal(server: RunnableServer, options: RunOptions
   const starting = new AbortController()
   const told = Promise.withResolvers<string>()
   let stopping = false
+  let serving = false
+  let reloadWanted = false
 
   const leave = (code: number): void => {
     log.flush()
@@ -59,8 +66,13 @@ export async function runUntilSignal(server: RunnableServer, options: RunOptions
     starting.abort(new Error(why))
     told.resolve(why)
   }
+  const reload = (): void => {
+    if (!serving) reloadWanted = true
+    else if (!stopping) options.onReload?.()
+  }
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
     port.onSignal(signal, () => {
+      if (signal === 'SIGHUP' && options.onReload) return reload()
       if (!stopping) return tell(signal)
       log.warn({ signal }, 'a second signal: leaving at once')
       leave(SIGNAL_EXIT[signal])
@@ -87,6 +99,8 @@ export async function runUntilSignal(server: RunnableServer, options: RunOptions
     if (!stopping) {
       const fields = (await options.onReady?.()) ?? {}
       port.send({ type: 'ready', pid: port.pid, fields })
+      serving = true
+      if (reloadWanted) reload()
     }
     log.info({ why: await told.promise }, 'stopping')
   } catch (error) {

@@ -46,6 +46,7 @@ export const LISTENER_KEYS = {
     type: 'choice',
     choices: LOG_LEVELS,
     default: 'info',
+    reloadable: true,
     describe: 'Least important line logged'
   }
 } as const satisfies ConfigKeys

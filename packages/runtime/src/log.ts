@@ -21,8 +21,10 @@ export interface Log {
   readonly warn: LogMethod
   readonly info: LogMethod
   readonly debug: LogMethod
-  /** A log that adds these fields to each of its lines. */
+  /** A log that adds these fields to each of its lines. Its level is this one's, also when that changes. */
   child(fields: LogFields): Log
+  /** From now on; of every child too. */
+  setLevel(level: LogLevel): void
   /** Writes what is buffered before it returns; for the last lines before an exit. */
   flush(): void
 }
@@ -60,7 +62,7 @@ export function createLog({ name, level = 'info', format = 'auto', destination }
     },
     stream
   )
-  return wrap(logger, () => out.flushSync?.())
+  return wrap(logger, undefined, () => out.flushSync?.())
 }
 
 /** A log that says nothing, for tests and for callers that give none. */
@@ -68,14 +70,27 @@ export function silentLog(): Log {
   return createLog({ name: 'silent', level: 'silent', destination: { write() {} } })
 }
 
-function wrap(logger: pino.Logger, flush: () => void): Log {
+type MethodName = 'fatal' | 'error' | 'warn' | 'info' | 'debug'
+
+/** The logger's own children each keep the level they began with; these ask it for every line. */
+function wrap(logger: pino.Logger, bound: LogFields | undefined, flush: () => void): Log {
+  const method =
+    (name: MethodName): LogMethod =>
+    (first: LogFields | string, message?: string): void => {
+      if (typeof first !== 'string') logger[name](bound ? { ...bound, ...first } : first, message)
+      else if (bound) logger[name](bound, first)
+      else logger[name](first)
+    }
   return {
-    fatal: logger.fatal.bind(logger) as LogMethod,
-    error: logger.error.bind(logger) as LogMethod,
-    warn: logger.warn.bind(logger) as LogMethod,
-    info: logger.info.bind(logger) as LogMethod,
-    debug: logger.debug.bind(logger) as LogMethod,
-    child: fields => wrap(logger.child(fields), flush),
+    fatal: method('fatal'),
+    error: method('error'),
+    warn: method('warn'),
+    info: method('info'),
+    debug: method('debug'),
+    child: fields => wrap(logger, { ...bound, ...fields }, flush),
+    setLevel(level) {
+      logger.level = level
+    },
     flush
   }
 }

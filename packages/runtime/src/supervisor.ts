@@ -102,6 +102,11 @@ export class ProcessSupervisor {
     return this.#run?.send(message, handle) ?? false
   }
 
+  /** Has the child read its configuration again, where it runs. */
+  reload(): void {
+    this.#run?.reload()
+  }
+
   /** Kills the child at once, as one that is known to hang; it is replaced like one that crashed. */
   kill(reason: string): void {
     this.#run?.kill(reason)

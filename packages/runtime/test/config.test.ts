@@ -272,6 +272,7 @@ describe('a configuration told to people', () => {
         default: '30',
         required: false,
         secret: false,
+        reloadable: false,
         unit: 's',
         expected: 'a whole number from 1 to 3600',
         env: 'TRIBUTARY_TRACKER_CHECK_INTERVAL_S',

@@ -27,6 +27,22 @@ describe('a log', () => {
     ok(!Number.isNaN(Date.parse(time as string)))
   })
 
+  it('changes its level while it is in use, and that of those made from it', () => {
+    const lines: string[] = []
+    const log = logInto(lines, { level: 'error' })
+    const child = log.child({ port: 1 })
+    const say = (): void => {
+      log.info('parent')
+      child.info('child')
+    }
+    say()
+    log.setLevel('info')
+    say()
+    log.setLevel('silent')
+    say()
+    equal(lines.map(line => (JSON.parse(line) as { msg: string }).msg).join(' '), 'parent child')
+  })
+
   it('keeps quiet below its level', () => {
     const lines: string[] = []
     const log = logInto(lines, { level: 'warn' })

@@ -1,6 +1,7 @@
 export { runFsck, type Finding, type FindingKind, type FsckOptions, type FsckReport } from './fsck.ts'
 export { storageConfig, type StorageConfig } from './storage-config.ts'
 export { createStorage, type StorageDeps, type StorageServer } from './storage-server.ts'
+export { Volume } from './volume.ts'
 export {
   initStore,
   readAnyMarker,

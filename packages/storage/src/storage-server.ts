@@ -27,6 +27,7 @@ import { POOL_THREADS } from './volume.ts'
 import {
   isWorkerMessage,
   type OrderMessage,
+  type ReloadMessage,
   type ReportMessage,
   type StoreReport
 } from './worker/worker-message.ts'
@@ -56,6 +57,8 @@ export interface StorageServer {
   start(signal?: AbortSignal): Promise<HostPort>
   /** Leaves the trackers, finishes what is in hand, cuts what is left when `deadline` aborts. Idempotent. */
   stop(deadline: AbortSignal): Promise<void>
+  /** Hands the reloadable keys to the workers, those that run and those to come. */
+  reload(config: StorageConfig): void
   readonly adminAddress: HostPort | undefined
 }
 
@@ -75,7 +78,7 @@ interface Worker {
 }
 
 class RunningStorageServer implements StorageServer {
-  readonly #deps: StorageDeps
+  #deps: StorageDeps
   readonly #life: Lifespan<HostPort>
   readonly #meters = new MeterSum()
   readonly #readiness: Readiness
@@ -115,6 +118,12 @@ class RunningStorageServer implements StorageServer {
 
   stop(deadline: AbortSignal): Promise<void> {
     return this.#life.stop(deadline)
+  }
+
+  reload(config: StorageConfig): void {
+    this.#deps = { ...this.#deps, config }
+    for (const { supervisor } of this.#workers)
+      supervisor.send({ type: 'reload', config } satisfies ReloadMessage)
   }
 
   async #start(): Promise<HostPort> {

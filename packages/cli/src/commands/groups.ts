@@ -19,7 +19,8 @@ export function build(command: Command, terminal: Terminal): void {
           if (cluster.groups.length === 0) run.print('no group')
         } catch (error) {
           // An older tracker only has its text.
-          if (run.json || (error as { code?: string }).code !== 'VERSION_UNSUPPORTED') throw error
+          const { code } = error as { code?: string }
+          if (run.json || (code !== 'VERSION_UNSUPPORTED' && code !== 'UNKNOWN_COMMAND')) throw error
           run.print((await client.groupsText({ signal })).trimEnd())
         }
       })

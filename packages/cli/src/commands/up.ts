@@ -47,7 +47,8 @@ Examples:
       await runUntilSignal(cluster, {
         port: terminal.port,
         log: plainLog(terminal, flags.verbose ?? false),
-        stopMs: STOP_MS
+        stopMs: STOP_MS,
+        ...(!terminal.hasTerminal && { onReload: () => cluster.reload() })
       })
     })
 }
@@ -67,6 +68,7 @@ function plainLog({ port }: Terminal, verbose: boolean): Log {
     info: nothing,
     debug: nothing,
     child: () => log,
+    setLevel: nothing,
     flush: nothing
   }
   return log

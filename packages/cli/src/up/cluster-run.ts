@@ -65,6 +65,11 @@ export class ClusterRun {
     this.#greet(httpUrl, ports, trackers)
   }
 
+  /** Each reads its configuration again; in its log is what came of it. */
+  reload(): void {
+    for (const child of this.#children) child.reload()
+  }
+
   /** gateway → storage → ID server → tracker: nobody is asked for what has gone already. */
   async stop(deadline: AbortSignal): Promise<void> {
     this.#stopping = true
@@ -244,11 +249,12 @@ export class ClusterRun {
     const isFound = dataFolder === join(this.#terminal.folder, DATA_FOLDER_DEFAULT)
     const isUsual = trackers[0] === '127.0.0.1:21000' && httpUrl === 'http://127.0.0.1:8080'
     const options = isFound || isUsual ? '' : ` --trackers ${trackers[0]} --http-url ${httpUrl}`
+    const command = import.meta.url.endsWith('.ts') ? 'npx tributary' : 'tributary' // in a clone, installed
     this.#say(`
   Try next:
     open ${httpUrl} in a browser, drop a film on the page and watch it
-    npx tributary upload film.mp4${options}   prints a link for VLC, mpv or a browser
-    npx tributary groups${options}            shows the servers
+    ${command} upload film.mp4${options}   prints a link for VLC, mpv or a browser
+    ${command} groups${options}            shows the servers
 
   This is one copy on one disk (${dataFolder}), not a backup. Ctrl-C stops it; nothing is lost.`)
   }

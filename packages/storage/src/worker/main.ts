@@ -1,7 +1,7 @@
 /** Entry of a data worker process; its parent is the storage server's main process. */
 import { createLog, processPort, runMain, runUntilSignal } from '@tributary/runtime'
 import { DataWorker } from './data-worker.ts'
-import { isOrder, type OrderMessage } from './worker-message.ts'
+import { isOrder, isReload, type OrderMessage } from './worker-message.ts'
 
 const REPORT_INTERVAL_MS = 1_000
 
@@ -18,6 +18,9 @@ await runMain(processPort(process), async port => {
     port.send({ type: 'ask' })
   })
   const log = createLog({ name: `storage.${order.index}`, level: order.config.logLevel })
+  port.onMessage(message => {
+    if (isReload(message)) log.setLevel(message.config.logLevel)
+  })
   const worker = new DataWorker(order, log, {
     residentBytes: () => port.residentBytes(),
     cpuSeconds: () => port.cpuSeconds().user + port.cpuSeconds().system
@@ -28,6 +31,8 @@ await runMain(processPort(process), async port => {
       port,
       log,
       stopMs: order.config.stopTimeoutS * 1_000,
+      // A signal to the whole process group is none of its own: the main process says what changed.
+      onReload: () => {},
       onReady: () => {
         port.send(worker.report())
         setInterval(() => port.send(worker.report()), REPORT_INTERVAL_MS).unref()

@@ -21,6 +21,12 @@ export interface OrderMessage {
   version: string
 }
 
+/** main → worker: the same configuration, with its reloadable keys as they are now. */
+export interface ReloadMessage {
+  type: 'reload'
+  config: StorageConfig
+}
+
 export interface StoreReport {
   root: string
   store: string
@@ -61,4 +67,8 @@ export function isWorkerMessage(message: unknown): message is WorkerMessage {
 
 export function isOrder(message: unknown): message is OrderMessage {
   return (message as { type?: unknown } | null)?.type === 'order'
+}
+
+export function isReload(message: unknown): message is ReloadMessage {
+  return (message as { type?: unknown } | null)?.type === 'reload'
 }

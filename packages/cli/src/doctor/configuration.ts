@@ -1,0 +1,120 @@
+/** Which roles the configuration describes, and whether the file keeps its secrets. */
+import { readFileSync, statSync } from 'node:fs'
+import { parse as parseToml } from 'smol-toml'
+import { gatewayConfig, type GatewayConfig } from '@tributary/gateway'
+import { idServerConfig, type IdServerConfig } from '@tributary/idserver'
+import { ConfigError, loadConfig, type AnyConfigDefinition, type ConfigDefinition } from '@tributary/runtime'
+import { storageConfig, type StorageConfig } from '@tributary/storage'
+import { trackerConfig, type TrackerConfig } from '@tributary/tracker'
+import { may, type Account } from './account.ts'
+import { Findings } from './finding.ts'
+
+export interface Roles {
+  tracker?: TrackerConfig
+  id?: IdServerConfig
+  storage?: StorageConfig
+  gateway?: GatewayConfig
+}
+
+const DEFINITIONS: readonly AnyConfigDefinition[] = [
+  trackerConfig,
+  idServerConfig,
+  storageConfig,
+  gatewayConfig
+]
+const OTHERS_MAY_READ = 0o004
+const CREDENTIALS = /:\/\/[^/\s"']*:[^@\s"']+@|^\s*write_token\s*=/m
+
+/** A role of which nothing but required keys is missing is none of this machine's. */
+export function readRoles(
+  file: string | undefined,
+  env: Readonly<Record<string, string | undefined>>
+): { roles: Roles; findings: Findings } {
+  const findings = new Findings('configuration')
+  const roles: Record<string, unknown> = {}
+  const told = new Set<string>()
+  for (const definition of DEFINITIONS) {
+    const { section } = definition
+    try {
+      roles[section] = loadConfig(definition as ConfigDefinition, {
+        env,
+        siblings: DEFINITIONS.filter(other => other !== definition),
+        ...(file !== undefined && { file })
+      })
+      findings.ok(section, 'complete')
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error
+      const wrong = error.problems.filter(({ origin }) => origin !== 'not set')
+      if (wrong.length === 0) {
+        const missing = error.problems.map(({ key }) => key).join(', ')
+        findings.ok(section, `not configured here (${missing} not set)`)
+      }
+      for (const { key, value, origin, expected } of wrong) {
+        const found = `${key}${value === '' ? '' : ` = ${value}`} (${origin})`
+        if (told.has(found)) continue // a problem of the file itself is every role's
+        told.add(found)
+        findings.problem(section, found, `Expected is ${expected}.`)
+      }
+    }
+  }
+  return { roles, findings }
+}
+
+export function checkSecrets(file: string, account: Account): Findings {
+  const findings = new Findings('configuration')
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch {
+    return findings // told by readRoles
+  }
+  if (!may(account, statSync(file), 4)) {
+    findings.problem(
+      file,
+      `${account.name} may not read it`,
+      `Run chgrp tributary ${file} && chmod 640 ${file}.`
+    )
+  }
+  checkSecretFile(file, CREDENTIALS.test(text), account, findings)
+  for (const path of tokenFilesOf(text)) {
+    try {
+      if (!may(account, statSync(path), 4))
+        findings.problem(
+          path,
+          `${account.name} may not read it`,
+          `Give it to ${account.name}, with mode 0600.`
+        )
+      checkSecretFile(path, true, account, findings)
+    } catch {
+      findings.problem(
+        path,
+        'the token file is not there',
+        'Make it as OPERATIONS says, or take the key out.'
+      )
+    }
+  }
+  return findings
+}
+
+function checkSecretFile(path: string, hasSecrets: boolean, account: Account, findings: Findings): void {
+  const { mode } = statSync(path)
+  if (!hasSecrets) return findings.ok(path, 'no secret in it')
+  if ((mode & OTHERS_MAY_READ) === 0) return findings.ok(path, 'its secrets are closed to other users')
+  findings.problem(
+    path,
+    'every user of this machine can read the secret in it',
+    `Run chmod o= ${path}, with ${account.name} as its owner or in its group, and change the secret.`
+  )
+}
+
+function tokenFilesOf(text: string): string[] {
+  try {
+    const tables = parseToml(text) as Record<string, Record<string, unknown> | undefined>
+    return [tables['common'], tables['gateway']].flatMap(table => {
+      const path = table?.['write_token_file']
+      return typeof path === 'string' ? [path] : []
+    })
+  } catch {
+    return []
+  }
+}
