@@ -1,4 +1,6 @@
-export { runFsck, type Finding, type FindingKind, type FsckOptions, type FsckReport } from './fsck.ts'
+export { runFsck, SETTLE_MS, type FsckOptions, type FsckReport } from './fsck.ts'
+export { FINDING_KINDS, type Finding, type FindingKind } from './finding.ts'
+export type { Repair } from './store-repair.ts'
 export { storageConfig, type StorageConfig } from './storage-config.ts'
 export { createStorage, type StorageDeps, type StorageServer } from './storage-server.ts'
 export {
