@@ -81,8 +81,20 @@ export const VERBS: readonly Verb[] = [
   {
     name: 'fsck',
     group: 'Upkeep',
-    describe: 'compare index and disk, or make the index again',
+    describe: 'compare index and disk, repair, or make the index again',
     load: () => import('./commands/fsck.ts')
+  },
+  {
+    name: 'backup',
+    group: 'Upkeep',
+    describe: 'save the index and the journals, while servers run',
+    load: () => import('./commands/backup.ts')
+  },
+  {
+    name: 'restore',
+    group: 'Upkeep',
+    describe: 'put a backup into a database, and what the stores know beside it',
+    load: () => import('./commands/restore.ts')
   },
   {
     name: 'config',

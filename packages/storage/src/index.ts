@@ -1,3 +1,5 @@
+export { runBackup } from './backup.ts'
+export { runRestore } from './restore.ts'
 export { runFsck, SETTLE_MS, type FsckOptions, type FsckReport } from './fsck.ts'
 export { FINDING_KINDS, type Finding, type FindingKind } from './finding.ts'
 export type { Repair } from './store-repair.ts'
