@@ -2,11 +2,11 @@
  * Compares index and disk, and makes the index again from the volumes alone. It changes nothing but where it is told
  * to rebuild or to repair; what is damaged is reported, never removed.
  */
-import { readdir, stat } from 'node:fs/promises'
+import { lstat, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { migrateDatabase, openDatabase, type Database } from '@tributary/database'
 import { formatFileKey } from '@tributary/protocol'
-import { highestIdOnDisk, walkStore } from './disk-walk.ts'
+import { highestIdOnDisk } from './disk-walk.ts'
 import type { Finding, FindingKind } from './finding.ts'
 import type { JournalRecord, RecordFacts } from './journal-record.ts'
 import { listJournals, readJournalFile, readJournals } from './journal.ts'
@@ -283,8 +283,10 @@ async function rebuild(
   const take = ({ kind, facts }: JournalRecord): void => {
     highestId = Math.max(highestId, idOfStorePath(facts.path) ?? -1)
     if (kind === 'stored') live.set(facts.generation, facts)
-    else if (kind === 'deleted' || kind === 'withdrawn') gone.add(facts.generation)
-    else if (kind === 'upload' || kind === 'intent') candidates.set(facts.generation, facts)
+    else if (kind === 'deleted' || kind === 'withdrawn') {
+      gone.add(facts.generation)
+      live.delete(facts.generation)
+    } else if (kind === 'upload' || kind === 'intent') candidates.set(facts.generation, facts)
   }
   const { damaged } = await readJournals(root, sinceMs, take)
   rebuilt.journalDamage += damaged
@@ -293,9 +295,6 @@ async function rebuild(
       await readRedoFolder(join(root, REDO_FOLDER, writer, boot), take)
     }
   }
-  const sizes = new Map<string, number>()
-  for await (const { path, sizeBytes } of walkStore(root)) sizes.set(path, sizeBytes)
-
   // Of two uploads for one name the acknowledged one comes first, then the later one.
   const wanted = [...live.values()].filter(({ generation }) => !gone.has(generation))
   wanted.sort((a, b) => b.storedAtMs - a.storedAtMs)
@@ -303,45 +302,54 @@ async function rebuild(
     if (!live.has(facts.generation) && !gone.has(facts.generation)) wanted.push(facts)
   }
   await makeRoutes(database, marker, wanted, routes)
-  const rows = wanted
-    .filter(({ path, sizeBytes }) => sizes.get(path) === sizeBytes)
-    .map(facts => rowOfFacts({ ...facts, group: marker.group }, marker.store))
-  const known = new Set<string>()
-  for await (const row of rowsOf(database, marker.store)) {
-    known.add(row.generation)
-    if (!gone.has(row.generation)) continue
-    // A database from an older backup does not know of later deletes; the journals do.
-    if (!sizes.has(row.path)) {
-      if (await database.files.remove(row, row.generation)) rebuilt.removed++
-    } else if (marksDeletes && (await database.files.markDeleting(row, row.generation))) rebuilt.removed++
-  }
-  for (const facts of live.values()) {
-    if (
-      gone.has(facts.generation) ||
-      known.has(facts.generation) ||
-      sizes.get(facts.path) === facts.sizeBytes
-    )
-      continue
-    if (candidates.has(facts.generation)) continue // the next start makes it whole
-    find({
-      kind: 'missing',
-      store: marker.store,
-      path: facts.path,
-      file: formatFileKey(facts),
-      detail: `${facts.sizeBytes} bytes in the journal, ${sizes.get(facts.path) ?? 'none'} on disk`
-    })
+  if (gone.size > 0) {
+    for await (const row of rowsOf(database, marker.store)) {
+      if (!gone.has(row.generation)) continue
+      // A database from an older backup does not know of later deletes; the journals do.
+      if ((await sizeAt(root, row.path)) === undefined) {
+        if (await database.files.remove(row, row.generation)) rebuilt.removed++
+      } else if (marksDeletes && (await database.files.markDeleting(row, row.generation))) rebuilt.removed++
+    }
   }
   await database.counters.raise(marker.store, BigInt(highestId + 1))
   return async () => {
-    for (let at = 0; at < rows.length; at += INSERT_ROWS) {
-      const part = rows.slice(at, at + INSERT_ROWS)
-      const outcomes = await database.files.insert(part)
-      for (const [index, outcome] of outcomes.entries()) {
+    for (let at = 0; at < wanted.length; at += INSERT_ROWS) {
+      const part = wanted.slice(at, at + INSERT_ROWS)
+      const paths = part.map(({ path }) => path)
+      const there = await database.files.findPaths(marker.store, paths)
+      const known = new Set(there.map(({ generation }) => generation))
+      const sizes: (number | undefined)[] = []
+      for (const path of paths) sizes.push(await sizeAt(root, path))
+      const whole = part.filter(({ sizeBytes }, index) => sizes[index] === sizeBytes)
+      for (const [index, facts] of part.entries()) {
+        const { generation, path, sizeBytes } = facts
+        if (sizes[index] === sizeBytes || known.has(generation) || !live.has(generation)) continue
+        if (candidates.has(generation)) continue // the next start makes it whole
+        find({
+          kind: 'missing',
+          store: marker.store,
+          path,
+          file: formatFileKey(facts),
+          detail: `${sizeBytes} bytes in the journal, ${sizes[index] ?? 'none'} on disk`
+        })
+      }
+      const rows = whole.map(facts => rowOfFacts({ ...facts, group: marker.group }, marker.store))
+      for (const [index, outcome] of (await database.files.insert(rows)).entries()) {
         if (!outcome.inserted) rebuilt.conflicts++
-        else if (known.has(part[index]!.generation)) rebuilt.already++
+        else if (known.has(rows[index]!.generation)) rebuilt.already++
         else rebuilt.inserted++
       }
     }
+  }
+}
+
+async function sizeAt(root: string, path: string): Promise<number | undefined> {
+  try {
+    const stats = await lstat(join(root, path))
+    return stats.isFile() ? stats.size : undefined
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
   }
 }
 

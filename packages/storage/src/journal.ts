@@ -200,8 +200,9 @@ export async function readJournalFile(
       filled += bytesRead
       isEnd = bytesRead === 0
       const bytes = buffer.subarray(0, filled)
+      const leftBytesMin = isEnd ? 1 : RECORD_BYTES_MAX
       let offset = 0
-      while (offset < filled && (isEnd || filled - offset >= RECORD_BYTES_MAX)) {
+      while (filled - offset >= leftBytesMin) {
         if (isLost) {
           const next = nextRecordStart(bytes, offset)
           isLost = next < 0

@@ -108,10 +108,10 @@ describe('fsck', { timeout: 60_000 }, () => {
   it('gives no false alarm for uploads and deletes that go on meanwhile', async t => {
     const parts = await openParts(t)
     const { small, deletion, store, database } = parts
-    let working = true
+    const stop = new AbortController()
     const kinds: string[] = []
     const work = async (name: string): Promise<void> => {
-      for (let round = 0; working; round++) {
+      for (let round = 0; !stop.signal.aborted; round++) {
         const key = keyOf(`${name}-${round}`)
         if (round % 5 === 0) {
           const upload = await LargeUpload.begin(store, database.files, key, CONTENT.byteLength, labels())
@@ -124,7 +124,7 @@ describe('fsck', { timeout: 60_000 }, () => {
     const workers = ['a', 'b', 'c', 'd'].map(work)
     for (let round = 0; round < 5; round++)
       kinds.push(...kindsOf(await check(parts, { settleMs: 500, checksums: true })))
-    working = false
+    stop.abort()
     await Promise.all(workers)
     deepEqual(kinds, [])
     deepEqual(kindsOf(await check(parts, { checksums: true })), [])
