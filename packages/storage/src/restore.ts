@@ -2,6 +2,7 @@
  * Puts a backup's index into a database, of either engine, and then what the stores know that is newer: after it every
  * file that was acknowledged before the loss is there, and what was deleted stays deleted. Servers must stand still.
  */
+import { randomUUID } from 'node:crypto'
 import {
   openDatabase,
   openRestoreTarget,
@@ -9,6 +10,7 @@ import {
   type Database,
   type FileRow,
   type GroupRow,
+  type RestoreTarget,
   type UserRoute
 } from '@tributary/database'
 import {
@@ -22,6 +24,8 @@ import type { Finding } from './finding.ts'
 import { markedStores, rebuildIndex, type Rebuilt } from './fsck.ts'
 import { idOfStorePath } from './store-path.ts'
 
+const LEASE = 'restore'
+const LEASE_TTL_MS = 20_000
 /** Of one kind that are written together. */
 const BATCH_ROWS = 1_024
 const QUERY_TIMEOUT_MS = 30_000
@@ -76,31 +80,62 @@ export async function runRestore(options: RestoreOptions): Promise<RestoreReport
   }
   const target = await openRestoreTarget(options.database, manifest.cluster)
   try {
-    await target.begin({ replaces: options.replaces ?? false })
     const database = await openDatabase(options.database, {
       duringRestore: true,
       queryTimeoutMs: QUERY_TIMEOUT_MS
     })
+    const release = await alone(database)
     try {
-      const given = new Set(stores.map(({ marker }) => marker.store))
-      const load = new IndexLoad(database, given, options)
-      const restored = await load.run(groups => target.addGroups(groups))
-      if (restored.files !== manifest.counts.files)
-        throw new BackupError(`${restored.files} of ${manifest.counts.files} files are in the backup`)
-      const findings: Finding[] = []
-      const replayed = await rebuildIndex(database, stores, {
-        find: finding => void findings.push(finding),
-        sinceMs: manifest.startedAtMs - JOURNAL_MARGIN_MS,
-        marksDeletes: true
-      })
-      await database.files.sync()
-      await target.end()
-      return { manifest, restored, replayed, findings, notGiven: load.notGiven() }
+      await target.begin({ replaces: options.replaces ?? false })
+      return await restore(database, target, manifest, stores, options)
     } finally {
+      await release()
       await database.close()
     }
   } finally {
     await target.close()
+  }
+}
+
+async function restore(
+  database: Database,
+  target: RestoreTarget,
+  manifest: BackupManifest,
+  stores: Awaited<ReturnType<typeof markedStores>>,
+  options: RestoreOptions
+): Promise<RestoreReport> {
+  const load = new IndexLoad(database, new Set(stores.map(({ marker }) => marker.store)), options)
+  const restored = await load.run(groups => target.addGroups(groups))
+  if (restored.files !== manifest.counts.files)
+    throw new BackupError(`${restored.files} of ${manifest.counts.files} files are in the backup`)
+  const findings: Finding[] = []
+  const replayed = await rebuildIndex(database, stores, {
+    find: finding => void findings.push(finding),
+    sinceMs: manifest.startedAtMs - JOURNAL_MARGIN_MS,
+    marksDeletes: true
+  })
+  await database.files.sync()
+  await target.end()
+  return { manifest, restored, replayed, findings, notGiven: load.notGiven() }
+}
+
+/**
+ * Of two restores into one database the second is refused.
+ *
+ * @returns Lets the next one in.
+ */
+async function alone(database: Database): Promise<() => Promise<void>> {
+  const holder = randomUUID()
+  if ((await database.leases.take(LEASE, holder, LEASE_TTL_MS)) === undefined) {
+    throw new BackupError(
+      `another restore works on this database; if it was killed, try again in ${LEASE_TTL_MS / 1_000} s`
+    )
+  }
+  const renew = (): void => void database.leases.take(LEASE, holder, LEASE_TTL_MS).catch(() => {})
+  const timer = setInterval(renew, LEASE_TTL_MS / 4)
+  return async () => {
+    clearInterval(timer)
+    await database.leases.release(LEASE, holder).catch(() => {}) // it ends by itself
   }
 }
 

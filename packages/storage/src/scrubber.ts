@@ -23,13 +23,14 @@ import type { Store } from './store.ts'
 
 /** Longer than a round goes without renewing it; a member that dies holds the others up this long. */
 const LEASE_TTL_MS = 300_000
-/** What a crash makes a round read again. */
+/** What a crash makes a round read again, or the file that it was at. */
 const SAVE_INTERVAL_MS = 30_000
 /** Between two looks whether a round is due. */
 const LOOK_MS_MIN = 1_000
 const LOOK_MS_MAX = 60_000
 /** A member that was at it lately leaves the next round to the others for so long. */
 const TURN_MS = 600_000
+const CLOCK_ERROR_MS = 86_400_000
 const PAGE_ROWS = 200
 const PIECE_BYTES = 256 * 1024
 /** A file costs a seek and some calls beside its bytes: very many tiny ones must not become very many calls. */
@@ -66,6 +67,15 @@ export interface ScrubOptions {
   intervalMs: number
   /** Default YOUNG_MS. */
   youngMs?: number
+}
+
+/** A round, or what is left of one, as far as this process is at it. */
+interface Turn {
+  store: Store
+  state: ScrubState
+  round: ScrubRound
+  /** To be called often: keeps the lease, and writes down where the round stands. @throws the lease was lost */
+  keep: () => Promise<void>
 }
 
 interface Reading {
@@ -141,6 +151,7 @@ export class Scrubber {
 
   #isDue({ round, last, turns }: ScrubState, member: string): boolean {
     if (round || !last) return true
+    if (last.endedAtMs > Date.now() + CLOCK_ERROR_MS) return true // by a clock that was wrong
     const own = turns[member] ?? 0
     const longer = Object.values(turns).filter(endedMs => endedMs < own).length
     const waitMs = longer * Math.min(TURN_MS, this.#options.intervalMs)
@@ -151,10 +162,14 @@ export class Scrubber {
     const round = (state.round ??= { startedAtMs: Date.now(), afterPath: '', files: 0, bytes: 0 })
     let savedMs = performance.now()
     const save = async (): Promise<void> => {
+      savedMs = performance.now()
       if (!(await take())) throw new Error('the lease of the scrub was lost')
       await store.volume.run('scrub', () => writeScrubState(store.root, state))
-      savedMs = performance.now()
     }
+    const keep = async (): Promise<void> => {
+      if (performance.now() - savedMs > SAVE_INTERVAL_MS) await save()
+    }
+    const turn: Turn = { store, state, round, keep }
     await this.#lookAtFindings(store, state)
     try {
       for (;;) {
@@ -164,10 +179,10 @@ export class Scrubber {
           ...(round.afterPath === '' ? {} : { afterPath: round.afterPath })
         })
         for (const row of rows) {
-          await this.#scrub(store, row, state, round)
+          await this.#scrub(turn, row)
           if (this.#isStopping) return false
           round.afterPath = row.path
-          if (performance.now() - savedMs > SAVE_INTERVAL_MS) await save()
+          await keep()
         }
         if (rows.length < PAGE_ROWS) break
       }
@@ -196,9 +211,10 @@ export class Scrubber {
     this.#note(store, state)
   }
 
-  async #scrub(store: Store, row: FileRow, state: ScrubState, round: ScrubRound): Promise<void> {
+  async #scrub(turn: Turn, row: FileRow): Promise<void> {
+    const { store, state, round } = turn
     if (row.state !== 'stored' || Date.now() - row.storedAtMs < (this.#options.youngMs ?? YOUNG_MS)) return
-    const finding = await this.#examine(store, row)
+    const finding = await this.#examine(turn, row)
     if (this.#isStopping) return
     round.files++
     const report = this.#reports.get(store)!
@@ -221,9 +237,10 @@ export class Scrubber {
   }
 
   /** undefined: it is what was stored, or was deleted meanwhile. */
-  async #examine(store: Store, row: FileRow): Promise<ScrubFinding | undefined> {
+  async #examine(turn: Turn, row: FileRow): Promise<ScrubFinding | undefined> {
+    const { store } = turn
     for (let look = 0; ; look++) {
-      const found = await this.#compare(store, row)
+      const found = await this.#compare(turn, row)
       if (found === undefined || this.#isStopping) return undefined
       const [now] = await this.#database.files.findPaths(store.uuid, [row.path])
       if (now?.generation !== row.generation || now.state !== 'stored') return undefined
@@ -236,16 +253,17 @@ export class Scrubber {
     }
   }
 
-  async #compare(store: Store, row: FileRow): Promise<Pick<ScrubFinding, 'kind' | 'detail'> | undefined> {
+  async #compare(turn: Turn, row: FileRow): Promise<Pick<ScrubFinding, 'kind' | 'detail'> | undefined> {
+    const { store } = turn
     let reading: Reading
     try {
-      reading = await this.#read(store, row)
+      reading = await this.#read(turn, row)
     } catch (error) {
       // A volume that hangs or is not there says nothing of a file.
+      const { code, message } = error as NodeJS.ErrnoException
       if (error instanceof TributaryError || this.#isStopping) throw error
       const { cluster, group } = store.marker
       await store.volume.run('marker', () => readMarker(store.root, { cluster, group }))
-      const { code, message } = error as NodeJS.ErrnoException
       if (code === 'ENOENT') return { kind: 'missing', detail: `${row.sizeBytes} bytes` }
       if (!UNREADABLE.has(code ?? '')) throw error
       return { kind: 'unreadable', detail: message }
@@ -260,7 +278,7 @@ export class Scrubber {
   }
 
   /** One piece at a time, each a call of its own with its own deadline. */
-  async #read(store: Store, row: FileRow): Promise<Reading> {
+  async #read({ store, keep }: Turn, row: FileRow): Promise<Reading> {
     await this.#pace(FILE_COST_BYTES)
     const handle = await this.#open(store, row.path)
     const buffer = Buffer.allocUnsafeSlow(Math.min(PIECE_BYTES, row.sizeBytes + 1))
@@ -276,6 +294,7 @@ export class Scrubber {
         // What is longer than it should be is not read to its end.
         if (reading.sizeBytes > row.sizeBytes) return reading
         await this.#pace(bytesRead)
+        await keep()
         this.#stopping.signal.throwIfAborted()
       }
     } finally {

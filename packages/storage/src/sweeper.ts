@@ -17,6 +17,8 @@ export const SIGHTINGS_APART_MS = 86_400_000
 const KEPT_MS = 30 * 86_400_000
 export const SWEEP_LEASE_TTL_MS = 600_000
 const LOOKUP_PATHS = 500
+/** Remembered from one sweep to the next; with more of them nothing is moved anyway. */
+const CANDIDATES_MAX = 100_000
 /** Of all files, and in number: more is not lost files but a wrong index. */
 const MOVED_SHARE_MAX = 0.01
 const MOVED_COUNT_MAX = 1_000
@@ -60,7 +62,10 @@ export class Sweeper {
         throw new Error('the lease of the sweep was lost')
       }
       const known = new Set((await this.#database.files.findPaths(store.uuid, paths)).map(row => row.path))
-      for (const path of paths) if (!known.has(path)) candidates[path] = before[path] ?? nowMs
+      for (const path of paths) {
+        if (known.has(path)) continue
+        if (report.orphans++ < CANDIDATES_MAX) candidates[path] = before[path] ?? nowMs
+      }
       paths = []
     }
     for await (const { path } of walkStore(store.root)) {
@@ -70,7 +75,6 @@ export class Sweeper {
     }
     if (paths.length > 0) await look()
 
-    report.orphans = Object.keys(candidates).length
     const due = Object.keys(candidates).filter(path => nowMs - candidates[path]! >= SIGHTINGS_APART_MS)
     if (isTooManyLost(due.length, files)) {
       report.alert = `${due.length} of ${files} files of ${store.root} have no row: that is too many to be lost files; nothing was moved`
