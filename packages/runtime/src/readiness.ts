@@ -1,6 +1,6 @@
 export interface ReadinessReport {
   ready: boolean
-  /** By name; `reason` is in words for people. Where the condition holds it is empty, or something to know. */
+  /** By name; `reason` is in words for people. Where the condition holds it is empty, or what to know all the same. */
   conditions: Record<string, { ok: boolean; reason: string }>
 }
 
@@ -23,8 +23,9 @@ export class Readiness {
     if (before?.ok !== ok) this.#listener?.(this.report())
   }
 
-  /** Something to know that is no reason to send work elsewhere; '' for nothing. */
+  /** A condition that holds, and what to know of it all the same; an empty text: nothing. */
   note(name: string, text: string): void {
+    this.set(name, true)
     this.#conditions.set(name, { ok: true, reason: text })
   }
 
