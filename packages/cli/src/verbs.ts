@@ -81,7 +81,7 @@ export const VERBS: readonly Verb[] = [
   {
     name: 'fsck',
     group: 'Upkeep',
-    describe: 'compare index and disk, or make the index again',
+    describe: 'compare index and disk, repair, or make the index again',
     load: () => import('./commands/fsck.ts')
   },
   {
@@ -89,6 +89,18 @@ export const VERBS: readonly Verb[] = [
     group: 'Upkeep',
     describe: 'look for what is wrong on this machine and in the cluster',
     load: () => import('./commands/doctor.ts')
+  },
+  {
+    name: 'backup',
+    group: 'Upkeep',
+    describe: 'save the index and the journals, while servers run',
+    load: () => import('./commands/backup.ts')
+  },
+  {
+    name: 'restore',
+    group: 'Upkeep',
+    describe: 'put a backup into a database, and what the stores know beside it',
+    load: () => import('./commands/restore.ts')
   },
   {
     name: 'config',

@@ -76,6 +76,10 @@ export class CachedFileIndex implements FileIndex {
     return this.#index.totals(store)
   }
 
+  stores(): Promise<string[]> {
+    return this.#index.stores()
+  }
+
   /** Before, so that no reader finds what is going; after, because one may have put it back meanwhile. */
   async #without(key: FileKey, change: () => Promise<boolean>): Promise<boolean> {
     await this.#cache.remove(this.#cacheKeyOf(key))

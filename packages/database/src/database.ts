@@ -24,6 +24,8 @@ export interface OpenOptions {
   queryTimeoutMs?: number
   /** How long one write may wait, and be tried again. Default five times queryTimeoutMs on MySQL, 10 s on SQLite. */
   writeTimeoutMs?: number
+  /** Opens an index that is being restored: for whoever restores it. */
+  duringRestore?: boolean
   onEvent?: (event: DatabaseEvent) => void
 }
 

@@ -23,3 +23,9 @@ export class ReadOnlyDatabaseError extends Error {
   readonly code = 'DATABASE_READ_ONLY'
   override readonly name = 'ReadOnlyDatabaseError'
 }
+
+/** An index that a backup is not put into, or that nobody may use before a restore has come to its end. */
+export class RestoreRefusedError extends Error {
+  readonly code = 'RESTORE_REFUSED'
+  override readonly name = 'RestoreRefusedError'
+}

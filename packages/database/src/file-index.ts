@@ -115,4 +115,7 @@ export interface FileIndex {
 
   /** Rows and bytes of every state: what the store has to hold. */
   totals(store: string): Promise<{ files: number; bytes: number }>
+
+  /** UUIDs of the stores that have rows, in byte order. */
+  stores(): Promise<string[]>
 }

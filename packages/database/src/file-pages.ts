@@ -1,5 +1,5 @@
 import { sql, type Kysely } from 'kysely'
-import { fileRowOfRecord } from './file-record.ts'
+import { fileRowOfRecord, hexOf } from './file-record.ts'
 import {
   assertApplication,
   assertLimit,
@@ -7,7 +7,8 @@ import {
   FILE_STATES,
   hexOfUuid,
   safeIntegerOf,
-  STATE_STORED
+  STATE_STORED,
+  uuidOfHex
 } from './file-row.ts'
 import { PAGE_ROWS_MAX, type FileIndex, type FileRow } from './file-index.ts'
 import type { Schema } from './schema.ts'
@@ -16,7 +17,7 @@ import type { Schema } from './schema.ts'
 const PATHS_PER_QUERY_MAX = 500
 
 /** The reads that both engines answer by the same SQL: pages, sums, and rows by place. */
-export class FilePages implements Pick<FileIndex, 'list' | 'listStore' | 'findPaths' | 'totals'> {
+export class FilePages implements Pick<FileIndex, 'list' | 'listStore' | 'findPaths' | 'totals' | 'stores'> {
   readonly #database: Kysely<Schema>
 
   constructor(database: Kysely<Schema>) {
@@ -70,6 +71,19 @@ export class FilePages implements Pick<FileIndex, 'list' | 'listStore' | 'findPa
       .where('store', '=', storeBytesOf(store))
       .executeTakeFirstOrThrow()
     return { files: safeIntegerOf(files), bytes: safeIntegerOf(bytes) }
+  }
+
+  async stores(): Promise<string[]> {
+    const stores: string[] = []
+    for (let after: Buffer | undefined; ;) {
+      // From one to the next in the index of places: there are few, of very many rows.
+      let query = this.#database.selectFrom('files').select('store')
+      if (after !== undefined) query = query.where('store', '>', after)
+      const [found] = await query.orderBy('store').limit(1).execute()
+      if (!found) return stores
+      stores.push(uuidOfHex(hexOf(found.store)))
+      after = Buffer.from(found.store)
+    }
   }
 }
 

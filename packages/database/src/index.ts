@@ -17,9 +17,12 @@ export {
   CommitOutcomeUnknownError,
   DatabaseUnavailableError,
   ReadOnlyDatabaseError,
+  RestoreRefusedError,
   SchemaVersionError
 } from './errors.ts'
 export { inspectDatabase, inspectRedis, type DatabaseInspection, type RedisInspection } from './inspection.ts'
-export { migrateDatabase, openDatabase } from './open-database.ts'
 export { checkRedisUrl } from './redis-address.ts'
+export { migrateDatabase, openDatabase, openRestoreTarget, openSnapshot } from './open-database.ts'
+export type { CounterValue, IndexSnapshot, UserRoute } from './index-snapshot.ts'
+export type { RestoreTarget } from './restore-target.ts'
 export { wireErrorOf } from './wire-error.ts'

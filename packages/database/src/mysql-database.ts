@@ -3,24 +3,30 @@ import { Catalog } from './catalog.ts'
 import { CommitOutcomeUnknownError, DatabaseUnavailableError } from './errors.ts'
 import { FilePages } from './file-pages.ts'
 import { mysqlAddressOf } from './mysql-address.ts'
+import { IndexSnapshot } from './index-snapshot.ts'
+import { MysqlConnection, type MysqlValue } from './mysql-connection.ts'
 import { MysqlCounters } from './mysql-counters.ts'
 import { PooledMysqlDialect } from './mysql-dialect.ts'
+import { ConnectionLostError } from './mysql-error.ts'
 import { MysqlFileIndex } from './mysql-file-index.ts'
 import { MysqlLeases } from './mysql-leases.ts'
 import { MysqlPool } from './mysql-pool.ts'
 import { MysqlRoutes } from './mysql-routes.ts'
 import { mysqlTimeoutsOf, type MysqlTimeouts } from './mysql-timeouts.ts'
+import { refuseRestoring } from './restore-mark.ts'
+import { RestoreTarget } from './restore-target.ts'
 import { adoptCluster, checkSchemaVersion, migrate } from './schema-version.ts'
 import type { Counters } from './counters.ts'
 import type { Database, OpenOptions } from './database.ts'
 import type { Execute } from './execute-driver.ts'
 import type { Leases } from './leases.ts'
-import type { MysqlValue } from './mysql-connection.ts'
 import type { Routes } from './routes.ts'
 import type { Schema } from './schema.ts'
 
 export const POOL_SIZE_DEFAULT = 6
 const MIGRATION_TIMEOUT_MS = 60_000
+/** Of one page. */
+const SNAPSHOT_TIMEOUT_MS = 60_000
 
 /** A MySQL or MariaDB server, or a Galera cluster of them. */
 export class MysqlDatabase implements Database {
@@ -69,6 +75,17 @@ function readerOf(pool: MysqlPool, timeoutMs: number): Execute {
   }
 }
 
+/** For what is done by one, statement by statement: schema, and an index that is filled. */
+function writerOf(pool: MysqlPool, timeoutMs: number): Execute {
+  return async (sql, parameters) => {
+    const result = await pool.run(connection => connection.change(sql, parameters as MysqlValue[]), {
+      timeoutMs,
+      isWrite: true
+    })
+    return Array.isArray(result) ? { rows: result, changes: 0 } : { rows: [], changes: result.affectedRows }
+  }
+}
+
 function poolOf(urls: readonly string[], options: OpenOptions): MysqlPool {
   return new MysqlPool({
     addresses: urls.map(mysqlAddressOf),
@@ -85,7 +102,9 @@ export async function openMysqlDatabase(urls: readonly string[], options: OpenOp
   const openMs = timeouts.connectMs * urls.length + timeouts.readMs
   try {
     const dialect = new PooledMysqlDialect(readerOf(pool, openMs))
-    await checkSchemaVersion(new Kysely({ dialect }))
+    const queries = new Kysely<Schema>({ dialect })
+    await checkSchemaVersion(queries)
+    if (!options.duringRestore) await refuseRestoring(queries)
   } catch (error) {
     await pool.close()
     throw error
@@ -100,13 +119,7 @@ export async function migrateMysqlDatabase(
 ): Promise<{ from: number; to: number }> {
   const pool = poolOf(urls, { ...options, poolSize: 1 })
   const timeoutMs = options.connectTimeoutMs ?? MIGRATION_TIMEOUT_MS
-  const execute: Execute = async (sql, parameters) => {
-    const result = await pool.run(connection => connection.change(sql, parameters as MysqlValue[]), {
-      timeoutMs: Math.max(timeoutMs, MIGRATION_TIMEOUT_MS),
-      isWrite: true
-    })
-    return Array.isArray(result) ? { rows: result, changes: 0 } : { rows: [], changes: result.affectedRows }
-  }
+  const execute = writerOf(pool, Math.max(timeoutMs, MIGRATION_TIMEOUT_MS))
   try {
     await pool.run(connection => connection.command('SELECT 1'), { timeoutMs, isWrite: false })
     const queries = new Kysely<Schema>({ dialect: new PooledMysqlDialect(execute) })
@@ -119,4 +132,65 @@ export async function migrateMysqlDatabase(
   } finally {
     await pool.close()
   }
+}
+
+/** One transaction that sees one moment, on one connection: lost, it cannot be had again. */
+export async function openMysqlSnapshot(
+  urls: readonly string[],
+  options: OpenOptions
+): Promise<IndexSnapshot> {
+  const connection = await openOne(urls, mysqlTimeoutsOf(options).connectMs)
+  const execute: Execute = async (sql, parameters) => {
+    const late = (): void => connection.destroy(new Error(`no answer in ${SNAPSHOT_TIMEOUT_MS} ms`))
+    const timer = setTimeout(late, SNAPSHOT_TIMEOUT_MS)
+    try {
+      return { rows: await connection.select(sql, parameters as MysqlValue[]), changes: 0 }
+    } catch (cause) {
+      if (!(cause instanceof ConnectionLostError)) throw cause
+      throw new DatabaseUnavailableError(cause.message, { cause })
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+  try {
+    await connection.command('SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ')
+    // After everything that the cluster has acknowledged.
+    if (connection.isGalera) await connection.command('SET SESSION wsrep_sync_wait=1')
+    await connection.command('START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY')
+    if (connection.isGalera) await connection.command('SET SESSION wsrep_sync_wait=0')
+    const queries = new Kysely<Schema>({ dialect: new PooledMysqlDialect(execute) })
+    await checkSchemaVersion(queries)
+    await refuseRestoring(queries)
+    return new IndexSnapshot('mysql', queries, async () => connection.end())
+  } catch (error) {
+    connection.end()
+    throw error
+  }
+}
+
+export async function openMysqlRestoreTarget(
+  urls: readonly string[],
+  options: OpenOptions
+): Promise<RestoreTarget> {
+  const pool = poolOf(urls, { ...options, poolSize: 1 })
+  const dialect = new PooledMysqlDialect(writerOf(pool, MIGRATION_TIMEOUT_MS))
+  return new RestoreTarget('mysql', new Kysely<Schema>({ dialect }), () => pool.close())
+}
+
+async function openOne(urls: readonly string[], timeoutMs: number): Promise<MysqlConnection> {
+  let last: unknown
+  for (const address of urls.map(mysqlAddressOf)) {
+    const connection = new MysqlConnection(address)
+    const timer = setTimeout(() => connection.destroy(new Error(`no answer in ${timeoutMs} ms`)), timeoutMs)
+    try {
+      await connection.open()
+      return connection
+    } catch (error) {
+      connection.destroy(error as Error)
+      last = error
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+  throw new DatabaseUnavailableError((last as Error).message, { cause: last })
 }

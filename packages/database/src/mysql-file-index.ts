@@ -97,6 +97,10 @@ export class MysqlFileIndex implements FileIndex {
     return this.#pages.totals(store)
   }
 
+  stores(): Promise<string[]> {
+    return this.#pages.stores()
+  }
+
   #write<T>(work: (connection: MysqlConnection, isResent: boolean) => Promise<T>): Promise<T> {
     return this.#pool.run(work, { timeoutMs: this.#timeouts.writeMs, isWrite: true })
   }

@@ -1,5 +1,7 @@
 import { invariant } from './invariant.ts'
 import type { Database, OpenOptions } from './database.ts'
+import type { IndexSnapshot } from './index-snapshot.ts'
+import type { RestoreTarget } from './restore-target.ts'
 
 // Engines are loaded when they are asked for: a driver that is not used costs a process tens of megabytes and a
 // quarter of a second of its start.
@@ -16,6 +18,7 @@ const SQLITE = /^sqlite:(\/\/)?(?<path>\/.+)$/
  * @throws {DatabaseUnavailableError} nothing answers.
  * @throws {SchemaVersionError} not migrated, or newer than this program.
  * @throws {ReadOnlyDatabaseError} it takes no writes.
+ * @throws {RestoreRefusedError} a backup is being put into it.
  */
 export async function openDatabase(
   urls: string | readonly string[],
@@ -57,6 +60,38 @@ export async function migrateDatabase(
   return path === undefined
     ? (await mysql()).migrateMysqlDatabase(listOf(urls), options, options.clusterId)
     : (await sqlite()).migrateSqliteDatabase(path, options.clusterId)
+}
+
+/**
+ * The whole index as it is now, while servers go on. Close it soon: until then the database keeps what changes.
+ *
+ * @throws {DatabaseUnavailableError | SchemaVersionError | RestoreRefusedError}
+ */
+export async function openSnapshot(
+  urls: string | readonly string[],
+  options: OpenOptions = {}
+): Promise<IndexSnapshot> {
+  const path = sqlitePathOf(urls)
+  return path === undefined
+    ? (await mysql()).openMysqlSnapshot(listOf(urls), options)
+    : (await sqlite()).openSqliteSnapshot(path)
+}
+
+/**
+ * Brings the schema up to date and makes the index that of `clusterId`, to be filled from a backup.
+ *
+ * @throws {SchemaVersionError} it holds another cluster's files, or is newer than this program.
+ */
+export async function openRestoreTarget(
+  urls: string | readonly string[],
+  clusterId: string,
+  options: OpenOptions = {}
+): Promise<RestoreTarget> {
+  await migrateDatabase(urls, { ...options, clusterId })
+  const path = sqlitePathOf(urls)
+  return path === undefined
+    ? (await mysql()).openMysqlRestoreTarget(listOf(urls), options)
+    : (await sqlite()).openSqliteRestoreTarget(path)
 }
 
 /** The path of a SQLite address; undefined where the addresses are MySQL's. */

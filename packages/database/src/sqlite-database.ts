@@ -6,6 +6,9 @@ import { untilFree } from './busy-wait.ts'
 import { Catalog } from './catalog.ts'
 import { DatabaseUnavailableError, SchemaVersionError } from './errors.ts'
 import { FilePages } from './file-pages.ts'
+import { IndexSnapshot } from './index-snapshot.ts'
+import { refuseRestoring } from './restore-mark.ts'
+import { RestoreTarget } from './restore-target.ts'
 import { adoptCluster, migrate, checkSchemaVersion } from './schema-version.ts'
 import {
   isBusy,
@@ -112,10 +115,9 @@ export async function openSqliteDatabase(path: string, options: OpenOptions): Pr
   let connection: DatabaseSync | undefined
   try {
     const opened = (connection = await untilFree(() => openReader(path), timeoutMs))
-    const dialect = new NodeSqliteDialect((sql, parameters) =>
-      untilFree(() => executeSync(opened, sql, parameters), timeoutMs)
-    )
-    await checkSchemaVersion(new Kysely({ dialect }))
+    const queries = directQueries(opened, timeoutMs)
+    await checkSchemaVersion(queries)
+    if (!options.duringRestore) await refuseRestoring(queries)
     return new SqliteDatabase(path, opened, options)
   } catch (error) {
     connection?.close()
@@ -133,10 +135,7 @@ export async function migrateSqliteDatabase(
   let connection: DatabaseSync | undefined
   try {
     const opened = (connection = await untilFree(() => openForMigration(path), MIGRATION_TIMEOUT_MS))
-    const dialect = new NodeSqliteDialect((sql, parameters) =>
-      untilFree(() => executeSync(opened, sql, parameters), MIGRATION_TIMEOUT_MS)
-    )
-    const queries = new Kysely<Schema>({ dialect })
+    const queries = directQueries(opened, MIGRATION_TIMEOUT_MS)
     const versions = await migrate(queries, 'sqlite')
     if (clusterId !== undefined) await adoptCluster(queries, clusterId)
     await syncFolder(dirname(path))
@@ -146,6 +145,35 @@ export async function migrateSqliteDatabase(
   } finally {
     connection?.close()
   }
+}
+
+/** A read transaction sees the file as it was at its first read; writers go on beside it. */
+export async function openSqliteSnapshot(path: string): Promise<IndexSnapshot> {
+  if (!existsSync(path)) throw new SchemaVersionError(`there is no ${path}`)
+  let connection: DatabaseSync | undefined
+  try {
+    const opened = (connection = await untilFree(() => openReader(path), QUERY_TIMEOUT_MS))
+    const queries = directQueries(opened, QUERY_TIMEOUT_MS)
+    opened.exec('BEGIN')
+    await checkSchemaVersion(queries)
+    await refuseRestoring(queries)
+    return new IndexSnapshot('sqlite', queries, async () => opened.close())
+  } catch (error) {
+    connection?.close()
+    throw sqliteErrorOf(error)
+  }
+}
+
+export async function openSqliteRestoreTarget(path: string): Promise<RestoreTarget> {
+  const opened = await untilFree(() => openForMigration(path), MIGRATION_TIMEOUT_MS)
+  return new RestoreTarget('sqlite', directQueries(opened, MIGRATION_TIMEOUT_MS), async () => opened.close())
+}
+
+function directQueries(connection: DatabaseSync, timeoutMs: number): Kysely<Schema> {
+  const dialect = new NodeSqliteDialect((sql, parameters) =>
+    untilFree(() => executeSync(connection, sql, parameters), timeoutMs)
+  )
+  return new Kysely<Schema>({ dialect })
 }
 
 /** A new file's name is durable only once its folder is. */

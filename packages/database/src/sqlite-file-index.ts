@@ -81,4 +81,8 @@ export class SqliteFileIndex implements FileIndex {
   totals(store: string): Promise<{ files: number; bytes: number }> {
     return this.#pages.totals(store)
   }
+
+  stores(): Promise<string[]> {
+    return this.#pages.stores()
+  }
 }

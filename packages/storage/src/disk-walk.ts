@@ -13,33 +13,49 @@ export interface DiskFile {
 const DIGIT = /^[0-9A-F]{3}$/
 
 /**
- * Walks a store. Names that are no places of files are given to `onStranger` and passed over.
+ * Walks a store. Names that are no places of files, and places that hold something else than a file, are given to
+ * `onStranger` and passed over.
  *
  * A file that goes away in the meantime is passed over.
+ *
+ * @param looksMax Files looked at at a time, each in a thread of the pool: more is for a process that does nothing else.
  */
 export async function* walkStore(
   root: string,
-  onStranger: (path: string) => void = () => {}
+  onStranger: (path: string) => void = () => {},
+  looksMax = 1
 ): AsyncGenerator<DiskFile> {
   for (const d3 of await digits(root, '', onStranger)) {
     for (const d2 of await digits(root, d3, onStranger)) {
       for (const d1 of await digits(root, `${d3}/${d2}`, onStranger)) {
-        const directory = `${d3}/${d2}/${d1}`
-        for (const name of (await readdir(join(root, directory))).sort()) {
-          const path = `${directory}/${name}`
-          if (idOfStorePath(path) === undefined) {
-            onStranger(path)
-            continue
-          }
-          const stats = await lstat(join(root, path)).catch((error: NodeJS.ErrnoException) => {
-            if (error.code === 'ENOENT') return undefined
-            throw error
-          })
-          if (stats?.isFile()) yield { path, sizeBytes: stats.size, modifiedMs: stats.mtimeMs }
+        const paths: string[] = []
+        for (const name of (await readdir(join(root, d3, d2, d1))).sort()) {
+          const path = `${d3}/${d2}/${d1}/${name}`
+          if (idOfStorePath(path) === undefined) onStranger(path)
+          else paths.push(path)
+        }
+        for (let at = 0; at < paths.length; at += looksMax) {
+          const looks = paths.slice(at, at + looksMax).map(path => lookAt(root, path, onStranger))
+          for (const file of await Promise.all(looks)) if (file) yield file
         }
       }
     }
   }
+}
+
+async function lookAt(
+  root: string,
+  path: string,
+  onStranger: (path: string) => void
+): Promise<DiskFile | undefined> {
+  try {
+    const stats = await lstat(join(root, path))
+    if (stats.isFile()) return { path, sizeBytes: stats.size, modifiedMs: stats.mtimeMs }
+    onStranger(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+  return undefined
 }
 
 /** The highest id that a file of the store has, or -1. Looks at the last directories only. */

@@ -36,6 +36,7 @@ export class PieceBuffers {
 export class FileReply implements StreamedReply {
   readonly head: Buffer
   readonly contentBytes: number
+  readonly #files: OpenFiles
   readonly #entry: OpenFile
   readonly #buffers: PieceBuffers
   readonly #release: () => void
@@ -54,6 +55,7 @@ export class FileReply implements StreamedReply {
   ) {
     this.head = head
     this.contentBytes = contentBytes
+    this.#files = files
     this.#entry = entry
     this.#buffers = buffers
     this.#offset = offset
@@ -129,10 +131,8 @@ export class FileReply implements StreamedReply {
 
   #checkWhole(got: number, expected: number): void {
     if (got !== expected) {
-      throw new UnavailableError(
-        'CHECKSUM_MISMATCH',
-        `${this.#entry.row.path} is shorter than the index says`
-      )
+      const { row } = this.#entry
+      throw this.#files.mismatch(row, `${row.path} is shorter than the index says`)
     }
   }
 }

@@ -1,45 +1,33 @@
 /**
  * Compares index and disk, and makes the index again from the volumes alone. It changes nothing but where it is told
- * to rebuild; what is missing or damaged is reported, never removed.
+ * to rebuild or to repair; what is damaged is reported, never removed.
  */
-import { open } from 'node:fs/promises'
+import { lstat, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { crc32 } from 'node:zlib'
-import { migrateDatabase, openDatabase, type Database, type FileRow } from '@tributary/database'
+import { migrateDatabase, openDatabase, type Database } from '@tributary/database'
 import { formatFileKey } from '@tributary/protocol'
-import { highestIdOnDisk, walkStore, type DiskFile } from './disk-walk.ts'
+import { highestIdOnDisk } from './disk-walk.ts'
+import type { Finding, FindingKind } from './finding.ts'
 import type { JournalRecord, RecordFacts } from './journal-record.ts'
-import { readJournals } from './journal.ts'
+import { listJournals, readJournalFile, readJournals } from './journal.ts'
 import { leftoverWriters } from './recovery.ts'
 import { readRedoFolder, REDO_FOLDER } from './redo-log.ts'
+import { rowsOf, StoreComparison } from './store-comparison.ts'
 import { readAnyMarker, type StoreMarker } from './store-marker.ts'
-import { readdir } from 'node:fs/promises'
+import { idOfStorePath } from './store-path.ts'
+import { StoreRepair, type Repair, type RepairOptions } from './store-repair.ts'
 import { rowOfFacts } from './upload-record.ts'
 
-const PAGE_ROWS = 1_000
-const READ_BYTES = 1024 * 1024
 const INSERT_ROWS = 256
-
-export type FindingKind =
-  /** A row without its file. */
-  | 'missing'
-  /** A file without a row. */
-  | 'orphaned'
-  | 'wrong-size'
-  | 'wrong-checksum'
-  /** A delete that was not finished; the storage server finishes it. */
-  | 'half-deleted'
-  /** A name that is no place of a file. */
-  | 'stranger'
-
-export interface Finding {
-  kind: FindingKind
-  store: string
-  path: string
-  /** application/user/file, where it is known. */
-  file: string
-  detail: string
-}
+/** Pages of a database that is busy. */
+const QUERY_TIMEOUT_MS = 30_000
+/** Findings and repairs that a report keeps; each is told as it comes. */
+const KEPT_MAX = 1_000
+/** Longer than an upload takes from its file's name to its row, or a delete from its mark to its end, unless cut off. */
+export const SETTLE_MS = 15_000
+/** A journal that was written to a moment ago may end in the middle of a record. */
+const JOURNAL_YOUNG_MS = 60_000
+const JOURNAL_LOOK_AGAIN_MS = 500
 
 export interface Rebuilt {
   inserted: number
@@ -53,9 +41,28 @@ export interface Rebuilt {
   journalDamage: number
 }
 
+export interface StoreSummary {
+  root: string
+  store: string
+  group: string
+  files: number
+  bytes: number
+  rows: number
+  differences: Partial<Record<FindingKind, number>>
+  /** Damaged places are where an append was cut off, or worse; what they should have said is in the index. */
+  journals: { files: number; records: number; damaged: number }
+}
+
 export interface FsckReport {
-  stores: { root: string; store: string; files: number; bytes: number; rows: number }[]
+  stores: StoreSummary[]
+  /** Stores that have rows and were not looked at. */
+  others: { store: string; group: string }[]
+  /** The first thousand. */
   findings: Finding[]
+  differences: number
+  /** Without those that were refused. */
+  repairs: number
+  refused: number
   rebuilt: Rebuilt | undefined
 }
 
@@ -67,147 +74,227 @@ export interface FsckOptions {
   checksums?: boolean
   /** Enters into the index what the volumes know and it does not. */
   rebuildIndex?: boolean
+  /** Puts right what is safe to; without it nothing is changed. */
+  repair?: Omit<RepairOptions, 'onRepair'>
+  /** How long a difference must last to be one; 0 where no server runs. Default SETTLE_MS, after a rebuild 0. */
+  settleMs?: number
+  onFinding?: (finding: Finding) => void
+  /** After all findings. */
+  onRepair?: (repair: Repair) => void
   onProgress?: (progress: { root: string; files: number }) => void
 }
 
+interface GivenStore {
+  root: string
+  marker: StoreMarker
+}
+
 /**
- * Compares, and rebuilds first where that is asked for. A rebuild is for a cluster whose servers stand still.
+ * Compares, and rebuilds first where that is asked for. A rebuild is for a cluster whose servers stand still. Memory
+ * does not grow with the number of files, but for a rebuild's, which holds what the journals say.
  *
  * @throws {StoreMarkerError | SchemaVersionError | DatabaseUnavailableError}
  */
 export async function runFsck(options: FsckOptions): Promise<FsckReport> {
-  const markers: { root: string; marker: StoreMarker }[] = []
-  for (const root of options.stores) markers.push({ root, marker: await readAnyMarker(root) })
-  const [first] = markers
-  if (!first) throw new Error('no store path was given')
-  const stranger = markers.find(({ marker }) => marker.cluster !== first.marker.cluster)
-  if (stranger) throw new Error(`${stranger.root} and ${first.root} are stores of different clusters`)
-  if (options.rebuildIndex) await migrateDatabase(options.database, { clusterId: first.marker.cluster })
-  const database = await openDatabase(options.database)
+  const stores = await markedStores(options.stores)
+  const cluster = stores[0]!.marker.cluster
+  if (options.rebuildIndex) await migrateDatabase(options.database, { clusterId: cluster })
+  const database = await openDatabase(options.database, { queryTimeoutMs: QUERY_TIMEOUT_MS })
   try {
-    const cluster = await database.clusterId()
-    if (cluster !== first.marker.cluster) {
+    const own = await database.clusterId()
+    if (own !== cluster) {
       throw new Error(
-        `the stores are of cluster ${first.marker.cluster}, the database of cluster ${cluster}; --rebuild-index makes a new index`
+        `the stores are of cluster ${cluster}, the database of cluster ${own}; --rebuild-index makes a new index`
       )
     }
-    const report: FsckReport = { stores: [], findings: [], rebuilt: undefined }
-    if (options.rebuildIndex) {
-      report.rebuilt = { inserted: 0, already: 0, removed: 0, conflicts: 0, journalDamage: 0 }
-      const routes = new Map<string, RecordFacts>()
-      for (const { root, marker } of markers) await rebuild(database, root, marker, report, routes)
+    const report: FsckReport = {
+      stores: [],
+      others: await otherStores(database, stores),
+      findings: [],
+      differences: 0,
+      repairs: 0,
+      refused: 0,
+      rebuilt: undefined
     }
-    for (const { root, marker } of markers) await compare(database, root, marker, options, report)
+    const find = (finding: Finding): void => {
+      report.differences++
+      if (report.findings.length < KEPT_MAX) report.findings.push(finding)
+      options.onFinding?.(finding)
+    }
+    if (options.rebuildIndex) report.rebuilt = await rebuildIndex(database, stores, { find })
+    const repairs: { repair: StoreRepair; files: number; given: GivenStore }[] = []
+    for (const given of stores) {
+      const repair = newRepair(database, given, options, report)
+      const summary = await compare(database, given, options, find, repair)
+      report.stores.push(summary)
+      if (repair) repairs.push({ repair, files: summary.files, given })
+    }
+    for (const { repair, files, given } of repairs) {
+      const others = stores.filter(store => store !== given).map(({ root }) => root)
+      const isWholeGroup = report.others.every(({ group }) => group !== given.marker.group)
+      await repair.perform(files, others, isWholeGroup)
+    }
     return report
   } finally {
     await database.close()
   }
 }
 
+/**
+ * Stores of one cluster.
+ *
+ * @throws {StoreMarkerError} a path is none.
+ */
+export async function markedStores(roots: readonly string[]): Promise<GivenStore[]> {
+  const stores: GivenStore[] = []
+  for (const root of roots) {
+    const marker = await readAnyMarker(root)
+    const twin = stores.find(store => store.marker.store === marker.store)
+    if (twin) throw new Error(`${root} and ${twin.root} are the same store`)
+    stores.push({ root, marker })
+  }
+  const [first] = stores
+  if (!first) throw new Error('no store path was given')
+  const stranger = stores.find(({ marker }) => marker.cluster !== first.marker.cluster)
+  if (stranger) throw new Error(`${stranger.root} and ${first.root} are stores of different clusters`)
+  return stores
+}
+
+async function otherStores(
+  database: Database,
+  given: readonly GivenStore[]
+): Promise<{ store: string; group: string }[]> {
+  const others: { store: string; group: string }[] = []
+  for (const store of await database.files.stores()) {
+    if (given.some(({ marker }) => marker.store === store)) continue
+    const [row] = await database.files.listStore({ store, limit: 1 })
+    if (row) others.push({ store, group: row.group })
+  }
+  return others
+}
+
+function newRepair(
+  database: Database,
+  { root, marker }: GivenStore,
+  { repair, onRepair }: FsckOptions,
+  report: FsckReport
+): StoreRepair | undefined {
+  if (!repair) return undefined
+  return new StoreRepair(database, root, marker, {
+    ...repair,
+    onRepair: done => {
+      if (done.action === 'refused') report.refused++
+      else report.repairs++
+      onRepair?.(done)
+    }
+  })
+}
+
 async function compare(
   database: Database,
-  root: string,
-  { store }: StoreMarker,
+  { root, marker }: GivenStore,
   options: FsckOptions,
-  report: FsckReport
-): Promise<void> {
-  const totals = { root, store, files: 0, bytes: 0, rows: 0 }
-  report.stores.push(totals)
-  const find = (kind: FindingKind, path: string, file: string, detail: string): void => {
-    report.findings.push({ kind, store, path, file, detail })
-  }
-  const files = walkStore(root, path => find('stranger', path, '', 'no file of a store has such a name'))
-  const rows = rowsOf(database, store)
-  let file: DiskFile | undefined = (await files.next()).value as DiskFile | undefined
-  let row: FileRow | undefined = (await rows.next()).value as FileRow | undefined
-  while (file || row) {
-    if (file && (!row || file.path < row.path)) {
-      find(
-        'orphaned',
-        file.path,
-        '',
-        `${file.sizeBytes} bytes, last changed ${new Date(file.modifiedMs).toISOString()}`
-      )
-    } else if (row && (!file || row.path < file.path)) {
-      if (row.state === 'deleting')
-        find('half-deleted', row.path, formatFileKey(row), 'its file is gone already')
-      else find('missing', row.path, formatFileKey(row), `${row.sizeBytes} bytes`)
-    } else if (row && file) {
-      await compareOne(root, file, row, options, find)
-    }
-    const order = !row ? -1 : !file ? 1 : file.path < row.path ? -1 : file.path > row.path ? 1 : 0
-    if (order <= 0) {
-      totals.files++
-      totals.bytes += file!.sizeBytes
-      if (totals.files % PAGE_ROWS === 0) options.onProgress?.({ root, files: totals.files })
-      file = (await files.next()).value as DiskFile | undefined
-    }
-    if (order >= 0) {
-      totals.rows++
-      row = (await rows.next()).value as FileRow | undefined
-    }
-  }
+  find: (finding: Finding) => void,
+  repair: StoreRepair | undefined
+): Promise<StoreSummary> {
+  const differences: StoreSummary['differences'] = {}
+  const comparison = new StoreComparison(database, root, marker, {
+    checksums: options.checksums ?? false,
+    settleMs: options.settleMs ?? (options.rebuildIndex ? 0 : SETTLE_MS),
+    onFinding: (finding, row, changedMs) => {
+      differences[finding.kind] = (differences[finding.kind] ?? 0) + 1
+      find(finding)
+      repair?.note(finding, row, changedMs)
+    },
+    onProgress: files => options.onProgress?.({ root, files })
+  })
+  const totals = await comparison.run()
+  const { store, group } = marker
+  return { root, store, group, ...totals, differences, journals: await readAllJournals(root) }
 }
 
-async function compareOne(
-  root: string,
-  file: DiskFile,
-  row: FileRow,
-  { checksums }: FsckOptions,
-  find: (kind: FindingKind, path: string, file: string, detail: string) => void
-): Promise<void> {
-  const name = formatFileKey(row)
-  if (row.state === 'deleting') find('half-deleted', row.path, name, 'its file is still there')
-  if (file.sizeBytes !== row.sizeBytes) {
-    find('wrong-size', row.path, name, `${file.sizeBytes} bytes on disk, ${row.sizeBytes} in the index`)
-  } else if (checksums) {
-    const sum = await checksumOf(join(root, file.path))
-    if (sum !== row.crc32)
-      find('wrong-checksum', row.path, name, `${hex(sum)} on disk, ${hex(row.crc32)} in the index`)
+async function readAllJournals(root: string): Promise<StoreSummary['journals']> {
+  const sum = { files: 0, records: 0, damaged: 0 }
+  for (const { path } of await listJournals(root)) {
+    const absolute = join(root, path)
+    const read = async (): Promise<{ records: number; damaged: number }> => {
+      const reading = { records: 0, damaged: 0 }
+      await readJournalFile(absolute, () => {}, reading)
+      return reading
+    }
+    let reading = await read()
+    if (reading.damaged > 0 && Date.now() - (await stat(absolute)).mtimeMs < JOURNAL_YOUNG_MS) {
+      await new Promise(resolve => setTimeout(resolve, JOURNAL_LOOK_AGAIN_MS))
+      const again = await read()
+      if (again.damaged < reading.damaged) reading = again
+    }
+    sum.files++
+    sum.records += reading.records
+    sum.damaged += reading.damaged
   }
+  return sum
 }
 
-async function* rowsOf(database: Database, store: string): AsyncGenerator<FileRow> {
-  let afterPath: string | undefined
-  for (;;) {
-    const page = await database.files.listStore({
-      store,
-      limit: PAGE_ROWS,
-      ...(afterPath === undefined ? {} : { afterPath })
-    })
-    yield* page
-    if (page.length < PAGE_ROWS) return
-    afterPath = page.at(-1)!.path
-  }
+export interface RebuildOptions {
+  find: (finding: Finding) => void
+  /** Journals of days before this UNIX time are known to the index already. Default 0. */
+  sinceMs?: number
+  /** Deletes that the journals know and whose file is still there are marked, so that a server finishes them. */
+  marksDeletes?: boolean
 }
 
-/** Enters what the journals and redo logs of a store say, for files that are there and whole in size. */
+/**
+ * Enters into the index what journals and redo logs of the stores know, and takes out what they know to be gone. Counters
+ * are raised above every id that was ever on disk.
+ */
+export async function rebuildIndex(
+  database: Database,
+  stores: readonly GivenStore[],
+  options: RebuildOptions
+): Promise<Rebuilt> {
+  const rebuilt: Rebuilt = { inserted: 0, already: 0, removed: 0, conflicts: 0, journalDamage: 0 }
+  const routes = new Map<string, RecordFacts>()
+  const entries: (() => Promise<void>)[] = []
+  for (const { root, marker } of stores) {
+    entries.push(await rebuild(database, root, marker, rebuilt, routes, options))
+  }
+  // A name may have been freed in one store and used again in another: first all that is gone goes.
+  for (const enter of entries) await enter()
+  return rebuilt
+}
+
+/**
+ * Takes out of the index what the journals of a store know to be gone.
+ *
+ * @returns What enters what journals and redo logs say, for files that are there and whole in size.
+ */
 async function rebuild(
   database: Database,
   root: string,
   marker: StoreMarker,
-  report: FsckReport,
-  routes: Map<string, RecordFacts>
-): Promise<void> {
-  const rebuilt = report.rebuilt!
+  rebuilt: Rebuilt,
+  routes: Map<string, RecordFacts>,
+  { find, sinceMs = 0, marksDeletes = false }: RebuildOptions
+): Promise<() => Promise<void>> {
   const live = new Map<string, RecordFacts>()
   const candidates = new Map<string, RecordFacts>()
   const gone = new Set<string>()
+  let highestId = await highestIdOnDisk(root)
   const take = ({ kind, facts }: JournalRecord): void => {
+    highestId = Math.max(highestId, idOfStorePath(facts.path) ?? -1)
     if (kind === 'stored') live.set(facts.generation, facts)
-    else if (kind === 'deleted' || kind === 'withdrawn') gone.add(facts.generation)
-    else if (kind === 'upload' || kind === 'intent') candidates.set(facts.generation, facts)
+    else if (kind === 'deleted' || kind === 'withdrawn') {
+      gone.add(facts.generation)
+      live.delete(facts.generation)
+    } else if (kind === 'upload' || kind === 'intent') candidates.set(facts.generation, facts)
   }
-  const { damaged } = await readJournals(root, 0, take)
+  const { damaged } = await readJournals(root, sinceMs, take)
   rebuilt.journalDamage += damaged
   for (const writer of await leftoverWriters(root)) {
     for (const boot of await readdir(join(root, REDO_FOLDER, writer)).catch(() => [])) {
       await readRedoFolder(join(root, REDO_FOLDER, writer, boot), take)
     }
   }
-  const sizes = new Map<string, number>()
-  for await (const { path, sizeBytes } of walkStore(root)) sizes.set(path, sizeBytes)
-
   // Of two uploads for one name the acknowledged one comes first, then the later one.
   const wanted = [...live.values()].filter(({ generation }) => !gone.has(generation))
   wanted.sort((a, b) => b.storedAtMs - a.storedAtMs)
@@ -215,47 +302,55 @@ async function rebuild(
     if (!live.has(facts.generation) && !gone.has(facts.generation)) wanted.push(facts)
   }
   await makeRoutes(database, marker, wanted, routes)
-  const rows = wanted
-    .filter(({ path, sizeBytes }) => sizes.get(path) === sizeBytes)
-    .map(facts => rowOfFacts({ ...facts, group: marker.group }, marker.store))
-  const known = new Set<string>()
-  for await (const row of rowsOf(database, marker.store)) {
-    known.add(row.generation)
-    // A database from an older backup does not know of later deletes; the journals do.
-    if (
-      gone.has(row.generation) &&
-      !sizes.has(row.path) &&
-      (await database.files.remove(row, row.generation))
-    ) {
-      rebuilt.removed++
+  if (gone.size > 0) {
+    for await (const row of rowsOf(database, marker.store)) {
+      if (!gone.has(row.generation)) continue
+      // A database from an older backup does not know of later deletes; the journals do.
+      if ((await sizeAt(root, row.path)) === undefined) {
+        if (await database.files.remove(row, row.generation)) rebuilt.removed++
+      } else if (marksDeletes && (await database.files.markDeleting(row, row.generation))) rebuilt.removed++
     }
   }
-  for (const facts of live.values()) {
-    if (
-      gone.has(facts.generation) ||
-      known.has(facts.generation) ||
-      sizes.get(facts.path) === facts.sizeBytes
-    )
-      continue
-    if (candidates.has(facts.generation)) continue // the next start makes it whole
-    report.findings.push({
-      kind: 'missing',
-      store: marker.store,
-      path: facts.path,
-      file: formatFileKey(facts),
-      detail: `${facts.sizeBytes} bytes in the journal, ${sizes.get(facts.path) ?? 'none'} on disk`
-    })
-  }
-  for (let at = 0; at < rows.length; at += INSERT_ROWS) {
-    const part = rows.slice(at, at + INSERT_ROWS)
-    const outcomes = await database.files.insert(part)
-    for (const [index, outcome] of outcomes.entries()) {
-      if (!outcome.inserted) rebuilt.conflicts++
-      else if (known.has(part[index]!.generation)) rebuilt.already++
-      else rebuilt.inserted++
+  await database.counters.raise(marker.store, BigInt(highestId + 1))
+  return async () => {
+    for (let at = 0; at < wanted.length; at += INSERT_ROWS) {
+      const part = wanted.slice(at, at + INSERT_ROWS)
+      const paths = part.map(({ path }) => path)
+      const there = await database.files.findPaths(marker.store, paths)
+      const known = new Set(there.map(({ generation }) => generation))
+      const sizes: (number | undefined)[] = []
+      for (const path of paths) sizes.push(await sizeAt(root, path))
+      const whole = part.filter(({ sizeBytes }, index) => sizes[index] === sizeBytes)
+      for (const [index, facts] of part.entries()) {
+        const { generation, path, sizeBytes } = facts
+        if (sizes[index] === sizeBytes || known.has(generation) || !live.has(generation)) continue
+        if (candidates.has(generation)) continue // the next start makes it whole
+        find({
+          kind: 'missing',
+          store: marker.store,
+          path,
+          file: formatFileKey(facts),
+          detail: `${sizeBytes} bytes in the journal, ${sizes[index] ?? 'none'} on disk`
+        })
+      }
+      const rows = whole.map(facts => rowOfFacts({ ...facts, group: marker.group }, marker.store))
+      for (const [index, outcome] of (await database.files.insert(rows)).entries()) {
+        if (!outcome.inserted) rebuilt.conflicts++
+        else if (known.has(rows[index]!.generation)) rebuilt.already++
+        else rebuilt.inserted++
+      }
     }
   }
-  await database.counters.raise(marker.store, BigInt((await highestIdOnDisk(root)) + 1))
+}
+
+async function sizeAt(root: string, path: string): Promise<number | undefined> {
+  try {
+    const stats = await lstat(join(root, path))
+    return stats.isFile() ? stats.size : undefined
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
 }
 
 async function makeRoutes(
@@ -277,23 +372,4 @@ async function makeRoutes(
   for (const application of applications) await database.routes.addApplication(application)
   for (const { application, user } of users.values())
     await database.routes.tie(application, user, marker.group)
-}
-
-async function checksumOf(path: string): Promise<number> {
-  const handle = await open(path, 'r')
-  const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
-  try {
-    let sum = 0
-    for (;;) {
-      const { bytesRead } = await handle.read(buffer, 0, READ_BYTES)
-      if (bytesRead === 0) return sum
-      sum = crc32(buffer.subarray(0, bytesRead), sum)
-    }
-  } finally {
-    await handle.close()
-  }
-}
-
-function hex(sum: number): string {
-  return sum.toString(16).padStart(8, '0')
 }

@@ -20,6 +20,8 @@ export const RECORD_HEAD_BYTES = 24
 const MAGIC = 0x54724a31
 /** A longer body is not ours. */
 const BODY_BYTES_MAX = 1024 * 1024
+/** Whoever has so many bytes from a record's start has all of it. */
+export const RECORD_BYTES_MAX = RECORD_HEAD_BYTES + BODY_BYTES_MAX
 
 export const RECORD_KINDS = {
   /** The upload is in the index: it was, or is about to be, acknowledged. */

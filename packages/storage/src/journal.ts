@@ -6,19 +6,25 @@
  *   <store>/.journal/<member>/<YYYY-MM-DD>.log      UTC days; records of journal-record.ts
  */
 import { closeSync, fdatasync as fdatasyncCallback, fdatasyncSync, openSync, writevSync } from 'node:fs'
-import { open, readdir, readFile, type FileHandle } from 'node:fs/promises'
+import { open, readdir, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { GroupSync } from './group-sync.ts'
-import { decodeRecord, nextRecordStart, type JournalRecord } from './journal-record.ts'
+import { decodeRecord, nextRecordStart, RECORD_BYTES_MAX, type JournalRecord } from './journal-record.ts'
 import { makeStoreDirectory, makeStoreDirectorySync, syncStoreDirectoriesSync } from './store-directory.ts'
 import type { Volume } from './volume.ts'
 
 const fdatasync = promisify(fdatasyncCallback)
-const FOLDER = '.journal'
+export const JOURNAL_FOLDER = '.journal'
 const DAY_MS = 86_400_000
 /** Records that a full disk did not take are kept for the next append; what is beyond that is found on disk only. */
 const OWED_RECORDS_MAX = 10_000
+/** Of a journal in memory at a time when it is read: several of the longest records. */
+const READ_BYTES = 4 * RECORD_BYTES_MAX
+/** A journal may grow by so much while it is read. */
+const GROWTH_BYTES = 64 * 1024
+/** All but the last byte of what a record begins with. */
+const MAGIC_TAIL_BYTES = 3
 
 export class Journal {
   readonly #volume: Volume
@@ -34,7 +40,7 @@ export class Journal {
   /** @param member Name of the writer; nobody else writes under it. */
   constructor(volume: Volume, member: string, nowMs: () => number = Date.now) {
     this.#volume = volume
-    this.#folder = join(FOLDER, member)
+    this.#folder = join(JOURNAL_FOLDER, member)
     this.#nowMs = nowMs
   }
 
@@ -136,8 +142,30 @@ export interface JournalReading {
   damaged: number
 }
 
+export interface JournalFile {
+  writer: string
+  /** UTC, YYYY-MM-DD. */
+  day: string
+  /** Relative in the store. */
+  path: string
+}
+
+/** The journals of all members of a store, day by day; other names in their folders are passed over. */
+export async function listJournals(root: string): Promise<JournalFile[]> {
+  const files: JournalFile[] = []
+  for (const writer of await readdirOrNone(join(root, JOURNAL_FOLDER))) {
+    for (const name of await readdirOrNone(join(root, JOURNAL_FOLDER, writer))) {
+      const day = DAY_FILE.exec(name)?.[1]
+      if (day !== undefined) files.push({ writer, day, path: join(JOURNAL_FOLDER, writer, name) })
+    }
+  }
+  return files.sort((a, b) => (a.day < b.day ? -1 : a.day > b.day ? 1 : 0))
+}
+
+const DAY_FILE = /^(\d{4}-\d{2}-\d{2})\.log$/
+
 /**
- * Reads the journals of all members of a store, day by day.
+ * Reads the journals of all members of a store, day by day, each a piece at a time.
  *
  * @param sinceMs Days before the one of this UNIX time are left out.
  */
@@ -147,17 +175,57 @@ export async function readJournals(
   take: (record: JournalRecord) => void
 ): Promise<JournalReading> {
   const reading: JournalReading = { records: 0, damaged: 0 }
-  const folder = join(root, FOLDER)
-  const first = `${dayName(Math.floor(sinceMs / DAY_MS))}.log`
-  const files: { day: string; path: string }[] = []
-  for (const member of await readdirOrNone(folder)) {
-    for (const day of await readdirOrNone(join(folder, member))) {
-      if (day.endsWith('.log') && day >= first) files.push({ day, path: join(folder, member, day) })
-    }
+  const first = dayName(Math.floor(sinceMs / DAY_MS))
+  for (const { day, path } of await listJournals(root)) {
+    if (day >= first) await readJournalFile(join(root, path), take, reading)
   }
-  files.sort((a, b) => (a.day < b.day ? -1 : a.day > b.day ? 1 : 0))
-  for (const { path } of files) readRecords(await readFile(path), 0, take, reading)
   return reading
+}
+
+/** Gives all whole records of one journal, going on behind damage; what `take` is given holds until it returns. */
+export async function readJournalFile(
+  path: string,
+  take: (record: JournalRecord) => void,
+  reading: JournalReading
+): Promise<void> {
+  const handle = await open(path, 'r')
+  try {
+    const { size } = await handle.stat()
+    const buffer = Buffer.allocUnsafe(Math.min(READ_BYTES, size + GROWTH_BYTES))
+    let filled = 0
+    let isEnd = false
+    let isLost = false // behind damage, looking for the next record
+    while (!isEnd) {
+      const { bytesRead } = await handle.read(buffer, filled, buffer.byteLength - filled)
+      filled += bytesRead
+      isEnd = bytesRead === 0
+      const bytes = buffer.subarray(0, filled)
+      const leftBytesMin = isEnd ? 1 : RECORD_BYTES_MAX
+      let offset = 0
+      while (filled - offset >= leftBytesMin) {
+        if (isLost) {
+          const next = nextRecordStart(bytes, offset)
+          isLost = next < 0
+          offset = next >= 0 ? next : isEnd ? filled : filled - MAGIC_TAIL_BYTES
+          continue
+        }
+        const record = decodeRecord(bytes, offset)
+        if (typeof record === 'string') {
+          reading.damaged++
+          isLost = true
+          offset++
+          continue
+        }
+        take(record)
+        reading.records++
+        offset = record.end
+      }
+      buffer.copyWithin(0, offset, filled)
+      filled -= offset
+    }
+  } finally {
+    await handle.close()
+  }
 }
 
 /**

@@ -71,10 +71,17 @@ export class OpenFiles {
   readonly #opening = new Map<string, Promise<OpenFile>>()
   /** Those that `releaseGone` has still to look at before it begins again. */
   #unseen: OpenFile[] = []
+  readonly #onMismatch: (row: FileRow) => void
 
-  constructor(files: FileIndex, stores: ReadonlyMap<string, Store>) {
+  /** @param onMismatch Told of a file whose content is not what was stored, each time that a read meets it. */
+  constructor(
+    files: FileIndex,
+    stores: ReadonlyMap<string, Store>,
+    onMismatch: (row: FileRow) => void = () => {}
+  ) {
     this.#files = files
     this.#stores = stores
+    this.#onMismatch = onMismatch
     this.#entries = new LRUCache<string, OpenFile>({
       max: OPEN_FILES_MAX,
       maxSize: CONTENTS_BYTES_MAX,
@@ -151,18 +158,33 @@ export class OpenFiles {
     const bytes = Buffer.allocUnsafeSlow(row.sizeBytes)
     if (store.volume.local) {
       const got = row.sizeBytes > 0 ? readSync(entry.fd, bytes, 0, row.sizeBytes, 0) : 0
-      return keepContent(entry, bytes, got)
+      return this.#keepContent(entry, bytes, got)
     }
     const release = this.use(entry)
     return store.volume
       .run('read', () => entry.handle!.read(bytes, 0, row.sizeBytes, 0))
       .then(
-        ({ bytesRead }) => keepContent(entry, bytes, bytesRead),
+        ({ bytesRead }) => this.#keepContent(entry, bytes, bytesRead),
         (error: unknown) => {
           throw storeError(error, 'the read')
         }
       )
       .finally(release)
+  }
+
+  #keepContent(entry: OpenFile, bytes: Buffer, gotBytes: number): Buffer {
+    const { row } = entry
+    if (gotBytes !== row.sizeBytes || crc32(bytes) !== row.crc32) {
+      throw this.mismatch(row, `${formatFileKey(row)} is damaged on this server`)
+    }
+    if (row.sizeBytes <= CONTENT_BYTES_MAX) entry.content = bytes
+    return bytes
+  }
+
+  /** What a read that met other content than was stored fails with. */
+  mismatch(row: FileRow, text: string): UnavailableError {
+    this.#onMismatch(row)
+    return new UnavailableError('CHECKSUM_MISMATCH', text)
   }
 
   /** The first bytes of a file. */
@@ -364,15 +386,6 @@ function newEntry(
     block: undefined,
     replies: new Map()
   }
-}
-
-function keepContent(entry: OpenFile, bytes: Buffer, gotBytes: number): Buffer {
-  const { row } = entry
-  if (gotBytes !== row.sizeBytes || crc32(bytes) !== row.crc32) {
-    throw new UnavailableError('CHECKSUM_MISMATCH', `${formatFileKey(row)} is damaged on this server`)
-  }
-  if (row.sizeBytes <= CONTENT_BYTES_MAX) entry.content = bytes
-  return bytes
 }
 
 function closeUnused(entry: OpenFile): void {

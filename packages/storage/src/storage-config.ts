@@ -89,6 +89,19 @@ export const storageConfig = defineConfig(
       max: 8_760,
       describe: 'Between two searches for files without a row; 0 turns them off'
     },
+    scrub_bytes_per_s: {
+      type: 'bytes',
+      default: 4 * MIB,
+      min: 0,
+      describe: 'How fast stored files are read to find damage, all store paths together; 0 turns it off'
+    },
+    scrub_interval_h: {
+      type: 'number',
+      default: 168,
+      min: 0,
+      max: 87_600,
+      describe: 'Between the end of one reading of all files of a store and the next, whichever member did it'
+    },
     ...LISTENER_KEYS,
     connections_max: {
       ...LISTENER_KEYS.connections_max,

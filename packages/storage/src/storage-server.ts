@@ -21,6 +21,7 @@ import {
   type ProcessPort
 } from '@tributary/runtime'
 import { isIP } from 'node:net'
+import type { ScrubReport } from './scrubber.ts'
 import type { StorageConfig } from './storage-config.ts'
 import { TrackerLink } from './tracker-link.ts'
 import { POOL_THREADS } from './volume.ts'
@@ -267,6 +268,7 @@ class RunningStorageServer implements StorageServer {
         store?.trouble ?? 'not reported'
       )
     }
+    for (const { root, text } of this.#scrubs()) this.#readiness.note(`content of ${root}`, text)
     const database = alive.find(({ report }) => report!.database.ok) ?? alive[0]
     this.#readiness.set(
       'database',
@@ -301,6 +303,10 @@ class RunningStorageServer implements StorageServer {
       if (worker.report && (!latest || worker.reportedMs > latest.reportedMs)) latest = worker
     }
     return latest?.report?.stores ?? []
+  }
+
+  #scrubs(): readonly ScrubReport[] {
+    return this.#workers[0]?.report?.scrubs ?? []
   }
 
   #measureRates(nowMs: number): void {
@@ -389,6 +395,43 @@ class RunningStorageServer implements StorageServer {
     )
     metrics.gauge('sweep_alert', '1 while the last sweep found too much to be lost files', () =>
       this.#workers[0]?.report?.sweep?.alert === undefined ? 0 : 1
+    )
+    const perScrub = (value: (scrub: ScrubReport) => number) => () =>
+      this.#scrubs().map(scrub => ({ labels: { store: scrub.root }, value: value(scrub) }))
+    metrics.counter(
+      'scrubbed_files_total',
+      'Files read in the search for damage',
+      perScrub(s => s.files),
+      ['store']
+    )
+    metrics.counter(
+      'scrubbed_bytes_total',
+      'Bytes read in the search for damage',
+      perScrub(s => s.bytes),
+      ['store']
+    )
+    metrics.gauge(
+      'scrub_last_round_timestamp_seconds',
+      'UNIX time at which all files of a store had been read, by whichever member; 0 before',
+      perScrub(s => s.lastRoundMs / 1_000),
+      ['store']
+    )
+    metrics.gauge(
+      'scrub_damaged_files',
+      'Files that the scrub found to be not what was stored, up to 100',
+      perScrub(s => s.damaged),
+      ['store']
+    )
+    metrics.gauge(
+      'scrub_missing_files',
+      'Files that the scrub did not find, up to 100',
+      perScrub(s => s.missing),
+      ['store']
+    )
+    metrics.counter(
+      'checksum_mismatches_total',
+      'Reads for clients that met other content than was stored',
+      () => this.#workers.reduce((sum, { report }) => sum + (report?.checksumMismatches ?? 0), 0)
     )
     this.#life.onEnd(metrics.addProcess(port))
     return metrics

@@ -11,12 +11,14 @@ import { makeStoreDirectory } from './store-directory.ts'
 import type { Store } from './store.ts'
 import type { SweepReport } from './worker/worker-message.ts'
 
-const LOST_FOLDER = '.lost'
+export const LOST_FOLDER = '.lost'
 const CANDIDATES_FILE = '.lost/candidates.json'
-const SIGHTINGS_APART_MS = 86_400_000
+export const SIGHTINGS_APART_MS = 86_400_000
 const KEPT_MS = 30 * 86_400_000
-const LEASE_TTL_MS = 600_000
+export const SWEEP_LEASE_TTL_MS = 600_000
 const LOOKUP_PATHS = 500
+/** Remembered from one sweep to the next; with more of them nothing is moved anyway. */
+const CANDIDATES_MAX = 100_000
 /** Of all files, and in number: more is not lost files but a wrong index. */
 const MOVED_SHARE_MAX = 0.01
 const MOVED_COUNT_MAX = 1_000
@@ -33,8 +35,9 @@ export class Sweeper {
   /** One sweep of a store, or undefined where another member is at it. */
   async sweep(store: Store, nowMs = Date.now()): Promise<SweepReport | undefined> {
     store.check()
-    const lease = `sweep ${store.uuid}`
-    if ((await this.#database.leases.take(lease, store.member, LEASE_TTL_MS)) === undefined) return undefined
+    const lease = sweepLeaseOf(store.uuid)
+    if ((await this.#database.leases.take(lease, store.member, SWEEP_LEASE_TTL_MS)) === undefined)
+      return undefined
     try {
       return await this.#sweepUnderLease(store, lease, nowMs)
     } finally {
@@ -55,11 +58,14 @@ export class Sweeper {
     let files = 0
     let paths: string[] = []
     const look = async (): Promise<void> => {
-      if ((await this.#database.leases.take(lease, store.member, LEASE_TTL_MS)) === undefined) {
+      if ((await this.#database.leases.take(lease, store.member, SWEEP_LEASE_TTL_MS)) === undefined) {
         throw new Error('the lease of the sweep was lost')
       }
       const known = new Set((await this.#database.files.findPaths(store.uuid, paths)).map(row => row.path))
-      for (const path of paths) if (!known.has(path)) candidates[path] = before[path] ?? nowMs
+      for (const path of paths) {
+        if (known.has(path)) continue
+        if (report.orphans++ < CANDIDATES_MAX) candidates[path] = before[path] ?? nowMs
+      }
       paths = []
     }
     for await (const { path } of walkStore(store.root)) {
@@ -69,9 +75,8 @@ export class Sweeper {
     }
     if (paths.length > 0) await look()
 
-    report.orphans = Object.keys(candidates).length
     const due = Object.keys(candidates).filter(path => nowMs - candidates[path]! >= SIGHTINGS_APART_MS)
-    if (due.length > MOVED_COUNT_MAX || (due.length > 1 && due.length > files * MOVED_SHARE_MAX)) {
+    if (isTooManyLost(due.length, files)) {
       report.alert = `${due.length} of ${files} files of ${store.root} have no row: that is too many to be lost files; nothing was moved`
       this.#log.error(report.alert)
     } else {
@@ -92,7 +97,17 @@ export class Sweeper {
   }
 }
 
-async function moveToLost(root: string, path: string, nowMs: number): Promise<void> {
+/** Who moves files to `.lost` holds this lease. */
+export function sweepLeaseOf(store: string): string {
+  return `sweep ${store}`
+}
+
+/** So many are not lost: then it is the index that is wrong. */
+export function isTooManyLost(count: number, files: number): boolean {
+  return count > MOVED_COUNT_MAX || (count > 1 && count > files * MOVED_SHARE_MAX)
+}
+
+export async function moveToLost(root: string, path: string, nowMs: number): Promise<void> {
   const day = new Date(nowMs).toISOString().slice(0, 10)
   const folder = join(root, LOST_FOLDER, day)
   await makeStoreDirectory(root, join(LOST_FOLDER, day))

@@ -4,7 +4,7 @@ import { appendFile, readdir, readFile, truncate, writeFile } from 'node:fs/prom
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { decodeRecord, encodeRecord, RECORD_KINDS, type RecordKind } from '../src/journal-record.ts'
-import { Journal, readJournals, readRecords } from '../src/journal.ts'
+import { Journal, readJournalFile, readJournals, readRecords } from '../src/journal.ts'
 import { DiskSyncError, readRedoFolder, REDO_FOLDER, RedoLog } from '../src/redo-log.ts'
 import { initStore } from '../src/store-marker.ts'
 import { factsOf } from '../src/upload-record.ts'
@@ -81,6 +81,32 @@ describe('a journal', () => {
     seen.length = 0
     await readJournals(root, nowMs, ({ kind, facts: { path } }) => seen.push(`${kind} ${path}`))
     deepEqual(seen, ['stored b', 'deleted a'])
+  })
+
+  it('longer than what is read at a time gives the same records, whatever is damaged', async t => {
+    const root = await temporaryFolder(t)
+    const record = encodeRecord('stored', facts('a'))
+    const long = encodeRecord('upload', facts('long'), 0, Buffer.alloc(1_000_000, 1))
+    const whole = Buffer.concat(
+      Array.from({ length: 40_000 }, (_, index) => (index % 10_000 === 77 ? long : record))
+    )
+    const path = join(root, 'journal')
+    for (const damage of [0, 1, 20, 300]) {
+      const bytes = Buffer.from(whole)
+      for (let hole = 0; hole < damage; hole++) {
+        const at = Math.floor((hole + 0.5) * (bytes.byteLength / damage))
+        bytes.fill(0x54, at, at + (hole % 3 === 0 ? 3 : 700))
+      }
+      await writeFile(path, bytes.subarray(0, bytes.byteLength - damage))
+      const [expected, reading] = [
+        { records: 0, damaged: 0 },
+        { records: 0, damaged: 0 }
+      ]
+      readRecords(bytes.subarray(0, bytes.byteLength - damage), 0, () => {}, expected)
+      await readJournalFile(path, () => {}, reading)
+      equal(reading.records, expected.records)
+      equal(reading.damaged > 0, damage > 0)
+    }
   })
 
   it('appends behind the torn record of an earlier run', async t => {

@@ -315,7 +315,8 @@ function bound(files: FileIndex): FileIndex {
     list: where => files.list(where),
     listStore: where => files.listStore(where),
     findPaths: (store, paths) => files.findPaths(store, paths),
-    totals: store => files.totals(store)
+    totals: store => files.totals(store),
+    stores: () => files.stores()
   }
 }
 

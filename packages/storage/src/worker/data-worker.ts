@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { openDatabase, type Database } from '@tributary/database'
-import { commandNamesOf, UnavailableError, type CommandName } from '@tributary/protocol'
+import { commandNamesOf, formatFileKey, UnavailableError, type CommandName } from '@tributary/protocol'
 import { allowListOf, LogThrottle, RequestMeter, type Log } from '@tributary/runtime'
 import { FrameServer, PeerPool } from '@tributary/transport'
 import { Applications } from '../applications.ts'
@@ -19,6 +19,7 @@ import { REDO_FOLDER, RedoLog, removeRedoFolder } from '../redo-log.ts'
 import { SmallUploads } from '../small-uploads.ts'
 import { storageHandlers } from '../storage-handlers.ts'
 import { makeStoreDirectory } from '../store-directory.ts'
+import { Scrubber } from '../scrubber.ts'
 import { readMarker } from '../store-marker.ts'
 import { Store } from '../store.ts'
 import { Sweeper } from '../sweeper.ts'
@@ -61,6 +62,8 @@ export class DataWorker {
   #server: FrameServer<'storage'> | undefined
   #databaseState = { ok: true, reason: '' }
   #sweep: SweepReport | undefined
+  #scrubber: Scrubber | undefined
+  #checksumMismatches = 0
   #stopping = false
   #stopped: Promise<void> | undefined
 
@@ -85,7 +88,11 @@ export class DataWorker {
 
     const index = this.#database.files
     const stores = new Map(this.#places.map(({ store }) => [store.uuid, store]))
-    this.#files = new OpenFiles(index, stores)
+    this.#files = new OpenFiles(index, stores, row => {
+      this.#checksumMismatches++
+      const fields = { file: formatFileKey(row), path: row.path, store: row.store }
+      throttle.error(`mismatch ${row.path}`, fields, 'a read met other content than was stored')
+    })
     this.#mediaTypes = new MediaTypeFinder(this.#files, index)
     const deletion = new Deletion(index, stores, this.#files)
     const allowed = allowListOf(config)
@@ -136,7 +143,9 @@ export class DataWorker {
       database: this.#databaseState,
       residentBytes: this.#usage.residentBytes(),
       cpuSeconds: this.#usage.cpuSeconds(),
-      sweep: this.#sweep
+      sweep: this.#sweep,
+      scrubs: this.#scrubber?.reports() ?? [],
+      checksumMismatches: this.#checksumMismatches
     }
   }
 
@@ -306,7 +315,12 @@ export class DataWorker {
         if (finished > 0) this.#log.info({ finished }, 'finished deletes that were left half done')
       }
     })
-    const { sweepIntervalH } = this.#order.config
+    const { sweepIntervalH, scrubBytesPerS, scrubIntervalH } = this.#order.config
+    if (scrubBytesPerS > 0) {
+      const options = { bytesPerS: scrubBytesPerS, intervalMs: scrubIntervalH * 3_600_000 }
+      this.#scrubber = new Scrubber(this.#database!, this.#log, options)
+      this.#scrubber.start(this.#places.map(({ store }) => store))
+    }
     if (sweepIntervalH === 0) return
     const sweeper = new Sweeper(this.#database!, this.#log)
     this.#every(Math.min(sweepIntervalH * 3_600_000, 2 ** 31 - 1), async () => {
@@ -343,7 +357,9 @@ export class DataWorker {
   async #stop(deadline: AbortSignal): Promise<void> {
     this.#stopping = true
     for (const timer of this.#timers) clearInterval(timer)
+    const scrubbed = this.#scrubber?.stop()
     await this.#server?.stop(deadline)
+    await scrubbed
     this.#mediaTypes?.close()
     this.#files?.close()
     for (const { store, small } of this.#places) {

@@ -1,5 +1,6 @@
 /** What the main process of a storage server and its data workers say to each other. */
 import type { MeterSnapshot } from '@tributary/runtime'
+import type { ScrubReport } from '../scrubber.ts'
 import type { StorageConfig } from '../storage-config.ts'
 
 /** worker → main: started, and wants to know what to do. */
@@ -47,6 +48,10 @@ export interface ReportMessage {
   /** Since the worker's start. */
   cpuSeconds: number
   sweep: SweepReport | undefined
+  /** Of the worker that does the housekeeping, a store path each. */
+  scrubs: ScrubReport[]
+  /** Reads since the worker's start that met other content than was stored. */
+  checksumMismatches: number
 }
 
 export interface SweepReport {
