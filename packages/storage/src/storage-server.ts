@@ -86,7 +86,8 @@ class RunningStorageServer implements StorageServer {
   #starting: AbortSignal | undefined
   #where: HostPort = { host: '', port: 0 }
   #rates = { atMs: 0, requests: 0, bytes: 0, requestsPerS: 0, bytesPerS: 0 }
-  #serving = false
+  #told = ''
+  #hasStarted = false
   #leaving = false
 
   constructor(deps: StorageDeps) {
@@ -136,6 +137,7 @@ class RunningStorageServer implements StorageServer {
         })
       )
     }
+    this.#hasStarted = true
     this.#look()
     for (const link of this.#links) link.start()
     const watch = setInterval(() => this.#look(), WATCH_INTERVAL_MS)
@@ -223,7 +225,8 @@ class RunningStorageServer implements StorageServer {
         index: worker.index,
         member: config.member ?? memberName(this.#hostName, this.#where.port),
         hostName: this.#hostName,
-        version
+        version,
+        waitsForStores: this.#hasStarted
       } satisfies OrderMessage)
       return
     }
@@ -233,9 +236,11 @@ class RunningStorageServer implements StorageServer {
     if (before !== undefined && seconds > 0) {
       worker.busyPermille = Math.round((1_000 * (message.cpuSeconds - before)) / seconds)
     }
+    const isNews = troublesOf(message) !== troublesOf(worker.report)
     worker.report = message
     worker.reportedMs = nowMs
     this.#meters.update(`${worker.index}.${worker.run}`, message.meter)
+    if (isNews && this.#hasStarted) this.#look()
   }
 
   get #hostName(): string {
@@ -268,9 +273,10 @@ class RunningStorageServer implements StorageServer {
       link => link.heartbeatAgeMs < this.#deps.config.heartbeatS * 2_000 + REPORT_AGE_MS_MAX
     )
     this.#readiness.set('trackers', heard, 'no tracker takes heartbeats')
-    const serving = this.#isServing()
-    if (serving !== this.#serving) {
-      this.#serving = serving
+    const { serving, taking, reason = '' } = this.#presence()
+    const told = `${serving} ${taking} ${reason}`
+    if (told !== this.#told) {
+      this.#told = told
       for (const link of this.#links) link.tellNow()
     }
     this.#measureRates(nowMs)
@@ -384,6 +390,11 @@ class RunningStorageServer implements StorageServer {
     this.#life.onEnd(metrics.addProcess(port))
     return metrics
   }
+}
+
+/** What of a report must not wait for the next look. */
+function troublesOf(report: ReportMessage | undefined): string {
+  return (report?.stores ?? []).map(({ root, trouble = '' }) => `${root} ${trouble}`).join('\n')
 }
 
 function extendedAddress({ host, port }: HostPort): ExtendedAddress {

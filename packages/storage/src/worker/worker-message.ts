@@ -19,10 +19,13 @@ export interface OrderMessage {
   member: string
   hostName: string
   version: string
+  /** Start even where no store path is there: the server ran before, and they may come back. */
+  waitsForStores: boolean
 }
 
 export interface StoreReport {
   root: string
+  /** Its UUID; empty while it could not be opened. */
   store: string
   local: boolean
   freeBytes: number
@@ -31,7 +34,7 @@ export interface StoreReport {
   trouble: string | undefined
 }
 
-/** worker → main, every second. */
+/** worker → main, every second, and when a store path goes out of use or comes back. */
 export interface ReportMessage {
   type: 'report'
   meter: MeterSnapshot

@@ -1,0 +1,211 @@
+/** What `mount` demands of store paths: nothing is taken, served or written where the volume is not mounted. */
+import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict'
+import { cp, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, it, type TestContext } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { COMMANDS, encodeFrame, extension, type ClusterMember } from '@tributary/protocol'
+import { Connection } from '@tributary/transport'
+import { startCluster, type ClusterOptions, type TestCluster } from '../testkit/cluster.ts'
+import { freePort } from '../testkit/ports.ts'
+import { Bindfs } from './bindfs.ts'
+import { cleanUp } from './cleanup.ts'
+import { noMounts } from './mounts.ts'
+import { contentOf } from './random.ts'
+import { WirePeer } from './wire-peer.ts'
+
+/** Within so long a store path that went away is out of use, and the tracker knows. */
+const NOTICED_MS = 2_000
+const SOON_MS = 8_000
+const FILE_BYTES = 200_000
+
+describe('a storage server whose mount is demanded', { skip: noMounts(['bindfs']) ?? false }, () => {
+  it('refuses to start where the volume is not mounted, in one sentence', async t => {
+    const folder = await temporaryFolder(t)
+    const root = join(folder, 'store')
+    const starting = start(t, { folder, storeRoots: [root], storage: { mount: 'fuse.glusterfs' } })
+    await rejects(starting, ({ message }: Error) => {
+      match(
+        message,
+        /must be on a mount of type fuse\.glusterfs, and is on \S+ at \/.*: its volume is not mounted/
+      )
+      ok(message.includes(root) && !message.includes('\n'))
+      return true
+    })
+    deepEqual((await readdir(root)).sort(), ['.tributary-store'], 'nothing was written')
+  })
+
+  it('refuses to start where the marker is missing, or of another group', async t => {
+    const folder = await temporaryFolder(t)
+    const { mounted } = await Bindfs.start(t, join(folder, 'backing'), join(folder, 'mounted'))
+    const made = await start(t, { folder, storeRoots: [mounted], storage: { mount: 'fuse' } })
+    await made.stop()
+    await rejects(
+      start(t, { folder, storeRoots: [mounted], storage: { mount: 'fuse', group: 'other' } }),
+      /is a store of group group001, this server is of other/
+    )
+    const empty = join(folder, 'empty')
+    await mkdir(empty)
+    await rejects(
+      start(t, { folder, storeRoots: [mounted], storage: { stores: empty } }),
+      /it has no \.tributary-store\. If it should be a mounted volume, mount it/
+    )
+    deepEqual(await readdir(empty), [])
+  })
+
+  for (const dies of [false, true]) {
+    const how = dies ? 'whose client dies' : 'that is unmounted'
+    it(`leaves a volume ${how} alone within 2 s, even where a look-alike is beneath, and uses it again when it is back`, async t => {
+      const folder = await temporaryFolder(t)
+      const bindfs = await Bindfs.start(t, join(folder, 'backing'), join(folder, 'mounted'))
+      const { backing, mounted } = bindfs
+      const adminPort = await freePort()
+      const cluster = await start(t, {
+        folder,
+        storeRoots: [mounted],
+        storage: { mount: 'fuse', 'admin-port': String(adminPort), 'volume-deadline-s': '1' }
+      })
+      const peer = await WirePeer.greeted(cluster.storages[0]!)
+      cleanUp(t, () => peer.close())
+      await peer.upload(key('before'), contentOf('before', FILE_BYTES))
+      await peer.upload(key('small'), contentOf('small', 2_000))
+      await peer.download(key('small'))
+
+      const load = uploadsUntil(cluster)
+      await sleep(200)
+      await bindfs.unmount(dies)
+      const goneMs = performance.now()
+      // A marker of the same store, as a copy of the volume would have it.
+      await cp(join(backing, '.tributary-store'), join(mounted, '.tributary-store'))
+      let member = await memberOf(cluster)
+      while (member.serving || member.taking) {
+        ok(performance.now() - goneMs < NOTICED_MS, 'the tracker knows')
+        await sleep(20)
+        member = await memberOf(cluster)
+      }
+      t.diagnostic(`the tracker knew after ${Math.round(performance.now() - goneMs)} ms`)
+      match(member.reason ?? '', /must be on a mount of type fuse/)
+      await rejects(peer.download(key('small')), { code: 'STORE_UNAVAILABLE' })
+      await rejects(peer.upload(key('refused'), contentOf('refused', 100)), { code: 'STORE_UNAVAILABLE' })
+      const readyz = await (await fetch(`http://127.0.0.1:${adminPort}/readyz`)).text()
+      match(readyz, /"ready":false.*its volume is not mounted/)
+      await load.stop()
+      deepEqual(await readdir(mounted), ['.tributary-store'], 'the folder beneath is as it was')
+
+      await rm(join(mounted, '.tributary-store'))
+      await bindfs.mount()
+      const backMs = performance.now()
+      while (!(await memberOf(cluster)).serving) {
+        ok(performance.now() - backMs < SOON_MS, 'in use again')
+        await sleep(20)
+      }
+      const other = await WirePeer.greeted(cluster.storages[0]!)
+      cleanUp(t, () => other.close())
+      ok((await other.download(key('before'))).equals(contentOf('before', FILE_BYTES)))
+      ok((await other.download(key('small'))).equals(contentOf('small', 2_000)))
+      await other.upload(key('after'), contentOf('after', FILE_BYTES))
+      await other.upload(key('after-small'), contentOf('after-small', 100))
+      equal(await other.size(key('after')), FILE_BYTES)
+      for (const { file, bytes } of load.stored) {
+        ok((await other.download(key(file))).equals(contentOf(file, bytes)), `${file} was acknowledged`)
+      }
+    })
+  }
+
+  it('serves from the paths that are there, and takes in the missing one when it is mounted', async t => {
+    const folder = await temporaryFolder(t)
+    const steady = await Bindfs.start(t, join(folder, 'steady-backing'), join(folder, 'steady'))
+    const late = await Bindfs.start(t, join(folder, 'late-backing'), join(folder, 'late'))
+    const storeRoots = [steady.mounted, late.mounted]
+    const first = await start(t, { folder, storeRoots, storage: { mount: 'fuse', stores: late.mounted } })
+    const peer = await WirePeer.greeted(first.storages[0]!)
+    for (let index = 0; index < 4; index++) await peer.upload(key(`f${index}`), contentOf(`f${index}`, 1_000))
+    peer.close()
+    await first.stop()
+    await late.unmount()
+
+    const cluster = await start(t, {
+      folder,
+      storeRoots: [steady.mounted], // these get a marker: the other one's is on its volume, and only there
+      storage: { mount: 'fuse', stores: storeRoots.join(',') }
+    })
+    const member = await memberOf(cluster)
+    ok(member.serving && member.taking)
+    match(member.reason ?? '', /late must be on a mount of type fuse/)
+    const again = await WirePeer.greeted(cluster.storages[0]!)
+    cleanUp(t, () => again.close())
+    await again.upload(key('meanwhile'), contentOf('meanwhile', 1_000))
+    for (let index = 0; index < 4; index++) {
+      await rejects(again.download(key(`f${index}`)), { code: 'STORE_UNAVAILABLE' }, 'never "not found"')
+    }
+    await rejects(again.delete(key('f0')), { code: 'STORE_UNAVAILABLE' })
+    deepEqual(await readdir(late.mounted), [])
+
+    await late.mount()
+    const endMs = performance.now() + SOON_MS
+    while ((await memberOf(cluster)).reason) {
+      ok(performance.now() < endMs, 'in use')
+      await sleep(20)
+    }
+    for (let index = 0; index < 4; index++) {
+      ok((await again.download(key(`f${index}`))).equals(contentOf(`f${index}`, 1_000)))
+    }
+  })
+})
+
+function key(file: string) {
+  return { application: 'media', user: 'mounted', file }
+}
+
+async function temporaryFolder(t: TestContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'tributary-demanded-'))
+  cleanUp(t, () => rm(folder, { recursive: true, force: true }))
+  return folder
+}
+
+async function start(t: TestContext, options: ClusterOptions): Promise<TestCluster> {
+  const cluster = await startCluster(options)
+  cleanUp(t, () => cluster.stop())
+  return cluster
+}
+
+/** Small and large uploads, one after the other on two connections, whatever becomes of them. */
+function uploadsUntil(cluster: TestCluster): {
+  stored: { file: string; bytes: number }[]
+  stop: () => Promise<void>
+} {
+  const stored: { file: string; bytes: number }[] = []
+  let stopping = false
+  const upload = async (name: string, bytes: number): Promise<void> => {
+    for (let index = 0; !stopping; index++) {
+      const file = `${name}-${index}`
+      const peer = await WirePeer.greeted(cluster.storages[0]!)
+      await peer.upload(key(file), contentOf(file, bytes)).then(
+        () => stored.push({ file, bytes }),
+        () => sleep(5)
+      )
+      peer.close()
+    }
+  }
+  const running = Promise.all([upload('load-large', FILE_BYTES), upload('load-small', 500)])
+  return {
+    stored,
+    stop: async () => {
+      stopping = true
+      await running
+    }
+  }
+}
+
+async function memberOf(cluster: TestCluster): Promise<ClusterMember> {
+  const connection = await Connection.open('tracker', cluster.tracker, { timeoutMs: 2_000 })
+  try {
+    await connection.greet({ role: 'client', cluster: '', version: '0.0.0' }, { timeoutMs: 2_000 })
+    const body = await connection.call(encodeFrame(COMMANDS.CLUSTER.code), { timeoutMs: 2_000 })
+    const members = extension.clusterReply.decode(body).groups.flatMap(group => group.members)
+    return members.find(({ status }) => status === 'ACTIVE')!
+  } finally {
+    connection.destroy()
+  }
+}
