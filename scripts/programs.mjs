@@ -17,7 +17,8 @@ const PROGRAMS = [
   { name: 'curl', binaries: ['curl'], package: 'curl' },
   { name: 'wget', binaries: ['wget'], package: 'wget' },
   { name: 'bindfs', binaries: ['bindfs'], package: 'bindfs' },
-  { name: 'ps', binaries: ['ps'], package: 'procps' }
+  { name: 'ps', binaries: ['ps'], package: 'procps' },
+  { name: 'glusterfs', binaries: ['glusterd', 'gluster', 'glusterfs'], package: 'glusterfs-server' }
 ]
 
 /** Servers live there, and a user's or cron's PATH often lacks them. */
