@@ -176,9 +176,9 @@ function uploadsUntil(cluster: TestCluster): {
   stop: () => Promise<void>
 } {
   const stored: { file: string; bytes: number }[] = []
-  let stopping = false
+  const stopping = new AbortController()
   const upload = async (name: string, bytes: number): Promise<void> => {
-    for (let index = 0; !stopping; index++) {
+    for (let index = 0; !stopping.signal.aborted; index++) {
       const file = `${name}-${index}`
       const peer = await WirePeer.greeted(cluster.storages[0]!)
       await peer.upload(key(file), contentOf(file, bytes)).then(
@@ -192,7 +192,7 @@ function uploadsUntil(cluster: TestCluster): {
   return {
     stored,
     stop: async () => {
-      stopping = true
+      stopping.abort()
       await running
     }
   }

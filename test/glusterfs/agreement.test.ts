@@ -8,10 +8,10 @@ import { Refused, WirePeer } from '../faults/wire-peer.ts'
 import { noGlusterfs } from '../testkit/glusterfs.ts'
 import { startMirroredGroup } from './mirrored-group.ts'
 
-const FILES = 60
+const FILES = 30
 const SMALL_BYTES = 3_000
 const LARGE_BYTES = 300_000
-const REUSES = 12
+const REUSES = 8
 /** A delete is seen by every member within so long. */
 const SEEN_MS = 1_000
 /** What the mount of a careless operator remembers, in seconds; these are GlusterFS's defaults. */
@@ -52,13 +52,13 @@ describe('two members of a group on GlusterFS', options, () => {
         await writer.upload(key(file), old)
         await reader.download(key(file))
         await reader.download(key(file)) // hot there
-        let stop = false
+        const stop = new AbortController()
         let replacedMs = Infinity
         const polling = (async () => {
           const other = await WirePeer.greeted(cluster.storages[index % 2 ? 0 : 1]!)
           cleanUp(t, () => other.close())
           let lastOldMs = 0
-          while (!stop) {
+          while (!stop.signal.aborted) {
             const askedMs = performance.now()
             const got = await other.download(key(file)).catch((error: unknown) => {
               if (error instanceof Refused && error.code === 'FILE_NOT_FOUND') return undefined
@@ -79,7 +79,7 @@ describe('two members of a group on GlusterFS', options, () => {
         replacedMs = performance.now()
         ok((await reader.download(key(file))).equals(fresh), 'the new content at once')
         await sleep(300)
-        stop = true
+        stop.abort()
         seenMs.push(Math.max(0, (await polling) - deletedMs))
         await writer.delete(key(file))
         await rejects(reader.size(key(file)), { code: 'FILE_NOT_FOUND' })

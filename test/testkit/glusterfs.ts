@@ -89,10 +89,10 @@ export class TestVolume {
   private constructor(folder: string) {
     this.#folder = folder
     const namespaces = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc']
-    // A /run of its own: the command for healing looks for the daemon's socket there and nowhere else.
+    // The shell stays, as the one who buries dead bricks: to glusterd a zombie runs. A /run of its own: the command for healing looks for the daemon's socket there and nowhere else.
     const script = `
       mount -t tmpfs tmpfs /run && ip link set lo up && ip addr add ${ADDRESS}/32 dev lo &&
-      exec "$0" --no-daemon --log-level=WARNING -f "$1" -p /run/glusterd.pid -l "$2"`
+      { "$0" --no-daemon --log-level=WARNING -f "$1" -p /run/glusterd.pid -l "$2" & wait $!; }`
     this.#daemon = new Service(
       [
         programPath('unshare')!,
@@ -164,6 +164,18 @@ export class TestVolume {
   /** What `gluster volume heal … info summary --xml` says. */
   healSummary(): Promise<string> {
     return this.gluster('volume', 'heal', this.name, 'info', 'summary', '--xml')
+  }
+
+  /** Until every mount reaches that brick. */
+  async untilConnected(number: number): Promise<void> {
+    const endMs = performance.now() + READY_MS
+    for (const { point } of this.#mounts) {
+      const state = join(point, '.meta', 'graphs', 'active', `${this.name}-client-${number - 1}`, 'private')
+      while (!(await readFile(state, 'utf8')).includes('connected = 1')) {
+        if (performance.now() > endMs) throw new Error(`brick ${number} was not reached in time`)
+        await sleep(POLL_MS)
+      }
+    }
   }
 
   brickFolder(number: number): string {

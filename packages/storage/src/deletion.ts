@@ -34,7 +34,8 @@ export class Deletion {
   /**
    * Deletes a file.
    *
-   * @throws {TributaryError} FILE_NOT_FOUND, STORE_UNAVAILABLE, DATABASE_UNAVAILABLE, OUTCOME_UNKNOWN
+   * @throws {TributaryError} FILE_NOT_FOUND, STORE_UNAVAILABLE, DEGRADED, DATABASE_UNAVAILABLE,
+   *   OUTCOME_UNKNOWN
    */
   async delete(key: FileKey): Promise<void> {
     let row: FileRow | undefined
@@ -47,7 +48,7 @@ export class Deletion {
       throw new RejectedError('FILE_NOT_FOUND', `no such file: ${formatFileKey(key)}`)
     const store = this.#stores.get(row.store)
     if (!store) throw notHere(row, this.#absent(row.group))
-    store.check()
+    store.checkWrite()
     let marked: boolean
     try {
       marked = await this.#files.markDeleting(key, row.generation)
@@ -75,7 +76,7 @@ export class Deletion {
 
   /** The same for those seen in the round before too: nobody is at them any more. */
   async finishHalfDone(store: Store, seen: Set<string>): Promise<number> {
-    if (store.trouble !== undefined) return 0
+    if (store.trouble !== undefined || store.refusal !== undefined) return 0
     const rows = await this.#files.listStore({ store: store.uuid, limit: FINISH_ROWS_MAX, state: 'deleting' })
     let finished = 0
     const now = new Set<string>()

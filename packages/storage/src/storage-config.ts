@@ -37,6 +37,31 @@ export const storageConfig = defineConfig(
       describe:
         'Kind of mount that the store paths must be on, such as fuse.glusterfs or xfs; one for all, or one for each; any: no matter'
     },
+    replication: {
+      type: 'choice',
+      choices: ['none', 'glusterfs'],
+      default: 'none',
+      describe:
+        'Who mirrors the store paths, so that copies can be counted: glusterfs, or none that is known of'
+    },
+    copies: {
+      type: 'integer',
+      optional: true,
+      min: 1,
+      max: 16,
+      describe: 'Copies there should be (default: as many as the volume was made with; an arbiter is none)'
+    },
+    degraded_writes: {
+      type: 'choice',
+      choices: ['refuse', 'accept'],
+      default: 'refuse',
+      describe: 'Uploads and deletes while fewer than two copies can be reached'
+    },
+    heal_reports: {
+      type: 'path',
+      optional: true,
+      describe: "Folder where root leaves 'gluster volume heal VOLUME info summary --xml' as VOLUME.xml"
+    },
     trackers: { type: 'addresses', describe: 'All trackers: host:port,host:port' },
     id_servers: { type: 'addresses', describe: 'ID servers, tried in turn: host:port,host:port' },
     database: {
@@ -129,6 +154,8 @@ export const storageConfig = defineConfig(
       conflicts.push({ key: 'stores', expected: 'each store path once' })
     if (config.mount && config.mount.length > 1 && config.mount.length !== config.stores.length)
       conflicts.push({ key: 'mount', expected: 'one kind for all store paths, or one for each of them' })
+    if (config.replication === 'none' && (config.copies ?? 1) > 1)
+      conflicts.push({ key: 'replication', expected: 'glusterfs where copies are wanted' })
     return conflicts
   }
 )

@@ -27,6 +27,7 @@ import { POOL_THREADS } from './volume.ts'
 import {
   isWorkerMessage,
   type OrderMessage,
+  type ReplicationReport,
   type ReportMessage,
   type StoreReport
 } from './worker/worker-message.ts'
@@ -263,6 +264,7 @@ class RunningStorageServer implements StorageServer {
         store?.trouble ?? 'not reported'
       )
     }
+    this.#noteReplication(stores)
     const database = alive.find(({ report }) => report!.database.ok) ?? alive[0]
     this.#readiness.set(
       'database',
@@ -280,6 +282,19 @@ class RunningStorageServer implements StorageServer {
       for (const link of this.#links) link.tellNow()
     }
     this.#measureRates(nowMs)
+  }
+
+  /**
+   * Missing copies are told, and make nobody unready: every member of the group sees the same, and files can be read. An
+   * address that followed readiness would leave them all.
+   */
+  #noteReplication(stores: readonly StoreReport[]): void {
+    if (this.#deps.config.replication === 'none') return
+    const texts = stores.flatMap(({ root, replication }) => {
+      const text = replication?.refusal ?? (replication?.trouble && `${root}: ${replication.trouble}`)
+      return text ? [text] : []
+    })
+    this.#readiness.note('replication', texts.join('; '))
   }
 
   /** One usable store path and one worker are enough; a database that is away fails requests one by one. */
@@ -318,8 +333,11 @@ class RunningStorageServer implements StorageServer {
   #presence(): Presence {
     const { config, version } = this.#deps
     const stores = this.#stores().filter(({ trouble }) => trouble === undefined)
-    const freeBytes = stores.reduce((sum, store) => sum + store.freeBytes, 0)
+    const taking = stores.filter(({ replication }) => replication?.refusal === undefined)
+    const freeBytes = taking.reduce((sum, store) => sum + store.freeBytes, 0)
     const trouble = this.#stores().find(store => store.trouble !== undefined)?.trouble
+    const mirrored = stores.flatMap(({ replication }) => (replication ? [replication] : []))
+    const fewest = mirrored.sort((a, b) => a.copies - a.copiesWanted - (b.copies - b.copiesWanted))[0]
     return {
       version,
       group: config.group,
@@ -329,15 +347,49 @@ class RunningStorageServer implements StorageServer {
       joinedAtS: Math.floor(this.#deps.clock.nowMs() / 1_000),
       serving: this.#isServing() && !this.#leaving,
       taking: freeBytes > 0 && !this.#leaving,
-      reason: trouble,
+      reason: trouble ?? fewest?.refusal ?? fewest?.trouble,
       advertised: config.advertise?.map(extendedAddress),
       freeBytes,
       totalBytes: stores.reduce((sum, store) => sum + store.totalBytes, 0),
       connections: this.#meters.snapshot().connectionsOpen,
       requestsPerS: this.#rates.requestsPerS,
       bytesPerS: this.#rates.bytesPerS,
-      busyPermille: Math.max(0, ...this.#workers.map(worker => worker.busyPermille))
+      busyPermille: Math.max(0, ...this.#workers.map(worker => worker.busyPermille)),
+      copies: fewest?.copies,
+      copiesWanted: fewest?.copiesWanted
     }
+  }
+
+  #addReplicationMetrics(metrics: Metrics): void {
+    const perMirror = (value: (replication: ReplicationReport) => number | undefined) => () =>
+      this.#stores().flatMap(({ root, replication }) => {
+        const known = replication && value(replication)
+        return known === undefined ? [] : [{ labels: { store: root }, value: known }]
+      })
+    metrics.gauge(
+      'store_copies',
+      'Copies of a store path that can be reached; where replication is known',
+      perMirror(r => r.copies),
+      ['store']
+    )
+    metrics.gauge(
+      'store_copies_wanted',
+      'Copies of a store path that there should be',
+      perMirror(r => r.copiesWanted),
+      ['store']
+    )
+    metrics.gauge(
+      'store_degraded',
+      '1 while fewer copies than is safe can be reached',
+      perMirror(r => (r.degraded ? 1 : 0)),
+      ['store']
+    )
+    metrics.gauge(
+      'store_unhealed_entries',
+      'Entries that a copy lacks, by the last heal report; absent while there is none',
+      perMirror(r => r.unhealedEntries),
+      ['store']
+    )
   }
 
   #metrics(port: ProcessPort): Metrics {
@@ -363,6 +415,7 @@ class RunningStorageServer implements StorageServer {
       perStore(s => (s.trouble === undefined ? 1 : 0)),
       ['store']
     )
+    this.#addReplicationMetrics(metrics)
     metrics.gauge(
       'tracker_heartbeat_age_seconds',
       'Time since a tracker last took a heartbeat',
@@ -394,7 +447,9 @@ class RunningStorageServer implements StorageServer {
 
 /** What of a report must not wait for the next look. */
 function troublesOf(report: ReportMessage | undefined): string {
-  return (report?.stores ?? []).map(({ root, trouble = '' }) => `${root} ${trouble}`).join('\n')
+  return (report?.stores ?? [])
+    .map(({ root, trouble, replication }) => [root, trouble, replication?.trouble].join(' '))
+    .join('\n')
 }
 
 function extendedAddress({ host, port }: HostPort): ExtendedAddress {

@@ -11,6 +11,7 @@ import { syncFileSystem } from '../checkpoint.ts'
 import { Deletion } from '../deletion.ts'
 import { highestIdOnDisk } from '../disk-walk.ts'
 import { PieceBuffers } from '../file-reply.ts'
+import { GlusterReplication } from '../gluster-replication.ts'
 import { IdSource } from '../id-source.ts'
 import { Journal } from '../journal.ts'
 import { MediaTypeFinder } from '../media-type-finder.ts'
@@ -27,13 +28,22 @@ import type { StorageConfig } from '../storage-config.ts'
 import { Sweeper } from '../sweeper.ts'
 import { lockWriter, type WriterLock } from '../writer-lock.ts'
 import { POOL_THREADS, REMOTE_CALLS_MAX, Volume } from '../volume.ts'
-import type { OrderMessage, ReportMessage, StoreReport, SweepReport } from './worker-message.ts'
+import type {
+  OrderMessage,
+  ReplicationReport,
+  ReportMessage,
+  StoreReport,
+  SweepReport
+} from './worker-message.ts'
 
 /** Threads that calls on non-local volumes may hold together: the others stay for local files and name look-ups. */
 const REMOTE_THREADS_MAX = POOL_THREADS / 2
 const MEASURE_INTERVAL_MS = 1_000
 /** A store path is looked at so often: one that went away is out of use, and the trackers know it, within 2 s. */
 const LOOK_INTERVAL_MS = 500
+/** Copies are counted so often. */
+const COPIES_INTERVAL_MS = 1_000
+const COPIES_PATIENCE_MS = 2_000
 /** A store path that is not there is tried again so often. */
 const OPEN_RETRY_MS = 1_000
 const FINISH_DELETES_INTERVAL_MS = 30_000
@@ -139,6 +149,7 @@ export class DataWorker {
     await this.#server.start({ host, port, reusePort: true })
     this.#every(LOOK_INTERVAL_MS, () => this.#look(cluster))
     this.#every(MEASURE_INTERVAL_MS, () => this.#ping())
+    this.#every(COPIES_INTERVAL_MS, () => this.#countCopies())
     this.#every(OPEN_RETRY_MS, async () => {
       for (const root of this.#absent.keys()) await this.#openLate(root, cluster, deletion)
     })
@@ -157,10 +168,19 @@ export class DataWorker {
       local: store.volume.local,
       freeBytes: store.freeBytes,
       totalBytes: store.totalBytes,
-      trouble: store.trouble
+      trouble: store.trouble,
+      replication: this.#replicationOf(store)
     }))
     for (const [root, trouble] of this.#absent) {
-      stores.push({ root, store: '', local: false, freeBytes: 0, totalBytes: 0, trouble })
+      stores.push({
+        root,
+        store: '',
+        local: false,
+        freeBytes: 0,
+        totalBytes: 0,
+        trouble,
+        replication: undefined
+      })
     }
     return {
       type: 'report',
@@ -170,6 +190,21 @@ export class DataWorker {
       residentBytes: this.#usage.residentBytes(),
       cpuSeconds: this.#usage.cpuSeconds(),
       sweep: this.#sweep
+    }
+  }
+
+  #replicationOf(store: Store): ReplicationReport | undefined {
+    if (this.#order.config.replication === 'none') return undefined
+    const { replication, isDegraded, refusal } = store
+    const { reachable, wanted } = replication.copiesNow()
+    return {
+      copies: reachable,
+      copiesWanted: wanted,
+      degraded: isDegraded,
+      refusal,
+      trouble: replication.trouble(),
+      healed: replication.isHealed(),
+      unhealedEntries: replication.unhealedEntries()
     }
   }
 
@@ -298,9 +333,21 @@ export class DataWorker {
       ids,
       temporary,
       reserveBytes: config.reserveBytes,
-      durable: config.durability === 'disk'
+      durable: config.durability === 'disk',
+      ...(config.replication === 'glusterfs'
+        ? {
+            replication: new GlusterReplication({
+              volume,
+              path,
+              wanted: config.copies,
+              reports: config.healReports
+            })
+          }
+        : {}),
+      refusesDegraded: config.degradedWrites === 'refuse'
     })
     await store.measure()
+    await this.#firstCount(store)
     if (redo) small = new SmallUploads(store, redo, files)
     await ids
       .raise((await volume.run('highest id', () => highestIdOnDisk(root))) + 1)
@@ -311,6 +358,15 @@ export class DataWorker {
         )
       })
     return { store, small, path, mount, device }
+  }
+
+  /** A mount that was made a moment ago may reach its bricks one after the other: that is no news for anybody. */
+  async #firstCount({ root, replication }: Store): Promise<void> {
+    await replication.refresh()
+    const { wanted } = replication.copiesNow()
+    await replication.waitForCopies(wanted, AbortSignal.timeout(COPIES_PATIENCE_MS)).catch(() => {
+      this.#log.warn(`${root}: ${replication.trouble()}`)
+    })
   }
 
   /** Leftovers of its own earlier boots; the first worker also takes those of workers that no longer exist. */
@@ -324,12 +380,17 @@ export class DataWorker {
 
   #choose(sizeBytes: number): Place {
     let chosen: Place | undefined
-    let trouble: string | undefined
+    let failure: UnavailableError | undefined
     for (const place of this.#places) {
-      if (place.store.trouble !== undefined) trouble = place.store.trouble
-      else if (!chosen || place.store.freeBytes > chosen.store.freeBytes) chosen = place
+      const { store } = place
+      if (store.trouble !== undefined) failure ??= new UnavailableError('STORE_UNAVAILABLE', store.trouble)
+      else if (store.refusal !== undefined) failure = new UnavailableError('DEGRADED', store.refusal)
+      else if (!chosen || store.freeBytes > chosen.store.freeBytes) chosen = place
     }
-    if (!chosen) throw new UnavailableError('STORE_UNAVAILABLE', trouble ?? 'no store path')
+    if (!chosen) {
+      const [absent = 'no store path'] = this.#absent.values()
+      throw failure ?? new UnavailableError('STORE_UNAVAILABLE', absent)
+    }
     if (chosen.store.freeBytes < sizeBytes) {
       throw new UnavailableError(
         'NO_SPACE',
@@ -372,6 +433,20 @@ export class DataWorker {
     if (store.volume.local && (await stat(store.root)).dev !== device) {
       this.#log.warn(`${store.root} is on another file system than before: this worker starts again`)
       this.#needs.restart()
+    }
+  }
+
+  /** Each store path by itself: one that hangs keeps the others' figures as fresh as they are. */
+  #countCopies(): void {
+    for (const { store } of this.#places) {
+      const before = store.replication.trouble()
+      void store.replication.refresh().then(() => {
+        const trouble = store.replication.trouble()
+        if (trouble === before) return
+        if (trouble === undefined) this.#log.info(`${store.root}: all copies can be reached`)
+        else this.#log.warn(`${store.root}: ${trouble}`)
+        this.#needs.report()
+      })
     }
   }
 

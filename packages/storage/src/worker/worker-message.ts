@@ -32,6 +32,21 @@ export interface StoreReport {
   totalBytes: number
   /** Why it is out of use, or undefined. */
   trouble: string | undefined
+  /** undefined: nobody is known to mirror it. */
+  replication: ReplicationReport | undefined
+}
+
+export interface ReplicationReport {
+  copies: number
+  copiesWanted: number
+  /** Fewer than is safe. */
+  degraded: boolean
+  /** Why it takes no uploads and deletes, or undefined. */
+  refusal: string | undefined
+  /** What is wrong with the copies, in words, or undefined. */
+  trouble: string | undefined
+  healed: boolean | undefined
+  unhealedEntries: number | undefined
 }
 
 /** worker → main, every second, and when a store path goes out of use or comes back. */
