@@ -1,6 +1,6 @@
 /** What `mount` demands of store paths: nothing is taken, served or written where the volume is not mounted. */
 import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict'
-import { cp, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
@@ -11,7 +11,7 @@ import { startCluster, type ClusterOptions, type TestCluster } from '../testkit/
 import { freePort } from '../testkit/ports.ts'
 import { Bindfs } from './bindfs.ts'
 import { cleanUp } from './cleanup.ts'
-import { noMounts } from './mounts.ts'
+import { execute, mountTmpfs, noMounts, unmount } from './mounts.ts'
 import { contentOf } from './random.ts'
 import { WirePeer } from './wire-peer.ts'
 
@@ -95,11 +95,7 @@ describe('a storage server whose mount is demanded', { skip: noMounts(['bindfs']
 
       await rm(join(mounted, '.tributary-store'))
       await bindfs.mount()
-      const backMs = performance.now()
-      while (!(await memberOf(cluster)).serving) {
-        ok(performance.now() - backMs < SOON_MS, 'in use again')
-        await sleep(20)
-      }
+      await until(async () => (await memberOf(cluster)).serving, 'it is in use again')
       const other = await WirePeer.greeted(cluster.storages[0]!)
       cleanUp(t, () => other.close())
       ok((await other.download(key('before'))).equals(contentOf('before', FILE_BYTES)))
@@ -112,6 +108,61 @@ describe('a storage server whose mount is demanded', { skip: noMounts(['bindfs']
       }
     })
   }
+
+  it('whose worker dies while the volume is away waits with its successor for the volume', async t => {
+    const folder = await temporaryFolder(t)
+    const bindfs = await Bindfs.start(t, join(folder, 'backing'), join(folder, 'mounted'))
+    const options = { folder, storeRoots: [bindfs.mounted], storage: { mount: 'fuse' } }
+    const cluster = await start(t, options)
+    const peer = await WirePeer.greeted(cluster.storages[0]!)
+    await peer.upload(key('before'), contentOf('before', FILE_BYTES))
+    peer.close()
+    await bindfs.unmount()
+    const [worker] = await workersOf(process.pid)
+    process.kill(worker!, 'SIGKILL')
+    await until(async () => (await workersOf(process.pid)).some(pid => pid !== worker), 'it is replaced')
+    await until(
+      async () => /mount of type fuse/.test((await memberOf(cluster)).reason ?? ''),
+      'it says what is missing'
+    )
+    equal((await memberOf(cluster)).serving, false)
+    await bindfs.mount()
+    await until(async () => (await memberOf(cluster)).serving, 'it serves')
+    const again = await WirePeer.greeted(cluster.storages[0]!)
+    cleanUp(t, () => again.close())
+    ok((await again.download(key('before'))).equals(contentOf('before', FILE_BYTES)))
+    await again.upload(key('after'), contentOf('after', 100))
+  })
+
+  it('on a local disk begins anew where another file system with the same store takes its place', async t => {
+    const folder = await temporaryFolder(t)
+    const mounted = join(folder, 'mounted')
+    const kept = join(folder, 'kept')
+    await mountTmpfs(t, mounted, '256M')
+    const storage = { mount: 'tmpfs', 'redo-bytes': '16MiB' }
+    const cluster = await start(t, { folder, storeRoots: [mounted], storage })
+    const peer = await WirePeer.greeted(cluster.storages[0]!)
+    await peer.upload(key('small'), contentOf('small', 500))
+    await peer.upload(key('large'), contentOf('large', FILE_BYTES))
+    peer.close()
+    await cp(mounted, kept, { recursive: true })
+    await unmount(mounted, false)
+    await until(async () => !(await memberOf(cluster)).serving, 'it is out of use')
+    deepEqual(await readdir(mounted), [])
+    await mkdir(join(folder, 'next'))
+    await mountTmpfs(t, join(folder, 'next'), '256M')
+    await cp(kept, join(folder, 'next'), { recursive: true })
+    await execute('mount', ['--bind', join(folder, 'next'), mounted])
+    cleanUp(t, () => unmount(mounted, false))
+    await until(async () => (await memberOf(cluster)).serving, 'it serves')
+    const again = await WirePeer.greeted(cluster.storages[0]!)
+    cleanUp(t, () => again.close())
+    ok((await again.download(key('small'))).equals(contentOf('small', 500)))
+    await again.upload(key('small-after'), contentOf('small-after', 500))
+    await again.upload(key('large-after'), contentOf('large-after', FILE_BYTES))
+    ok((await again.download(key('large-after'))).equals(contentOf('large-after', FILE_BYTES)))
+    ok((await again.download(key('large'))).equals(contentOf('large', FILE_BYTES)))
+  })
 
   it('serves from the paths that are there, and takes in the missing one when it is mounted', async t => {
     const folder = await temporaryFolder(t)
@@ -143,11 +194,7 @@ describe('a storage server whose mount is demanded', { skip: noMounts(['bindfs']
     deepEqual(await readdir(late.mounted), [])
 
     await late.mount()
-    const endMs = performance.now() + SOON_MS
-    while ((await memberOf(cluster)).reason) {
-      ok(performance.now() < endMs, 'in use')
-      await sleep(20)
-    }
+    await until(async () => !(await memberOf(cluster)).reason, 'it is in use')
     for (let index = 0; index < 4; index++) {
       ok((await again.download(key(`f${index}`))).equals(contentOf(`f${index}`, 1_000)))
     }
@@ -195,6 +242,27 @@ function uploadsUntil(cluster: TestCluster): {
       stopping.abort()
       await running
     }
+  }
+}
+
+/** Data workers among the children of a process. */
+async function workersOf(pid: number): Promise<number[]> {
+  const tasks = await readdir(`/proc/${pid}/task`)
+  const lists = await Promise.all(
+    tasks.map(task => readFile(`/proc/${pid}/task/${task}/children`, 'utf8').catch(() => ''))
+  )
+  const children = lists.join(' ').split(' ').filter(Boolean).map(Number)
+  const commands = await Promise.all(
+    children.map(child => readFile(`/proc/${child}/cmdline`, 'utf8').catch(() => ''))
+  )
+  return children.filter((_, at) => commands[at]!.includes('storage/src/worker/main'))
+}
+
+async function until(isSo: () => Promise<boolean>, what: string): Promise<void> {
+  const endMs = performance.now() + SOON_MS
+  while (!(await isSo())) {
+    if (performance.now() > endMs) throw new Error(`in ${SOON_MS} ms it did not happen that ${what}`)
+    await sleep(20)
   }
 }
 

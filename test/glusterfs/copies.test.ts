@@ -7,6 +7,8 @@ import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { GlusterReplication } from '../../packages/storage/src/gluster-replication.ts'
+import { Volume } from '../../packages/storage/src/volume.ts'
 import { cleanUp } from '../faults/cleanup.ts'
 import { contentOf } from '../faults/random.ts'
 import { WirePeer } from '../faults/wire-peer.ts'
@@ -111,8 +113,6 @@ describe('a group whose copies are counted', options, () => {
     const mount = await volume.mount(join(folder, 'mount'))
     await execute('chmod', ['755', folder])
     await mkdir(join(mount.point, 'store'))
-    const { GlusterReplication } = await import('../../packages/storage/src/gluster-replication.ts')
-    const { Volume } = await import('../../packages/storage/src/volume.ts')
     const replication = new GlusterReplication({
       volume: await Volume.open(join(mount.point, 'store')),
       path: join(mount.point, 'store'),

@@ -385,6 +385,12 @@ class RunningStorageServer implements StorageServer {
       ['store']
     )
     metrics.gauge(
+      'store_healed',
+      '1 while every copy has everything, 0 while not; absent while nobody has said so lately',
+      perMirror(r => (r.healed === undefined ? undefined : Number(r.healed))),
+      ['store']
+    )
+    metrics.gauge(
       'store_unhealed_entries',
       'Entries that a copy lacks, by the last heal report; absent while there is none',
       perMirror(r => r.unhealedEntries),
