@@ -17,7 +17,7 @@ import { WirePeer } from './wire-peer.ts'
 
 /** Within so long a store path that went away is out of use, and the tracker knows. */
 const NOTICED_MS = 2_000
-const SOON_MS = 8_000
+const SOON_MS = 20_000
 const FILE_BYTES = 200_000
 
 describe('a storage server whose mount is demanded', { skip: noMounts(['bindfs']) ?? false }, () => {
