@@ -16,8 +16,8 @@ import { freePort } from '../testkit/ports.ts'
 import { membersOf, startMirroredGroup } from './mirrored-group.ts'
 
 const DEADLINE_MS = 1_000
-/** `network.ping-timeout` of the volume, and what it takes to go on. */
-const STALL_MS = 5_000 + 4_000
+/** Twice the volume's `network.ping-timeout`: the first one may begin just after the brick was last heard of. */
+const STALL_MS = 2 * 5_000 + 2_000
 const SOON_MS = 10_000
 /** On a busy machine. */
 const QUICK_MS = 500
