@@ -111,7 +111,13 @@ export class FileReply implements StreamedReply {
     if (!store.volume.local) {
       return store.volume
         .run('read', () => readAsync(fd, buffer, 0, bytes, this.#offset))
-        .then(({ bytesRead }) => this.#checkWhole(bytesRead, bytes))
+        .then(
+          ({ bytesRead }) => this.#checkWhole(bytesRead, bytes),
+          (error: unknown) => {
+            this.#files.distrust(this.#entry)
+            throw error
+          }
+        )
     }
     if (this.#asyncReads > 0) {
       this.#asyncReads--

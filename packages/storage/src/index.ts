@@ -13,3 +13,4 @@ export {
   type StoreMarker,
   type StoreOwner
 } from './store-marker.ts'
+export { checkMount } from './store-mount.ts'

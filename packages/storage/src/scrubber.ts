@@ -98,8 +98,9 @@ export class Scrubber {
     this.#options = options
   }
 
-  start(stores: readonly Store[]): void {
-    for (const store of stores) this.#loops.push(this.#loop(store))
+  /** From now on `store` is read, too. */
+  add(store: Store): void {
+    this.#loops.push(this.#loop(store))
   }
 
   /** Resolves when it is written down where it stood, or cannot be soon. */

@@ -103,7 +103,7 @@ describe('the scrub', { timeout: 60_000 }, () => {
     const parts = await openParts(t)
     await store(parts, ...Array.from({ length: 20 }, (_, index) => `file-${index}`))
     const slow = scrubberOf(parts, { bytesPerS: 640 * 1024 }) // ten files a second
-    slow.start([parts.store])
+    slow.add(parts.store)
     const startMs = performance.now()
     while ((slow.reports()[0]?.files ?? 0) < 5) await new Promise(resolve => setTimeout(resolve, 10))
     ok(performance.now() - startMs > 350, 'not faster than its rate')
