@@ -22,6 +22,8 @@ export interface ClusterOptions {
   applications?: readonly string[]
   /** Flags of each storage server beyond the addresses, such as `{ durability: 'page-cache' }`. */
   storage?: Readonly<Record<string, unknown>>
+  /** The same for each one by itself, in order. */
+  members?: readonly Readonly<Record<string, unknown>>[]
   tracker?: Readonly<Record<string, unknown>>
   /** Where the store is; default in the cluster's folder. */
   storeRoots?: readonly string[]
@@ -96,7 +98,8 @@ export async function startCluster(options: ClusterOptions = {}): Promise<TestCl
           member: `member${index + 1}`,
           'reserve-bytes': '1MiB',
           'heartbeat-s': '1',
-          ...options.storage
+          ...options.storage,
+          ...options.members?.[index]
         }
       }),
       log,

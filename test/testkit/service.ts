@@ -94,7 +94,12 @@ export class Service {
   }
 
   kill(signal: NodeJS.Signals): void {
-    if (this.isRunning) process.kill(this.#pid, signal)
+    if (!this.isRunning) return
+    try {
+      process.kill(this.#pid, signal)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error // it ended by itself a moment ago
+    }
   }
 
   /** SIGSTOP, and waits until each of its threads has stopped: the last ones still answer for a moment. */

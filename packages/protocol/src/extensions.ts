@@ -63,7 +63,10 @@ const presenceTable = {
   requestsPerS: { tag: 14, type: 'u32' },
   bytesPerS: { tag: 15, type: 'u64' },
   /** Share of one core that the busiest process used, 0 to 1000 */
-  busyPermille: { tag: 16, type: 'u32' }
+  busyPermille: { tag: 16, type: 'u32' },
+  /** Of its content that can be reached, and that there should be; absent where nobody counts them */
+  copies: { tag: 17, type: 'u32', optional: true },
+  copiesWanted: { tag: 18, type: 'u32', optional: true }
 } as const
 export const presence = fieldsCodec(presenceTable)
 export type Presence = FieldsOf<typeof presenceTable>
@@ -148,7 +151,10 @@ const memberTable = {
   requestsPerS: { tag: 14, type: 'u32' },
   bytesPerS: { tag: 15, type: 'u64' },
   /** Speaks the plain commands only */
-  legacy: { tag: 16, type: 'flag' }
+  legacy: { tag: 16, type: 'flag' },
+  /** As it reported; absent where nobody counts them */
+  copies: { tag: 17, type: 'u32', optional: true },
+  copiesWanted: { tag: 18, type: 'u32', optional: true }
 } as const
 const groupTable = {
   name: { tag: 1, type: 'text' },

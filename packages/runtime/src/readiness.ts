@@ -1,6 +1,6 @@
 export interface ReadinessReport {
   ready: boolean
-  /** By name; `reason` is in words for people, empty where the condition holds. */
+  /** By name; `reason` is in words for people. Where the condition holds it is empty, or what to know all the same. */
   conditions: Record<string, { ok: boolean; reason: string }>
 }
 
@@ -21,6 +21,12 @@ export class Readiness {
     const before = this.#conditions.get(name)
     this.#conditions.set(name, { ok, reason: ok ? '' : reason || 'no reason given' })
     if (before?.ok !== ok) this.#listener?.(this.report())
+  }
+
+  /** A condition that holds, and what to know of it all the same; an empty text: nothing. */
+  note(name: string, text: string): void {
+    this.set(name, true)
+    this.#conditions.set(name, { ok: true, reason: text })
   }
 
   /** Takes a condition away, as that of a store path which was removed. */

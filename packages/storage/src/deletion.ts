@@ -6,7 +6,7 @@ import type { FileIndex, FileRow } from '@tributary/database'
 import { formatFileKey, OutcomeUnknownError, RejectedError, type FileKey } from '@tributary/protocol'
 import { databaseError } from './index-entry.ts'
 import { encodeRecord } from './journal-record.ts'
-import type { OpenFiles } from './open-files.ts'
+import { notHere, REMOTE_CHECK_MS, type AbsentStores, type OpenFiles } from './open-files.ts'
 import type { Store } from './store.ts'
 import { factsOf } from './upload-record.ts'
 
@@ -17,17 +17,25 @@ export class Deletion {
   readonly #files: FileIndex
   readonly #stores: ReadonlyMap<string, Store>
   readonly #open: OpenFiles
+  readonly #absent: AbsentStores
 
-  constructor(files: FileIndex, stores: ReadonlyMap<string, Store>, open: OpenFiles) {
+  constructor(
+    files: FileIndex,
+    stores: ReadonlyMap<string, Store>,
+    open: OpenFiles,
+    absent: AbsentStores = () => undefined
+  ) {
     this.#files = files
     this.#stores = stores
     this.#open = open
+    this.#absent = absent
   }
 
   /**
    * Deletes a file.
    *
-   * @throws {TributaryError} FILE_NOT_FOUND, STORE_UNAVAILABLE, DATABASE_UNAVAILABLE, OUTCOME_UNKNOWN
+   * @throws {TributaryError} FILE_NOT_FOUND, STORE_UNAVAILABLE, DEGRADED, DATABASE_UNAVAILABLE,
+   *   OUTCOME_UNKNOWN
    */
   async delete(key: FileKey): Promise<void> {
     let row: FileRow | undefined
@@ -39,9 +47,8 @@ export class Deletion {
     if (!row || row.state === 'deleting')
       throw new RejectedError('FILE_NOT_FOUND', `no such file: ${formatFileKey(key)}`)
     const store = this.#stores.get(row.store)
-    if (!store)
-      throw new RejectedError('FILE_NOT_FOUND', `${formatFileKey(key)} is kept by group ${row.group}`)
-    store.check()
+    if (!store) throw notHere(row, this.#absent(row.group))
+    store.checkWrite()
     let marked: boolean
     try {
       marked = await this.#files.markDeleting(key, row.generation)
@@ -49,8 +56,9 @@ export class Deletion {
       throw databaseError(error)
     }
     if (!marked) throw new RejectedError('FILE_NOT_FOUND', `no such file: ${formatFileKey(key)}`)
+    const markedMs = performance.now()
     try {
-      await this.#finish(row, store)
+      await this.#finish(row, store, markedMs)
     } catch (cause) {
       // Nobody can read it any more, and it will go; that it is gone for good cannot be promised yet.
       throw new OutcomeUnknownError(`${formatFileKey(key)} is marked, and is deleted later`, { cause })
@@ -61,13 +69,14 @@ export class Deletion {
   async finishAll(store: Store): Promise<number> {
     store.check()
     const rows = await this.#files.listStore({ store: store.uuid, limit: FINISH_ROWS_MAX, state: 'deleting' })
-    for (const row of rows) await this.#finish(row, store)
+    const markedMs = performance.now() // at the latest: another member may be at it now
+    for (const row of rows) await this.#finish(row, store, markedMs)
     return rows.length
   }
 
   /** The same for those seen in the round before too: nobody is at them any more. */
   async finishHalfDone(store: Store, seen: Set<string>): Promise<number> {
-    if (store.trouble !== undefined) return 0
+    if (store.trouble !== undefined || store.refusal !== undefined) return 0
     const rows = await this.#files.listStore({ store: store.uuid, limit: FINISH_ROWS_MAX, state: 'deleting' })
     let finished = 0
     const now = new Set<string>()
@@ -83,12 +92,23 @@ export class Deletion {
     return finished
   }
 
-  async #finish(row: FileRow, store: Store): Promise<void> {
+  /** @param markedMs When the row was marked; by default long ago. */
+  async #finish(row: FileRow, store: Store, markedMs = -Infinity): Promise<void> {
     await store.journal.append([encodeRecord('deleted', factsOf(row, Date.now()))])
     if (store.durable) await store.journal.sync()
     this.#open.forget(row)
     await store.removeFile(row.path)
     await store.syncDirectoryOf(row.path)
+    if (!store.volume.local) await believedUntil(markedMs + REMOTE_CHECK_MS)
     await this.#files.remove(row, row.generation) // false: another member finished it meanwhile
   }
+}
+
+/**
+ * Another member may have looked at the row just before it was marked, and serves what it keeps until it looks again. While the
+ * row is there nobody else gets the key, so that nobody is given these bytes for those of a later file.
+ */
+async function believedUntil(atMs: number): Promise<void> {
+  const leftMs = atMs - performance.now()
+  if (leftMs > 0) await new Promise(resolve => setTimeout(resolve, leftMs + 1))
 }

@@ -8,3 +8,4 @@ export {
   type StoreMarker,
   type StoreOwner
 } from './store-marker.ts'
+export { checkMount } from './store-mount.ts'

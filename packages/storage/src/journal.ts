@@ -60,11 +60,13 @@ export class Journal {
     const appended = this.#tail
       .then(() =>
         this.#volume.run('journal', async () => {
-          const handle = await this.#todaysHandle()
-          checkWhole((await handle.writev(all)).bytesWritten, all)
+          checkWhole(await this.#write(all), all)
         })
       )
-      .catch(owe)
+      .catch((error: unknown) => {
+        this.#letGo()
+        return owe(error)
+      })
     this.#tail = appended.catch(() => {})
     return appended
   }
@@ -85,7 +87,36 @@ export class Journal {
   async #syncNow(): Promise<void> {
     if (this.#fd !== undefined) await fdatasync(this.#fd)
     const handle = this.#handle
-    if (handle) await this.#volume.run('journal sync', () => handle.datasync())
+    if (!handle) return
+    try {
+      await this.#volume.run('journal sync', () => handle.datasync())
+    } catch (error) {
+      this.#letGo()
+      throw error
+    }
+  }
+
+  /** @returns Bytes written. A descriptor that died since the last append is replaced. */
+  async #write(records: Buffer[]): Promise<number> {
+    try {
+      const handle = await this.#todaysHandle()
+      return (await handle.writev(records)).bytesWritten
+    } catch (error) {
+      if (!isDead(error) || !this.#handle) throw error
+      this.#letGo()
+      const handle = await this.#todaysHandle()
+      return (await handle.writev(records)).bytesWritten
+    }
+  }
+
+  /**
+   * The file is opened again at the next append: a descriptor on a volume that was unmounted, or whose client died, works
+   * no more, however well the volume does later.
+   */
+  #letGo(): void {
+    const handle = this.#handle
+    this.#handle = undefined
+    if (handle) this.#volume.chore(() => handle.close())
   }
 
   #today(): number {
@@ -122,6 +153,11 @@ export class Journal {
     }
     return this.#handle
   }
+}
+
+/** What a network volume says of a descriptor that its client no longer knows: nothing was written. */
+function isDead(error: unknown): boolean {
+  return ['ENOTCONN', 'EBADFD', 'ESTALE'].includes((error as NodeJS.ErrnoException).code ?? '')
 }
 
 function checkWhole(written: number, records: readonly Buffer[]): void {

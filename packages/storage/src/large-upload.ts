@@ -53,7 +53,7 @@ export class LargeUpload {
    * Begins an upload.
    *
    * @param sizeBytes What is known of its size: room for so much is promised.
-   * @throws {UnavailableError} NO_SPACE, STORE_UNAVAILABLE
+   * @throws {UnavailableError} NO_SPACE, STORE_UNAVAILABLE, DEGRADED
    */
   static async begin(
     store: Store,
@@ -62,7 +62,7 @@ export class LargeUpload {
     sizeBytes: number,
     labels: UploadLabels
   ): Promise<LargeUpload> {
-    store.check()
+    store.checkWrite()
     const kept = store.promise(sizeBytes)
     const path = join(store.temporary, randomHex())
     try {
@@ -152,7 +152,7 @@ export class LargeUpload {
       await this.#writing
       if (this.#failure !== undefined) throw storeError(this.#failure, 'the upload')
       if (this.#writtenBytes !== this.#sizeBytes) throw new Error('short write')
-      store.check()
+      store.checkWrite()
       if (store.durable) this.#synced = store.volume.run('sync', () => fdatasync(this.#handle.fd))
       this.#synced.catch(() => {}) // seen before the file gets its name
       const row = rowOf({

@@ -13,6 +13,7 @@ import {
   invariant,
   mapKeyOf,
   RejectedError,
+  TributaryError,
   UnavailableError,
   type FileKey
 } from '@tributary/protocol'
@@ -28,11 +29,17 @@ export const OPEN_FILES_MAX = 4_096
 export const CONTENT_BYTES_MAX = 64 * 1024
 /** All contents kept in memory. */
 export const CONTENTS_BYTES_MAX = 64 * 1024 * 1024
-/** On a volume of the network a check holds for so long; a delete is seen by all members within 1 s. */
-const REMOTE_CHECK_MS = 500
-/** A row whose file is not there yet is looked at again so often, so long: its member may still be writing. */
-const MISSING_RETRY_MS = 50
-const MISSING_WAIT_MS = 2_000
+/**
+ * On a volume of the network a check holds for so long, counted from its beginning. A delete waits it out before it takes
+ * the row away (deletion.ts), so that the key is not used again while anybody still believes in the old file.
+ */
+export const REMOTE_CHECK_MS = 250
+/**
+ * A row whose file is not there yet is looked at again so often, so long: another member may have stored it a moment
+ * ago, and this one's view of the volume lags. Shorter than clients wait for a reply (5 s), so that they hear why.
+ */
+const MISSING_RETRY_MS = 20
+const MISSING_WAIT_MS = 2_500
 /** On a local volume files are there before their rows; only a delete under way can come between. */
 const MISSING_WAIT_LOCAL_MS = 250
 const ENTRY_BYTES = 512
@@ -67,14 +74,18 @@ export interface OpenFile {
 export class OpenFiles {
   readonly #files: FileIndex
   readonly #stores: ReadonlyMap<string, Store>
+  readonly #absent: AbsentStores
   readonly #entries: LRUCache<string, OpenFile>
   readonly #opening = new Map<string, Promise<OpenFile>>()
+  readonly #checking = new Map<OpenFile, { startMs: number; checked: Promise<OpenFile> }>()
   /** Those that `releaseGone` has still to look at before it begins again. */
   #unseen: OpenFile[] = []
 
-  constructor(files: FileIndex, stores: ReadonlyMap<string, Store>) {
+  /** @param stores By UUID: those that are in use, as they come. */
+  constructor(files: FileIndex, stores: ReadonlyMap<string, Store>, absent: AbsentStores = () => undefined) {
     this.#files = files
     this.#stores = stores
+    this.#absent = absent
     this.#entries = new LRUCache<string, OpenFile>({
       max: OPEN_FILES_MAX,
       maxSize: CONTENTS_BYTES_MAX,
@@ -102,8 +113,7 @@ export class OpenFiles {
       if (entry.store.volume.local) {
         if (isUnchanged(entry)) return entry
         this.#entries.delete(name)
-      } else if (performance.now() - entry.checkedMs < REMOTE_CHECK_MS) return entry
-      else return this.#checkRemote(key, name, entry)
+      } else return isFresh(entry) ? entry : this.#checkOnce(key, name, entry)
     }
     return this.#openOnce(key, name)
   }
@@ -111,6 +121,16 @@ export class OpenFiles {
   /** Forgets what is kept of a key: it is being deleted. */
   forget(key: FileKey): void {
     this.#entries.delete(mapKeyOf(key))
+  }
+
+  /** Forgets what is kept of a store: descriptors of a volume that went away work no more when it is back. */
+  forgetStore(store: Store): void {
+    for (const entry of this.#entries.values()) if (entry.store === store) this.#drop(entry)
+  }
+
+  /** Its descriptor failed: the next reader opens the file anew. */
+  distrust(entry: OpenFile): void {
+    this.#drop(entry)
   }
 
   /**
@@ -159,6 +179,7 @@ export class OpenFiles {
       .then(
         ({ bytesRead }) => keepContent(entry, bytes, bytesRead),
         (error: unknown) => {
+          this.#drop(entry)
           throw storeError(error, 'the read')
         }
       )
@@ -206,7 +227,11 @@ export class OpenFiles {
 
   #openOnce(key: FileKey, name: string): OpenFile | Promise<OpenFile> {
     const opening = this.#opening.get(name)
-    if (opening) return opening
+    // Whoever began it may have begun before a delete, and been answered before it; who joins now comes later.
+    if (opening)
+      return opening.then(entry =>
+        entry.store.volume.local || isFresh(entry) ? entry : this.#checkOnce(key, name, entry)
+      )
     let found: FileRow | undefined | Promise<FileRow | undefined>
     try {
       found = this.#files.find(key)
@@ -241,13 +266,19 @@ export class OpenFiles {
   ): Promise<OpenFile> {
     const startMs = performance.now()
     let row: FileRow | undefined
+    // What was not read causally may be the row of a file that is deleted already: it serves whoever asked before that,
+    // and is checked at its next use.
+    let checkedMs = -Infinity
     try {
       row = await first
       for (;;) {
         // Before a negative answer the read is causal.
-        if (row?.state !== 'stored') row = await this.#files.find(key, { causal: true })
+        if (row?.state !== 'stored') {
+          checkedMs = performance.now()
+          row = await this.#files.find(key, { causal: true })
+        }
         if (row?.state !== 'stored') throw notFound(key)
-        const entry = await this.#openRow(row)
+        const entry = await this.#openRow(row, checkedMs)
         if (entry) return entry
         const isLocal = this.#stores.get(row.store)?.volume.local === true
         if (performance.now() - startMs > (isLocal ? MISSING_WAIT_LOCAL_MS : MISSING_WAIT_MS)) {
@@ -256,18 +287,18 @@ export class OpenFiles {
             `${formatFileKey(key)} is in the index, its file is missing`
           )
         }
-        row = await this.#files.find(key, { causal: true })
         await new Promise(resolve => setTimeout(resolve, MISSING_RETRY_MS))
+        checkedMs = performance.now()
+        row = await this.#files.find(key, { causal: true })
       }
     } catch (error) {
       throw databaseError(error)
     }
   }
 
-  async #openRow(row: FileRow): Promise<OpenFile | undefined> {
+  async #openRow(row: FileRow, checkedMs: number): Promise<OpenFile | undefined> {
     const store = this.#stores.get(row.store)
-    if (!store)
-      throw new RejectedError('FILE_NOT_FOUND', `${formatFileKey(row)} is kept by group ${row.group}`)
+    if (!store) throw notHere(row, this.#absent(row.group))
     store.check()
     if (store.volume.local) return openNow(row, store)
     let late = false
@@ -275,30 +306,46 @@ export class OpenFiles {
       return await store.volume.run('open', async () => {
         const handle = await open(store.absolute(row.path), 'r')
         const stats = await handle.stat()
-        if (stats.size === row.sizeBytes && !late) return newEntry(row, store, handle.fd, handle, stats)
+        if (stats.size === row.sizeBytes && !late) {
+          return { ...newEntry(row, store, handle.fd, handle, stats), checkedMs }
+        }
         await handle.close()
         return undefined
       })
     } catch (error) {
       late = true // whoever waited was told: what the volume still opens is closed
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      if (isGoneCode((error as NodeJS.ErrnoException).code)) return undefined
       throw storeError(error, 'the read')
     }
   }
 
+  /** One check for all who ask at a time. */
+  #checkOnce(key: FileKey, name: string, entry: OpenFile): Promise<OpenFile> {
+    const running = this.#checking.get(entry)
+    if (running && performance.now() - running.startMs < REMOTE_CHECK_MS) return running.checked
+    const check = { startMs: performance.now(), checked: this.#checkRemote(key, name, entry) }
+    this.#checking.set(entry, check)
+    const done = (): void => {
+      if (this.#checking.get(entry) === check) this.#checking.delete(entry)
+    }
+    check.checked.then(done, done)
+    return check.checked
+  }
+
   async #checkRemote(key: FileKey, name: string, entry: OpenFile): Promise<OpenFile> {
     const release = this.use(entry)
+    const startMs = performance.now()
     try {
       // A file system of the network may answer from what it remembers: the index knows of a delete at once.
       const isCurrent = await this.#isCurrent(entry)
       const { nlink } = await entry.store.volume.run('stat', () => entry.handle!.stat())
-      if (nlink > 0 && isCurrent) {
-        entry.checkedMs = performance.now()
+      if (nlink > 0 && isCurrent && !entry.evicted) {
+        entry.checkedMs = startMs
         return entry
       }
     } catch (error) {
-      const failure = storeError(error, 'the read')
-      if (!isGoneCode((error as NodeJS.ErrnoException).code)) throw failure
+      // The deadline passed. Anything else is said of this descriptor, which may be of a client that died: a new one tells.
+      if (error instanceof TributaryError) throw error
     } finally {
       release()
     }
@@ -320,6 +367,10 @@ export class OpenFiles {
 /** What a file system of the network says of a file that is there no more. */
 function isGoneCode(code: string | undefined): boolean {
   return code === 'ENOENT' || code === 'ESTALE'
+}
+
+function isFresh({ checkedMs }: OpenFile): boolean {
+  return performance.now() - checkedMs < REMOTE_CHECK_MS
 }
 
 function isUnchanged({ fd, links, changedMs }: OpenFile): boolean {
@@ -382,6 +433,15 @@ function closeUnused(entry: OpenFile): void {
   // A hung volume also hangs in close: that must not take threads beyond the volume's share.
   if (handle) store.volume.chore(() => handle.close())
   else closeSync(fd)
+}
+
+/** Why store paths of `group` are not in use, while some that this server should have are not. */
+export type AbsentStores = (group: string) => string | undefined
+
+/** The row is of a store that is not in use here: because it is another group's, or because it is not there now. */
+export function notHere(row: FileRow, absent: string | undefined): RejectedError | UnavailableError {
+  if (absent !== undefined) return new UnavailableError('STORE_UNAVAILABLE', absent)
+  return new RejectedError('FILE_NOT_FOUND', `${formatFileKey(row)} is kept by group ${row.group}`)
 }
 
 function notFound(key: FileKey): RejectedError {

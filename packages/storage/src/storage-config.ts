@@ -11,6 +11,7 @@ import {
 import { SEGMENT_BYTES } from './redo-log.ts'
 
 const MIB = 1024 * 1024
+const STORES_MAX = 64
 
 export const storageConfig = defineConfig(
   'storage',
@@ -25,8 +26,42 @@ export const storageConfig = defineConfig(
     stores: {
       type: 'list',
       minCount: 1,
-      maxCount: 64,
+      maxCount: STORES_MAX,
       describe: "Store paths, each made by 'tributary storage init'; new files go where there is room"
+    },
+    mount: {
+      type: 'list',
+      optional: true,
+      minCount: 1,
+      maxCount: STORES_MAX,
+      parse: checkedMount,
+      describe:
+        'Kind of mount that the store paths must be on, such as fuse.glusterfs or xfs; one for all, or one for each; any: no matter'
+    },
+    replication: {
+      type: 'choice',
+      choices: ['none', 'glusterfs'],
+      default: 'none',
+      describe:
+        'Who mirrors the store paths, so that copies can be counted: glusterfs, or none that is known of'
+    },
+    copies: {
+      type: 'integer',
+      optional: true,
+      min: 1,
+      max: 16,
+      describe: 'Copies there should be (default: as many as the volume was made with; an arbiter is none)'
+    },
+    degraded_writes: {
+      type: 'choice',
+      choices: ['refuse', 'accept'],
+      default: 'refuse',
+      describe: 'Uploads and deletes while fewer than two copies can be reached'
+    },
+    heal_reports: {
+      type: 'path',
+      optional: true,
+      describe: "Folder where root leaves 'gluster volume heal VOLUME info summary --xml' as VOLUME.xml"
     },
     trackers: { type: 'addresses', describe: 'All trackers: host:port,host:port' },
     id_servers: { type: 'addresses', describe: 'ID servers, tried in turn: host:port,host:port' },
@@ -124,6 +159,10 @@ export const storageConfig = defineConfig(
     const conflicts = listenerConflicts(config)
     if (new Set(config.stores).size !== config.stores.length)
       conflicts.push({ key: 'stores', expected: 'each store path once' })
+    if (config.mount && config.mount.length > 1 && config.mount.length !== config.stores.length)
+      conflicts.push({ key: 'mount', expected: 'one kind for all store paths, or one for each of them' })
+    if (config.replication === 'none' && (config.copies ?? 1) > 1)
+      conflicts.push({ key: 'replication', expected: 'glusterfs where copies are wanted' })
     return conflicts
   }
 )
@@ -131,6 +170,11 @@ export type StorageConfig = ConfigOf<typeof storageConfig>
 
 function checkedGroup(text: string): string {
   if (!isGroupName(text)) throw new Error('1 to 16 letters or digits')
+  return text
+}
+
+function checkedMount(text: string): string {
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(text)) throw new Error('a type as in /proc/mounts, or any')
   return text
 }
 

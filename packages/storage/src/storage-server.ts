@@ -27,6 +27,7 @@ import { POOL_THREADS } from './volume.ts'
 import {
   isWorkerMessage,
   type OrderMessage,
+  type ReplicationReport,
   type ReportMessage,
   type StoreReport
 } from './worker/worker-message.ts'
@@ -86,7 +87,8 @@ class RunningStorageServer implements StorageServer {
   #starting: AbortSignal | undefined
   #where: HostPort = { host: '', port: 0 }
   #rates = { atMs: 0, requests: 0, bytes: 0, requestsPerS: 0, bytesPerS: 0 }
-  #serving = false
+  #told = ''
+  #hasStarted = false
   #leaving = false
 
   constructor(deps: StorageDeps) {
@@ -136,6 +138,7 @@ class RunningStorageServer implements StorageServer {
         })
       )
     }
+    this.#hasStarted = true
     this.#look()
     for (const link of this.#links) link.start()
     const watch = setInterval(() => this.#look(), WATCH_INTERVAL_MS)
@@ -223,7 +226,8 @@ class RunningStorageServer implements StorageServer {
         index: worker.index,
         member: config.member ?? memberName(this.#hostName, this.#where.port),
         hostName: this.#hostName,
-        version
+        version,
+        waitsForStores: this.#hasStarted
       } satisfies OrderMessage)
       return
     }
@@ -233,9 +237,11 @@ class RunningStorageServer implements StorageServer {
     if (before !== undefined && seconds > 0) {
       worker.busyPermille = Math.round((1_000 * (message.cpuSeconds - before)) / seconds)
     }
+    const isNews = troublesOf(message) !== troublesOf(worker.report)
     worker.report = message
     worker.reportedMs = nowMs
     this.#meters.update(`${worker.index}.${worker.run}`, message.meter)
+    if (isNews && this.#hasStarted) this.#look()
   }
 
   get #hostName(): string {
@@ -258,6 +264,7 @@ class RunningStorageServer implements StorageServer {
         store?.trouble ?? 'not reported'
       )
     }
+    this.#noteReplication(stores)
     const database = alive.find(({ report }) => report!.database.ok) ?? alive[0]
     this.#readiness.set(
       'database',
@@ -268,12 +275,26 @@ class RunningStorageServer implements StorageServer {
       link => link.heartbeatAgeMs < this.#deps.config.heartbeatS * 2_000 + REPORT_AGE_MS_MAX
     )
     this.#readiness.set('trackers', heard, 'no tracker takes heartbeats')
-    const serving = this.#isServing()
-    if (serving !== this.#serving) {
-      this.#serving = serving
+    const { serving, taking, reason = '' } = this.#presence()
+    const told = `${serving} ${taking} ${reason}`
+    if (told !== this.#told) {
+      this.#told = told
       for (const link of this.#links) link.tellNow()
     }
     this.#measureRates(nowMs)
+  }
+
+  /**
+   * Missing copies are told, and make nobody unready: every member of the group sees the same, and files can be read. An
+   * address that followed readiness would leave them all.
+   */
+  #noteReplication(stores: readonly StoreReport[]): void {
+    if (this.#deps.config.replication === 'none') return
+    const texts = stores.flatMap(({ root, replication }) => {
+      const text = replication?.refusal ?? (replication?.trouble && `${root}: ${replication.trouble}`)
+      return text ? [text] : []
+    })
+    this.#readiness.note('replication', texts.join('; '))
   }
 
   /** One usable store path and one worker are enough; a database that is away fails requests one by one. */
@@ -312,8 +333,11 @@ class RunningStorageServer implements StorageServer {
   #presence(): Presence {
     const { config, version } = this.#deps
     const stores = this.#stores().filter(({ trouble }) => trouble === undefined)
-    const freeBytes = stores.reduce((sum, store) => sum + store.freeBytes, 0)
+    const taking = stores.filter(({ replication }) => replication?.refusal === undefined)
+    const freeBytes = taking.reduce((sum, store) => sum + store.freeBytes, 0)
     const trouble = this.#stores().find(store => store.trouble !== undefined)?.trouble
+    const mirrored = stores.flatMap(({ replication }) => (replication ? [replication] : []))
+    const fewest = mirrored.sort((a, b) => a.copies - a.copiesWanted - (b.copies - b.copiesWanted))[0]
     return {
       version,
       group: config.group,
@@ -323,15 +347,55 @@ class RunningStorageServer implements StorageServer {
       joinedAtS: Math.floor(this.#deps.clock.nowMs() / 1_000),
       serving: this.#isServing() && !this.#leaving,
       taking: freeBytes > 0 && !this.#leaving,
-      reason: trouble,
+      reason: trouble ?? fewest?.refusal ?? fewest?.trouble,
       advertised: config.advertise?.map(extendedAddress),
       freeBytes,
       totalBytes: stores.reduce((sum, store) => sum + store.totalBytes, 0),
       connections: this.#meters.snapshot().connectionsOpen,
       requestsPerS: this.#rates.requestsPerS,
       bytesPerS: this.#rates.bytesPerS,
-      busyPermille: Math.max(0, ...this.#workers.map(worker => worker.busyPermille))
+      busyPermille: Math.max(0, ...this.#workers.map(worker => worker.busyPermille)),
+      copies: fewest?.copies,
+      copiesWanted: fewest?.copiesWanted
     }
+  }
+
+  #addReplicationMetrics(metrics: Metrics): void {
+    const perMirror = (value: (replication: ReplicationReport) => number | undefined) => () =>
+      this.#stores().flatMap(({ root, replication }) => {
+        const known = replication && value(replication)
+        return known === undefined ? [] : [{ labels: { store: root }, value: known }]
+      })
+    metrics.gauge(
+      'store_copies',
+      'Copies of a store path that can be reached; where replication is known',
+      perMirror(r => r.copies),
+      ['store']
+    )
+    metrics.gauge(
+      'store_copies_wanted',
+      'Copies of a store path that there should be',
+      perMirror(r => r.copiesWanted),
+      ['store']
+    )
+    metrics.gauge(
+      'store_degraded',
+      '1 while fewer copies than is safe can be reached',
+      perMirror(r => (r.degraded ? 1 : 0)),
+      ['store']
+    )
+    metrics.gauge(
+      'store_healed',
+      '1 while every copy has everything, 0 while not; absent while nobody has said so lately',
+      perMirror(r => (r.healed === undefined ? undefined : Number(r.healed))),
+      ['store']
+    )
+    metrics.gauge(
+      'store_unhealed_entries',
+      'Entries that a copy lacks, by the last heal report; absent while there is none',
+      perMirror(r => r.unhealedEntries),
+      ['store']
+    )
   }
 
   #metrics(port: ProcessPort): Metrics {
@@ -357,6 +421,7 @@ class RunningStorageServer implements StorageServer {
       perStore(s => (s.trouble === undefined ? 1 : 0)),
       ['store']
     )
+    this.#addReplicationMetrics(metrics)
     metrics.gauge(
       'tracker_heartbeat_age_seconds',
       'Time since a tracker last took a heartbeat',
@@ -384,6 +449,13 @@ class RunningStorageServer implements StorageServer {
     this.#life.onEnd(metrics.addProcess(port))
     return metrics
   }
+}
+
+/** What of a report must not wait for the next look. */
+function troublesOf(report: ReportMessage | undefined): string {
+  return (report?.stores ?? [])
+    .map(({ root, trouble, replication }) => [root, trouble, replication?.trouble].join(' '))
+    .join('\n')
 }
 
 function extendedAddress({ host, port }: HostPort): ExtendedAddress {

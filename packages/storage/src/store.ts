@@ -5,6 +5,7 @@ import { UnavailableError } from '@tributary/protocol'
 import type { IdSource } from './id-source.ts'
 import type { Journal } from './journal.ts'
 import type { RedoLog } from './redo-log.ts'
+import { isDegraded, SharedStore, type Replication } from './replication.ts'
 import { makeStoreDirectory, makeStoreDirectorySync } from './store-directory.ts'
 import { MARKER_NAME, type StoreMarker } from './store-marker.ts'
 import { storePathOf, type StorePath } from './store-path.ts'
@@ -27,6 +28,10 @@ export interface StoreParts {
   temporary: string
   reserveBytes: number
   durable: boolean
+  /** Default: a store that is one copy. */
+  replication?: Replication
+  /** While fewer copies than is safe can be reached. Default: yes. */
+  refusesDegraded?: boolean
 }
 
 export class Store {
@@ -38,6 +43,8 @@ export class Store {
   readonly ids: IdSource
   readonly temporary: string
   readonly durable: boolean
+  readonly replication: Replication
+  readonly #refusesDegraded: boolean
   /** Why nothing may be read or written here right now; undefined = all is well. */
   trouble: string | undefined
   /** On their way; they share the memory for what they gather. */
@@ -56,6 +63,8 @@ export class Store {
     this.ids = parts.ids
     this.temporary = parts.temporary
     this.durable = parts.durable
+    this.replication = parts.replication ?? new SharedStore()
+    this.#refusesDegraded = parts.refusesDegraded ?? true
     this.#reserveBytes = parts.reserveBytes
   }
 
@@ -103,6 +112,23 @@ export class Store {
   /** @throws {UnavailableError} STORE_UNAVAILABLE while there is trouble. */
   check(): void {
     if (this.trouble !== undefined) throw new UnavailableError('STORE_UNAVAILABLE', this.trouble)
+  }
+
+  get isDegraded(): boolean {
+    return isDegraded(this.replication.copiesNow())
+  }
+
+  /** Why nothing may be written here right now, though it can be read; undefined = it may. */
+  get refusal(): string | undefined {
+    if (!this.#refusesDegraded || !this.isDegraded) return undefined
+    return `${this.root} takes no uploads and deletes now: ${this.replication.trouble()}`
+  }
+
+  /** @throws {UnavailableError} STORE_UNAVAILABLE, DEGRADED */
+  checkWrite(): void {
+    this.check()
+    const { refusal } = this
+    if (refusal !== undefined) throw new UnavailableError('DEGRADED', refusal)
   }
 
   absolute(path: string): string {

@@ -92,7 +92,9 @@ function clusterMember(member: Member): ClusterMember {
     connections: load?.connections ?? 0,
     requestsPerS: load?.requestsPerS ?? 0,
     bytesPerS: load?.bytesPerS ?? 0,
-    legacy: load === undefined
+    legacy: load === undefined,
+    copies: load?.copies,
+    copiesWanted: load?.copiesWanted
   }
 }
 

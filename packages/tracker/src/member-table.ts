@@ -320,8 +320,9 @@ function hostKey({ group, hostName, ip }: Pick<MemberIdentity, 'group' | 'hostNa
 }
 
 function loadOf(report: Presence): MemberLoad {
-  const { freeBytes, totalBytes, connections, requestsPerS, bytesPerS, busyPermille } = report
-  return { freeBytes, totalBytes, connections, requestsPerS, bytesPerS, busyPermille }
+  const { freeBytes, totalBytes, connections, requestsPerS, bytesPerS, busyPermille, copies, copiesWanted } =
+    report
+  return { freeBytes, totalBytes, connections, requestsPerS, bytesPerS, busyPermille, copies, copiesWanted }
 }
 
 /** @throws {RejectedError} BAD_FIELD: what the fixed fields of a join record could not say, or an odd address. */

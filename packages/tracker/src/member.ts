@@ -20,6 +20,9 @@ export interface MemberLoad {
   readonly bytesPerS: number
   /** Of one core, 0 to 1000. */
   readonly busyPermille: number
+  /** Of its content; undefined where nobody counts them. */
+  readonly copies: number | undefined
+  readonly copiesWanted: number | undefined
 }
 
 /** A storage server as this tracker knows it. The table alone changes it. */

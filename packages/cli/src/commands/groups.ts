@@ -37,6 +37,7 @@ function linesOf({ name, region, known, members }: ClusterGroup, nowS: number): 
 
 function lineOf(member: ClusterMember, nowS: number): string {
   const { status, hostName, addresses, version, beatAtS, legacy, serving, taking, reason } = member
+  const { copies, copiesWanted } = member
   const where = addresses.map(formatAddress).join(' ') || '-'
   const beat = beatAtS === 0 ? 'no heartbeat yet' : `heartbeat ${durationText((nowS - beatAtS) * 1000)} ago`
   const load = legacy
@@ -48,6 +49,7 @@ function lineOf(member: ClusterMember, nowS: number): string {
       : status === 'ACTIVE' && !taking
         ? ', takes nothing new'
         : ''
+  const mirror = copies === undefined ? '' : `, ${copies} of ${copiesWanted ?? copies} copies`
   const why = reason ? `: ${visibleText(reason)}` : ''
-  return `${status.padEnd(7)}  ${where}  ${visibleText(hostName)}  ${visibleText(version)}  ${beat}, ${load}${state}${why}`
+  return `${status.padEnd(7)}  ${where}  ${visibleText(hostName)}  ${visibleText(version)}  ${beat}, ${load}${mirror}${state}${why}`
 }

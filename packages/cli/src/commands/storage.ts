@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { openDatabase } from '@tributary/database'
-import { createStorage, initStore, storageConfig } from '@tributary/storage'
+import { checkMount, createStorage, initStore, storageConfig } from '@tributary/storage'
 import { databaseUrls } from '../database-flag.ts'
 import { buildServer } from '../server-command.ts'
 import type { Terminal } from '../terminal.ts'
@@ -21,13 +21,19 @@ export function build(command: Command, terminal: Terminal): void {
     )
     .argument('<folder>', 'store path')
     .option('-g, --group <name>', 'group that the store belongs to', 'group001')
+    .option(
+      '--mount <type>',
+      'refuse unless the folder is on a mount of this type, such as fuse.glusterfs',
+      'any'
+    )
     .option('--database <url>', 'sqlite:/path/index.db or mysql://… (TRIBUTARY_STORAGE_DATABASE)')
     .addHelpText('after', `\n${EXAMPLES}\n`)
-    .action(async (folder: string, flags: { group: string; database?: string }) => {
+    .action(async (folder: string, flags: { group: string; mount: string; database?: string }) => {
       const urls = databaseUrls(flags.database, terminal, 'TRIBUTARY_STORAGE_DATABASE')
       const database = await openDatabase(urls)
       try {
         const root = resolve(terminal.folder, folder)
+        checkMount(root, flags.mount)
         const marker = await initStore(root, { cluster: await database.clusterId(), group: flags.group })
         await database.routes.addGroup(flags.group)
         terminal.port.writeOut(

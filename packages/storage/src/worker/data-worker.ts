@@ -1,6 +1,7 @@
 /** A data worker: owns client connections and file I/O of one storage server; several may share its port. */
 import { randomUUID } from 'node:crypto'
-import { join } from 'node:path'
+import { realpath, stat } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
 import { openDatabase, type Database } from '@tributary/database'
 import { commandNamesOf, UnavailableError, type CommandName } from '@tributary/protocol'
 import { allowListOf, LogThrottle, RequestMeter, type Log } from '@tributary/runtime'
@@ -10,6 +11,7 @@ import { syncFileSystem } from '../checkpoint.ts'
 import { Deletion } from '../deletion.ts'
 import { highestIdOnDisk } from '../disk-walk.ts'
 import { PieceBuffers } from '../file-reply.ts'
+import { GlusterReplication } from '../gluster-replication.ts'
 import { IdSource } from '../id-source.ts'
 import { Journal } from '../journal.ts'
 import { MediaTypeFinder } from '../media-type-finder.ts'
@@ -20,15 +22,30 @@ import { SmallUploads } from '../small-uploads.ts'
 import { storageHandlers } from '../storage-handlers.ts'
 import { makeStoreDirectory } from '../store-directory.ts'
 import { readMarker } from '../store-marker.ts'
+import { ANY_MOUNT, checkMount } from '../store-mount.ts'
 import { Store } from '../store.ts'
+import type { StorageConfig } from '../storage-config.ts'
 import { Sweeper } from '../sweeper.ts'
 import { lockWriter, type WriterLock } from '../writer-lock.ts'
 import { POOL_THREADS, REMOTE_CALLS_MAX, Volume } from '../volume.ts'
-import type { OrderMessage, ReportMessage, StoreReport, SweepReport } from './worker-message.ts'
+import type {
+  OrderMessage,
+  ReplicationReport,
+  ReportMessage,
+  StoreReport,
+  SweepReport
+} from './worker-message.ts'
 
 /** Threads that calls on non-local volumes may hold together: the others stay for local files and name look-ups. */
 const REMOTE_THREADS_MAX = POOL_THREADS / 2
 const MEASURE_INTERVAL_MS = 1_000
+/** A store path is looked at so often: one that went away is out of use, and the trackers know it, within 2 s. */
+const LOOK_INTERVAL_MS = 500
+/** Copies are counted so often. */
+const COPIES_INTERVAL_MS = 1_000
+const COPIES_PATIENCE_MS = 2_000
+/** A store path that is not there is tried again so often. */
+const OPEN_RETRY_MS = 1_000
 const FINISH_DELETES_INTERVAL_MS = 30_000
 const QUERY_TIMEOUT_MS = 1_800
 const PING_TIMEOUT_MS = 2_000
@@ -41,9 +58,22 @@ export interface ProcessUsage {
   cpuSeconds: () => number
 }
 
+/** What it asks of the process. */
+export interface ProcessNeeds {
+  /** Report to the main process now, not at the next turn. */
+  report: () => void
+  /** End, and be started again. */
+  restart: () => void
+}
+
 interface Place {
   store: Store
   small: SmallUploads | undefined
+  /** The root without symbolic links, as the mount table has it. */
+  path: string
+  mount: string
+  /** Number of the file system that was opened. */
+  device: number
 }
 
 export class DataWorker {
@@ -54,6 +84,10 @@ export class DataWorker {
   readonly #timers: NodeJS.Timeout[] = []
   readonly #locks: WriterLock[] = []
   readonly #usage: ProcessUsage
+  readonly #needs: ProcessNeeds
+  /** Store paths that could not be opened yet, and why. */
+  readonly #absent = new Map<string, string>()
+  readonly #stores = new Map<string, Store>()
   #database: Database | undefined
   #ids: PeerPool | undefined
   #files: OpenFiles | undefined
@@ -64,10 +98,11 @@ export class DataWorker {
   #stopping = false
   #stopped: Promise<void> | undefined
 
-  constructor(order: OrderMessage, log: Log, usage: ProcessUsage) {
+  constructor(order: OrderMessage, log: Log, usage: ProcessUsage, needs: ProcessNeeds) {
     this.#order = order
     this.#log = log
     this.#usage = usage
+    this.#needs = needs
   }
 
   async start(): Promise<void> {
@@ -81,13 +116,14 @@ export class DataWorker {
     const cluster = await this.#database.clusterId()
     const greeting = { role: 'storage' as const, cluster, version }
     this.#ids = new PeerPool({ role: 'id', greeting, connectionsPerPeerMax: CALL_ID_CONNECTIONS_MAX })
-    for (const root of config.stores) this.#places.push(await this.#openStore(root, cluster))
+    await this.#openStores(cluster)
 
     const index = this.#database.files
-    const stores = new Map(this.#places.map(({ store }) => [store.uuid, store]))
-    this.#files = new OpenFiles(index, stores)
+    const absent = (group: string): string | undefined =>
+      group === config.group ? this.#absent.values().next().value : undefined
+    this.#files = new OpenFiles(index, this.#stores, absent)
     this.#mediaTypes = new MediaTypeFinder(this.#files, index)
-    const deletion = new Deletion(index, stores, this.#files)
+    const deletion = new Deletion(index, this.#stores, this.#files, absent)
     const allowed = allowListOf(config)
     this.#server = new FrameServer({
       role: 'storage',
@@ -111,7 +147,12 @@ export class DataWorker {
       onFault: err => throttle.warn('fault', { err }, 'a request failed by a fault of this program')
     })
     await this.#server.start({ host, port, reusePort: true })
-    this.#every(MEASURE_INTERVAL_MS, () => this.#measure(cluster))
+    this.#every(LOOK_INTERVAL_MS, () => this.#look(cluster))
+    this.#every(MEASURE_INTERVAL_MS, () => this.#ping())
+    this.#every(COPIES_INTERVAL_MS, () => this.#countCopies())
+    this.#every(OPEN_RETRY_MS, async () => {
+      for (const root of this.#absent.keys()) await this.#openLate(root, cluster, deletion)
+    })
     this.#every(MEASURE_INTERVAL_MS, () => this.#files?.releaseGone())
     if (this.#order.index === 0) this.#startHousekeeping(deletion)
   }
@@ -127,8 +168,20 @@ export class DataWorker {
       local: store.volume.local,
       freeBytes: store.freeBytes,
       totalBytes: store.totalBytes,
-      trouble: store.trouble
+      trouble: store.trouble,
+      replication: this.#replicationOf(store)
     }))
+    for (const [root, trouble] of this.#absent) {
+      stores.push({
+        root,
+        store: '',
+        local: false,
+        freeBytes: 0,
+        totalBytes: 0,
+        trouble,
+        replication: undefined
+      })
+    }
     return {
       type: 'report',
       meter: this.#meter.snapshot(this.#server?.counts),
@@ -140,22 +193,100 @@ export class DataWorker {
     }
   }
 
+  #replicationOf(store: Store): ReplicationReport | undefined {
+    if (this.#order.config.replication === 'none') return undefined
+    const { replication, isDegraded, refusal } = store
+    const { reachable, wanted } = replication.copiesNow()
+    return {
+      copies: reachable,
+      copiesWanted: wanted,
+      degraded: isDegraded,
+      refusal,
+      trouble: replication.trouble(),
+      healed: replication.isHealed(),
+      unhealedEntries: replication.unhealedEntries()
+    }
+  }
+
+  /**
+   * Opens what is there. One store path that is not does not keep the others from being used.
+   *
+   * @throws the failure of the first one, where none is there: nothing could be served.
+   */
+  async #openStores(cluster: string): Promise<void> {
+    const { config, waitsForStores } = this.#order
+    const opened = await Promise.allSettled(config.stores.map(root => this.#openStore(root, cluster)))
+    const failures: unknown[] = []
+    for (const [at, outcome] of opened.entries()) {
+      const root = config.stores[at]!
+      if (outcome.status === 'fulfilled') this.#use(outcome.value)
+      else {
+        failures.push(outcome.reason)
+        this.#absent.set(root, troubleOf(root, outcome.reason))
+      }
+    }
+    if (this.#places.length === 0 && !waitsForStores) throw failures[0]
+    for (const trouble of this.#absent.values()) {
+      this.#log.error(`store path out of use, and tried again until it is there: ${trouble}`)
+    }
+  }
+
+  async #openLate(root: string, cluster: string, deletion: Deletion): Promise<void> {
+    try {
+      const place = await this.#openStore(root, cluster)
+      if (this.#stopping) return
+      this.#absent.delete(root)
+      this.#use(place)
+      this.#log.info(`${root} is in use`)
+      this.#needs.report()
+      if (this.#order.index === 0) this.#finishDeletes(place.store, deletion)
+    } catch (error) {
+      const trouble = troubleOf(root, error)
+      if (this.#absent.get(root) === trouble) return
+      this.#absent.set(root, trouble)
+      this.#log.warn(`store path still out of use: ${trouble}`)
+    }
+  }
+
+  #use(place: Place): void {
+    this.#places.push(place)
+    this.#stores.set(place.store.uuid, place.store)
+  }
+
   async #openStore(root: string, cluster: string): Promise<Place> {
+    const locks: WriterLock[] = []
+    try {
+      const place = await this.#openLocked(root, cluster, locks)
+      this.#locks.push(...locks)
+      return place
+    } catch (error) {
+      for (const lock of locks) lock.release()
+      throw error
+    }
+  }
+
+  async #openLocked(root: string, cluster: string, locks: WriterLock[]): Promise<Place> {
     const { config, member, index } = this.#order
+    const mount = mountDemanded(config, root)
+    // Before anything touches the path: the kernel's table cannot hang, and the folder beneath is none of ours.
+    checkMount(resolve(root), mount)
     const deadlineMs = config.volumeDeadlineS * 1_000
     const callsMax = Math.max(
       1,
       Math.min(REMOTE_CALLS_MAX, Math.floor(REMOTE_THREADS_MAX / config.stores.length))
     )
     const volume = await Volume.open(root, deadlineMs, callsMax)
+    const path = await volume.run('path', () => realpath(root))
+    checkMount(path, mount)
     const marker = await volume.run('marker', () => readMarker(root, { cluster, group: config.group }))
+    const { dev: device } = await volume.run('stat', () => stat(root))
     const writer = `${member}.${index}`
     const boot = `${Date.now().toString(16)}-${randomUUID().slice(0, 8)}`
     const journal = new Journal(volume, writer)
     const files = this.#database!.files
     const leftovers = await volume.run('leftovers', () => leftoverWriters(root))
     const writers = [...new Set([writer, ...leftovers])].filter(name => this.#adopts(name))
-    for (const name of writers) this.#locks.push(await lockWriter(marker.store, name))
+    for (const name of writers) locks.push(await lockWriter(marker.store, name))
     const recovered = await recover({
       volume,
       store: marker.store,
@@ -202,9 +333,21 @@ export class DataWorker {
       ids,
       temporary,
       reserveBytes: config.reserveBytes,
-      durable: config.durability === 'disk'
+      durable: config.durability === 'disk',
+      ...(config.replication === 'glusterfs'
+        ? {
+            replication: new GlusterReplication({
+              volume,
+              path,
+              wanted: config.copies,
+              reports: config.healReports
+            })
+          }
+        : {}),
+      refusesDegraded: config.degradedWrites === 'refuse'
     })
     await store.measure()
+    await this.#firstCount(store)
     if (redo) small = new SmallUploads(store, redo, files)
     await ids
       .raise((await volume.run('highest id', () => highestIdOnDisk(root))) + 1)
@@ -214,7 +357,16 @@ export class DataWorker {
           'not every ID server could be told which ids are on disk; names that are taken will be passed over'
         )
       })
-    return { store, small }
+    return { store, small, path, mount, device }
+  }
+
+  /** A mount that was made a moment ago may reach its bricks one after the other: that is no news for anybody. */
+  async #firstCount({ root, replication }: Store): Promise<void> {
+    await replication.refresh()
+    const { wanted } = replication.copiesNow()
+    await replication.waitForCopies(wanted, AbortSignal.timeout(COPIES_PATIENCE_MS)).catch(() => {
+      this.#log.warn(`${root}: ${replication.trouble()}`)
+    })
   }
 
   /** Leftovers of its own earlier boots; the first worker also takes those of workers that no longer exist. */
@@ -228,12 +380,17 @@ export class DataWorker {
 
   #choose(sizeBytes: number): Place {
     let chosen: Place | undefined
-    let trouble: string | undefined
+    let failure: UnavailableError | undefined
     for (const place of this.#places) {
-      if (place.store.trouble !== undefined) trouble = place.store.trouble
-      else if (!chosen || place.store.freeBytes > chosen.store.freeBytes) chosen = place
+      const { store } = place
+      if (store.trouble !== undefined) failure ??= new UnavailableError('STORE_UNAVAILABLE', store.trouble)
+      else if (store.refusal !== undefined) failure = new UnavailableError('DEGRADED', store.refusal)
+      else if (!chosen || store.freeBytes > chosen.store.freeBytes) chosen = place
     }
-    if (!chosen) throw new UnavailableError('STORE_UNAVAILABLE', trouble ?? 'no store path')
+    if (!chosen) {
+      const [absent = 'no store path'] = this.#absent.values()
+      throw failure ?? new UnavailableError('STORE_UNAVAILABLE', absent)
+    }
     if (chosen.store.freeBytes < sizeBytes) {
       throw new UnavailableError(
         'NO_SPACE',
@@ -244,24 +401,56 @@ export class DataWorker {
   }
 
   /** Looks after each store path by itself, so that one that hangs says nothing of the others. */
-  #measure(cluster: string): void {
-    for (const { store } of this.#places) {
-      if (this.#measuring.has(store)) continue
-      this.#measuring.add(store)
-      const owner = { cluster, group: store.marker.group }
-      void store.volume
-        .run('marker', () => readMarker(store.root, owner))
-        .then(marker => {
-          if (marker.store !== store.uuid)
-            throw new Error(`${store.root} holds another store: ${marker.store}`)
-          return store.measure()
-        })
+  #look(cluster: string): void {
+    for (const place of this.#places) {
+      const { store, path, mount } = place
+      try {
+        checkMount(path, mount)
+      } catch (error) {
+        // Known at once, though calls to the volume that went away may still hang.
+        this.#setTrouble(place, troubleOf(store.root, error))
+        continue
+      }
+      if (this.#looking.has(store)) continue
+      this.#looking.add(store)
+      void this.#check(place, cluster)
         .then(
-          () => this.#setTrouble(store, undefined),
-          (error: unknown) => this.#setTrouble(store, `${store.root}: ${(error as Error).message}`)
+          () => this.#setTrouble(place, undefined),
+          (error: unknown) => this.#setTrouble(place, troubleOf(store.root, error))
         )
-        .finally(() => this.#measuring.delete(store))
+        .finally(() => this.#looking.delete(store))
     }
+  }
+
+  async #check({ store, path, mount, device }: Place, cluster: string): Promise<void> {
+    const owner = { cluster, group: store.marker.group }
+    const marker = await store.volume.run('marker', () => readMarker(store.root, owner))
+    if (marker.store !== store.uuid) throw new Error(`${store.root} holds another store: ${marker.store}`)
+    await store.measure()
+    checkMount(path, mount)
+    if (store.trouble === undefined) return
+    // It is back. Descriptors on a disk that went away are useless, and its redo log is open: all begins anew.
+    if (store.volume.local && (await stat(store.root)).dev !== device) {
+      this.#log.warn(`${store.root} is on another file system than before: this worker starts again`)
+      this.#needs.restart()
+    }
+  }
+
+  /** Each store path by itself: one that hangs keeps the others' figures as fresh as they are. */
+  #countCopies(): void {
+    for (const { store } of this.#places) {
+      const before = store.replication.trouble()
+      void store.replication.refresh().then(() => {
+        const trouble = store.replication.trouble()
+        if (trouble === before) return
+        if (trouble === undefined) this.#log.info(`${store.root}: all copies can be reached`)
+        else this.#log.warn(`${store.root}: ${trouble}`)
+        this.#needs.report()
+      })
+    }
+  }
+
+  #ping(): void {
     if (this.#pinging) return
     this.#pinging = true
     void this.#database!.ping(PING_TIMEOUT_MS).then(
@@ -270,14 +459,18 @@ export class DataWorker {
     )
   }
 
-  readonly #measuring = new Set<Store>()
+  readonly #looking = new Set<Store>()
   #pinging = false
 
-  #setTrouble(store: Store, trouble: string | undefined): void {
+  #setTrouble({ store }: Place, trouble: string | undefined): void {
     if (store.trouble === trouble) return
-    if (trouble === undefined) this.#log.info(`${store.root} is in use again`)
-    else if (store.trouble === undefined) this.#log.error(`store path out of use: ${trouble}`)
+    if (trouble === undefined) {
+      // Its client may be another process now: what it had open for us is gone.
+      if (!store.volume.local) this.#files?.forgetStore(store)
+      this.#log.info(`${store.root} is in use again`)
+    } else if (store.trouble === undefined) this.#log.error(`store path out of use: ${trouble}`)
     store.trouble = trouble
+    this.#needs.report()
   }
 
   #setDatabase(ok: boolean, reason: string): void {
@@ -290,14 +483,7 @@ export class DataWorker {
   }
 
   #startHousekeeping(deletion: Deletion): void {
-    for (const { store } of this.#places) {
-      deletion.finishAll(store).then(
-        finished => {
-          if (finished > 0) this.#log.info({ finished }, 'finished deletes that a crash left half done')
-        },
-        (err: unknown) => this.#log.warn({ err }, 'deletes left half done are finished later')
-      )
-    }
+    for (const { store } of this.#places) this.#finishDeletes(store, deletion)
     const seen = new Map<Store, Set<string>>()
     this.#every(FINISH_DELETES_INTERVAL_MS, async () => {
       for (const { store } of this.#places) {
@@ -317,6 +503,15 @@ export class DataWorker {
         if (report && (report.alert !== undefined || !this.#isAlert(report.atMs))) this.#sweep = report
       }
     })
+  }
+
+  #finishDeletes(store: Store, deletion: Deletion): void {
+    deletion.finishAll(store).then(
+      finished => {
+        if (finished > 0) this.#log.info({ finished }, 'finished deletes that a crash left half done')
+      },
+      (err: unknown) => this.#log.warn({ err }, 'deletes left half done are finished later')
+    )
   }
 
   /** An alert is shown until the next round. */
@@ -370,4 +565,15 @@ export class DataWorker {
       this.#log.warn({ err }, `the next start in ${store.root} finishes what this one cannot`)
     }
   }
+}
+
+function mountDemanded({ mount, stores }: StorageConfig, root: string): string {
+  if (!mount) return ANY_MOUNT
+  return mount.length === 1 ? mount[0]! : mount[stores.indexOf(root)]!
+}
+
+/** Names the path once. */
+function troubleOf(root: string, error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error)
+  return text.includes(root) ? text : `${root}: ${text}`
 }

@@ -1,5 +1,5 @@
 /** Entry of a data worker process; its parent is the storage server's main process. */
-import { createLog, processPort, runMain, runUntilSignal } from '@tributary/runtime'
+import { createLog, EXIT, processPort, runMain, runUntilSignal } from '@tributary/runtime'
 import { DataWorker } from './data-worker.ts'
 import { isOrder, type OrderMessage } from './worker-message.ts'
 
@@ -18,10 +18,21 @@ await runMain(processPort(process), async port => {
     port.send({ type: 'ask' })
   })
   const log = createLog({ name: `storage.${order.index}`, level: order.config.logLevel })
-  const worker = new DataWorker(order, log, {
-    residentBytes: () => port.residentBytes(),
-    cpuSeconds: () => port.cpuSeconds().user + port.cpuSeconds().system
-  })
+  const worker: DataWorker = new DataWorker(
+    order,
+    log,
+    {
+      residentBytes: () => port.residentBytes(),
+      cpuSeconds: () => port.cpuSeconds().user + port.cpuSeconds().system
+    },
+    {
+      report: () => port.send(worker.report()),
+      restart: () => {
+        log.flush()
+        port.exit(EXIT.failed)
+      }
+    }
+  )
   await runUntilSignal(
     { start: () => worker.start(), stop: deadline => worker.stop(deadline) },
     {

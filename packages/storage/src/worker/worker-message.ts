@@ -19,19 +19,37 @@ export interface OrderMessage {
   member: string
   hostName: string
   version: string
+  /** Start even where no store path is there: the server ran before, and they may come back. */
+  waitsForStores: boolean
 }
 
 export interface StoreReport {
   root: string
+  /** Its UUID; empty while it could not be opened. */
   store: string
   local: boolean
   freeBytes: number
   totalBytes: number
   /** Why it is out of use, or undefined. */
   trouble: string | undefined
+  /** undefined: nobody is known to mirror it. */
+  replication: ReplicationReport | undefined
 }
 
-/** worker → main, every second. */
+export interface ReplicationReport {
+  copies: number
+  copiesWanted: number
+  /** Fewer than is safe. */
+  degraded: boolean
+  /** Why it takes no uploads and deletes, or undefined. */
+  refusal: string | undefined
+  /** What is wrong with the copies, in words, or undefined. */
+  trouble: string | undefined
+  healed: boolean | undefined
+  unhealedEntries: number | undefined
+}
+
+/** worker → main, every second, and when a store path goes out of use or comes back. */
 export interface ReportMessage {
   type: 'report'
   meter: MeterSnapshot
