@@ -6,6 +6,9 @@ export const REDIS_NAME = 'tributary'
 export const CONFIG_FOLDER = '/etc/tributary'
 export const CONFIG_FILE = `${CONFIG_FOLDER}/tributary.toml`
 
+/** Where root leaves what GlusterFS says of healing, a file for each volume. */
+export const HEAL_REPORTS = '/run/tributary/heal'
+
 export function mountOf(group: string): string {
   return `/srv/tributary/${group}`
 }

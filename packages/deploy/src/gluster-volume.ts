@@ -1,5 +1,5 @@
 /** The mirrored volume of each group: how it is made, mounted, and kept mounted. */
-import { brickOf, mountOf } from './cluster-addresses.ts'
+import { brickOf, HEAL_REPORTS, mountOf } from './cluster-addresses.ts'
 import {
   brickHosts,
   bricksOf,
@@ -58,7 +58,9 @@ export function glusterFiles(description: Description, host: Host): RenderedFile
       )
     ),
     hostFile(host.name, '/etc/systemd/system/tributary-mounts.service', KEEPER_UNIT),
-    hostFile(host.name, '/etc/tributary/keep-mounted', keeperScript(description, host, groups), SCRIPT)
+    hostFile(host.name, '/etc/tributary/keep-mounted', keeperScript(description, host, groups), SCRIPT),
+    hostFile(host.name, '/etc/systemd/system/tributary-heal.service', HEAL_UNIT),
+    hostFile(host.name, '/etc/tributary/report-heal', healScript(groups), SCRIPT)
   ]
 }
 
@@ -137,6 +139,38 @@ while :; do
     if timeout 60 mount -t glusterfs -o "$options" "$source" "$path"; then echo "$path: mounted"; fi
   done
   sleep 2
+done
+`
+}
+
+const HEAL_UNIT = `[Unit]
+Description=Reports what Tributary's volumes have yet to heal
+After=glusterd.service
+
+[Service]
+ExecStart=/bin/bash /etc/tributary/report-heal
+Restart=always
+RestartSec=10
+
+[Install]
+WantedBy=multi-user.target
+`
+
+/** Only root may ask GlusterFS; a report counts for ten minutes, so one of each two may fail. */
+function healScript(groups: readonly Group[]): string {
+  return `#!/bin/bash
+# Once a minute: what is still to be healed, for the metrics of the storage servers.
+set -u
+umask 022
+mkdir -p ${HEAL_REPORTS}
+while :; do
+  for volume in ${groups.map(({ name }) => name).join(' ')}; do
+    report=${HEAL_REPORTS}/$volume.xml
+    if timeout 50 gluster --mode=script volume heal "$volume" info summary --xml >"$report.new" 2>/dev/null; then
+      mv "$report.new" "$report"
+    fi
+  done
+  sleep 60
 done
 `
 }

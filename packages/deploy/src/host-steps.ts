@@ -131,6 +131,6 @@ set -a
 . ${CONFIG_FOLDER}/database.env
 set +a
 cd /
-runuser -u tributary -- tributary storage init ${storeOf(group)} --group ${group}
+runuser -u tributary -- tributary storage init ${storeOf(group)} --group ${group} --mount fuse.glusterfs
 `
 }

@@ -14,6 +14,7 @@ export function hostUnits(description: Description, host: Host): string[] {
     ...when(redis?.sentinels.includes(host.name), 'redis-sentinel.service'),
     ...groups.map(({ name }) => mountUnitName(name)),
     ...when(groups.length > 0, 'tributary-mounts.service'),
+    ...when(groups.length > 0, 'tributary-heal.service'),
     ...ownUnits(description, host),
     ...when(hasVirtualAddress(description, host), 'keepalived.service')
   ]

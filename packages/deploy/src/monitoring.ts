@@ -110,6 +110,20 @@ function alerts({ groups }: Description): Alert[] {
       summary: 'a store path on {{ $labels.node }} is missing, hangs, or is another one than its marker says'
     },
     {
+      name: 'TributaryCopyMissing',
+      expression: 'tributary_storage_store_copies < tributary_storage_store_copies_wanted',
+      after: '1m',
+      severity: 'page',
+      summary: '{{ $labels.node }} reaches {{ $value }} copies of its store: another loss may stop the group'
+    },
+    {
+      name: 'TributaryNotHealed',
+      expression: 'tributary_storage_store_healed == 0',
+      after: '1h',
+      severity: 'ticket',
+      summary: 'the copies of a store of {{ $labels.node }} are not alike: take no host down'
+    },
+    {
       name: 'TributaryStoreFilling',
       expression: 'tributary_storage_store_free_bytes / tributary_storage_store_size_bytes < 0.1',
       after: '10m',
@@ -206,6 +220,14 @@ const PANELS: readonly Panel[] = [
     title: 'Free for new files',
     unit: 'bytes',
     queries: [['tributary_storage_store_free_bytes', '{{node}} {{of_group}}']]
+  },
+  {
+    title: 'Copies that are reached',
+    unit: 'short',
+    queries: [
+      ['tributary_storage_store_copies', '{{node}} {{of_group}}'],
+      ['tributary_storage_store_unhealed_entries', 'not healed: {{node}} {{of_group}}']
+    ]
   },
   {
     title: 'Requests of storage servers',

@@ -137,6 +137,7 @@ function firstStart(description: Description): PlanStep[] {
   run(glusterStepName(description), poolOf(description)[0]?.name)
   for (const { name } of groups) start(mountUnitName(name))
   start('tributary-mounts.service')
+  start('tributary-heal.service')
   const first = databaseStepHost(description)
   if (first?.roles.includes('database')) {
     steps.push({ bootstrap: 'mariadb.service', host: first.name })

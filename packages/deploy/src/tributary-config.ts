@@ -4,6 +4,7 @@ import {
   CONFIG_FILE,
   CONFIG_FOLDER,
   databaseUrls,
+  HEAL_REPORTS,
   idServers,
   redisUrl,
   storagePlaces,
@@ -87,6 +88,9 @@ function configText(description: Description, host: Host, secrets: Secrets): str
       admin_port: first.admin,
       group: first.group,
       stores: [storeOf(first.group)],
+      mount: 'fuse.glusterfs',
+      replication: 'glusterfs',
+      heal_reports: HEAL_REPORTS,
       member: host.name,
       // The sender's address could be a virtual one, which is another host's a moment later.
       advertise: [`${host.address}:${first.port}`],

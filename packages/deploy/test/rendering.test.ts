@@ -67,7 +67,13 @@ describe('what is rendered for Tributary', () => {
         t,
         files.find(({ path }) => path === `hosts/${host}/etc/tributary/tributary.toml`)!
       )
-      const { trackers, idServers, database, member, allow, advertise } = loadConfig(storageConfig, { file })
+      const config = loadConfig(storageConfig, { file })
+      const { trackers, idServers, database, member, allow, advertise } = config
+      deepEqual(
+        [config.mount, config.replication, config.healReports],
+        [['fuse.glusterfs'], 'glusterfs', '/run/tributary/heal']
+      )
+      ok(config.volumeDeadlineS > 5) // network.ping-timeout
       deepEqual(
         trackers.map(({ host }) => host),
         ['10.77.0.11', '10.77.0.12', '10.77.0.13']
