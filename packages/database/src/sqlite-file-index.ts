@@ -1,5 +1,6 @@
 import type { FilePages } from './file-pages.ts'
-import { assertFileKey, assertFileRow } from './file-row.ts'
+import { assertFileKey, assertFileRow, hexOfUuid } from './file-row.ts'
+import { assertMove, type Move } from './moves.ts'
 import { INSERT_ROWS_MAX } from './file-index.ts'
 import { FIND, fileRowOf, insertValuesOf } from './sqlite-file-row.ts'
 import { SqliteRead } from './sqlite-read.ts'
@@ -43,10 +44,23 @@ export class SqliteFileIndex implements FileIndex {
     })
   }
 
-  async markDeleting(key: FileKey, generation: string): Promise<boolean> {
+  async markDeleting(key: FileKey, generation: string, store?: string): Promise<boolean> {
     assertFileKey(key)
     const { application, user, file } = key
-    return (await this.#queue.write(['mark-deleting', application, user, file, generation])) as boolean
+    const where = store === undefined ? null : hexOfUuid(store)
+    return (await this.#queue.write([
+      'mark-deleting',
+      application,
+      user,
+      file,
+      generation,
+      where
+    ])) as boolean
+  }
+
+  async move(move: Move): Promise<boolean> {
+    assertMove(move)
+    return (await this.#queue.write(['move', move])) as boolean
   }
 
   async remove(key: FileKey, generation: string): Promise<boolean> {
@@ -76,6 +90,10 @@ export class SqliteFileIndex implements FileIndex {
 
   findPaths(store: string, paths: readonly string[]): Promise<FileRow[]> {
     return this.#pages.findPaths(store, paths)
+  }
+
+  stores(): Promise<{ store: string; group: string }[]> {
+    return this.#pages.stores()
   }
 
   totals(store: string): Promise<{ files: number; bytes: number }> {
