@@ -42,7 +42,8 @@ export const ERRORS = {
   CANCELLED: { wire: 29, http: 499, retry: 'never', kind: 'cancelled' },
   ID_SERVER_UNAVAILABLE: { wire: 30, http: 503, retry: 'elsewhere', kind: 'unavailable' },
   WRONG_CLUSTER: { wire: 31, http: 502, retry: 'never', kind: 'protocol' },
-  BAD_REPLY: { wire: 32, http: 502, retry: 'elsewhere', kind: 'protocol' }
+  BAD_REPLY: { wire: 32, http: 502, retry: 'elsewhere', kind: 'protocol' },
+  WRONG_GROUP: { wire: 35, http: 503, retry: 'elsewhere', kind: 'rejected' }
 } as const satisfies Record<string, ErrorPolicy>
 
 export interface ErrorPolicy {

@@ -6,7 +6,7 @@ import type { FileIndex, FileRow } from '@tributary/database'
 import { formatFileKey, OutcomeUnknownError, RejectedError, type FileKey } from '@tributary/protocol'
 import { databaseError } from './index-entry.ts'
 import { encodeRecord } from './journal-record.ts'
-import type { OpenFiles } from './open-files.ts'
+import { keptElsewhere, type OpenFiles } from './open-files.ts'
 import type { Store } from './store.ts'
 import { factsOf } from './upload-record.ts'
 
@@ -27,7 +27,7 @@ export class Deletion {
   /**
    * Deletes a file.
    *
-   * @throws {TributaryError} FILE_NOT_FOUND, STORE_UNAVAILABLE, DATABASE_UNAVAILABLE, OUTCOME_UNKNOWN
+   * @throws {TributaryError} FILE_NOT_FOUND, WRONG_GROUP, STORE_UNAVAILABLE, DATABASE_UNAVAILABLE, OUTCOME_UNKNOWN
    */
   async delete(key: FileKey): Promise<void> {
     let row: FileRow | undefined
@@ -39,15 +39,18 @@ export class Deletion {
     if (!row || row.state === 'deleting')
       throw new RejectedError('FILE_NOT_FOUND', `no such file: ${formatFileKey(key)}`)
     const store = this.#stores.get(row.store)
-    if (!store)
-      throw new RejectedError('FILE_NOT_FOUND', `${formatFileKey(key)} is kept by group ${row.group}`)
+    if (!store) throw keptElsewhere(row, this.#stores)
     store.check()
     let marked: boolean
+    let now: FileRow | undefined
     try {
-      marked = await this.#files.markDeleting(key, row.generation)
+      marked = await this.#files.markDeleting(key, row.generation, row.store)
+      // Moved since it was looked for: whoever has it now deletes it.
+      if (!marked) now = await this.#files.find(key, { causal: true })
     } catch (error) {
       throw databaseError(error)
     }
+    if (now?.state === 'stored' && !this.#stores.has(now.store)) throw keptElsewhere(now, this.#stores)
     if (!marked) throw new RejectedError('FILE_NOT_FOUND', `no such file: ${formatFileKey(key)}`)
     try {
       await this.#finish(row, store)

@@ -95,7 +95,8 @@ export async function runFsck(options: FsckOptions): Promise<FsckReport> {
     if (options.rebuildIndex) {
       report.rebuilt = { inserted: 0, already: 0, removed: 0, conflicts: 0, journalDamage: 0 }
       const routes = new Map<string, RecordFacts>()
-      for (const { root, marker } of markers) await rebuild(database, root, marker, report, routes)
+      const deleted = await deletedAnywhere(markers.map(({ root }) => root))
+      for (const { root, marker } of markers) await rebuild(database, root, marker, report, routes, deleted)
     }
     for (const { root, marker } of markers) await compare(database, root, marker, options, report)
     return report
@@ -181,21 +182,41 @@ async function* rowsOf(database: Database, store: string): AsyncGenerator<FileRo
   }
 }
 
+/** A file that was moved is deleted in the store that has it, while the journal of its old one may still know it. */
+async function deletedAnywhere(roots: readonly string[]): Promise<ReadonlySet<string>> {
+  const deleted = new Set<string>()
+  for (const root of roots) {
+    await readJournals(root, 0, ({ kind, facts }) => {
+      if (kind === 'deleted') deleted.add(facts.generation)
+    })
+  }
+  return deleted
+}
+
+function placeOf({ generation, path }: RecordFacts): string {
+  return `${generation} ${path}`
+}
+
 /** Enters what the journals and redo logs of a store say, for files that are there and whole in size. */
 async function rebuild(
   database: Database,
   root: string,
   marker: StoreMarker,
   report: FsckReport,
-  routes: Map<string, RecordFacts>
+  routes: Map<string, RecordFacts>,
+  deleted: ReadonlySet<string>
 ): Promise<void> {
   const rebuilt = report.rebuilt!
   const live = new Map<string, RecordFacts>()
   const candidates = new Map<string, RecordFacts>()
-  const gone = new Set<string>()
+  const gone = new Set<string>(deleted)
+  const left = new Set<string>()
+  const isGone = (facts: RecordFacts): boolean => gone.has(facts.generation) || left.has(placeOf(facts))
   const take = ({ kind, facts }: JournalRecord): void => {
-    if (kind === 'stored') live.set(facts.generation, facts)
-    else if (kind === 'deleted' || kind === 'withdrawn') gone.add(facts.generation)
+    if (kind === 'stored') live.set(placeOf(facts), facts)
+    else if (kind === 'deleted') gone.add(facts.generation)
+    // Of a file that was moved away and back both are true of one generation, each at its own place.
+    else if (kind === 'withdrawn' || kind === 'moved') left.add(placeOf(facts))
     else if (kind === 'upload' || kind === 'intent') candidates.set(facts.generation, facts)
   }
   const { damaged } = await readJournals(root, 0, take)
@@ -209,10 +230,11 @@ async function rebuild(
   for await (const { path, sizeBytes } of walkStore(root)) sizes.set(path, sizeBytes)
 
   // Of two uploads for one name the acknowledged one comes first, then the later one.
-  const wanted = [...live.values()].filter(({ generation }) => !gone.has(generation))
+  const acknowledged = new Set([...live.values()].map(({ generation }) => generation))
+  const wanted = [...live.values()].filter(facts => !isGone(facts))
   wanted.sort((a, b) => b.storedAtMs - a.storedAtMs)
   for (const facts of candidates.values()) {
-    if (!live.has(facts.generation) && !gone.has(facts.generation)) wanted.push(facts)
+    if (!acknowledged.has(facts.generation) && !isGone(facts)) wanted.push(facts)
   }
   await makeRoutes(database, marker, wanted, routes)
   const rows = wanted
@@ -232,7 +254,7 @@ async function rebuild(
   }
   for (const facts of live.values()) {
     if (
-      gone.has(facts.generation) ||
+      isGone(facts) ||
       known.has(facts.generation) ||
       sizes.get(facts.path) === facts.sizeBytes
     )

@@ -247,6 +247,9 @@ export class OpenFiles {
         // Before a negative answer the read is causal.
         if (row?.state !== 'stored') row = await this.#files.find(key, { causal: true })
         if (row?.state !== 'stored') throw notFound(key)
+        // Where a file is now is told on the index's own word: a cache may not know of its move, or of its return.
+        if (!this.#stores.has(row.store)) row = await this.#files.find(key, { causal: true })
+        if (row?.state !== 'stored') throw notFound(key)
         const entry = await this.#openRow(row)
         if (entry) return entry
         const isLocal = this.#stores.get(row.store)?.volume.local === true
@@ -266,8 +269,7 @@ export class OpenFiles {
 
   async #openRow(row: FileRow): Promise<OpenFile | undefined> {
     const store = this.#stores.get(row.store)
-    if (!store)
-      throw new RejectedError('FILE_NOT_FOUND', `${formatFileKey(row)} is kept by group ${row.group}`)
+    if (!store) throw keptElsewhere(row, this.#stores)
     store.check()
     if (store.volume.local) return openNow(row, store)
     let late = false
@@ -310,7 +312,12 @@ export class OpenFiles {
   async #isCurrent({ row }: OpenFile): Promise<boolean> {
     try {
       const now = await this.#files.find(row, { causal: true })
-      return now?.generation === row.generation && now.state === 'stored'
+      return (
+        now?.generation === row.generation &&
+        now.state === 'stored' &&
+        now.store === row.store &&
+        now.path === row.path
+      )
     } catch {
       return true
     }
@@ -382,6 +389,14 @@ function closeUnused(entry: OpenFile): void {
   // A hung volume also hangs in close: that must not take threads beyond the volume's share.
   if (handle) store.volume.chore(() => handle.close())
   else closeSync(fd)
+}
+
+/** Why a file cannot be served whose row names none of these stores. */
+export function keptElsewhere(row: FileRow, stores: ReadonlyMap<string, Store>): RejectedError {
+  const text = `${formatFileKey(row)} is kept by group ${row.group}`
+  // In this very group it is a store path that this member was not given: no group could be told.
+  const isOwnGroup = [...stores.values()].some(({ marker }) => marker.group === row.group)
+  return new RejectedError(isOwnGroup ? 'FILE_NOT_FOUND' : 'WRONG_GROUP', text)
 }
 
 function notFound(key: FileKey): RejectedError {

@@ -109,6 +109,7 @@ export async function openParts(t: TestContext, options: PartsOptions = {}): Pro
     store: marker.store,
     writers: [member],
     files: database.files,
+    moves: database.moves,
     journal,
     log
   })

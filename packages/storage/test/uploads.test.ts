@@ -327,6 +327,7 @@ function recoverAgain({ volume, store, journal, database }: Parts, files?: FileI
     store: store.uuid,
     writers: ['member1.0'],
     files: files ?? database.files,
+    moves: database.moves,
     journal,
     log: silentLog()
   })

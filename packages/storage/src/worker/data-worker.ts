@@ -5,14 +5,18 @@ import { openDatabase, type Database } from '@tributary/database'
 import { commandNamesOf, UnavailableError, type CommandName } from '@tributary/protocol'
 import { allowListOf, LogThrottle, RequestMeter, type Log } from '@tributary/runtime'
 import { FrameServer, PeerPool } from '@tributary/transport'
+import { Adoption } from '../adoption.ts'
 import { Applications } from '../applications.ts'
 import { syncFileSystem } from '../checkpoint.ts'
+import { Departures } from '../departures.ts'
 import { Deletion } from '../deletion.ts'
 import { highestIdOnDisk } from '../disk-walk.ts'
+import { FileRelay } from '../file-relay.ts'
 import { PieceBuffers } from '../file-reply.ts'
 import { IdSource } from '../id-source.ts'
 import { Journal } from '../journal.ts'
 import { MediaTypeFinder } from '../media-type-finder.ts'
+import { Neighbours } from '../neighbours.ts'
 import { OpenFiles } from '../open-files.ts'
 import { leftoverWriters, recover, TEMPORARY_FOLDER } from '../recovery.ts'
 import { REDO_FOLDER, RedoLog, removeRedoFolder } from '../redo-log.ts'
@@ -29,6 +33,8 @@ import type { OrderMessage, ReportMessage, StoreReport, SweepReport } from './wo
 /** Threads that calls on non-local volumes may hold together: the others stay for local files and name look-ups. */
 const REMOTE_THREADS_MAX = POOL_THREADS / 2
 const MEASURE_INTERVAL_MS = 1_000
+/** So long after its move at most a file is still taken from its old place. */
+const DEPARTURES_INTERVAL_MS = 1_000
 const FINISH_DELETES_INTERVAL_MS = 30_000
 const QUERY_TIMEOUT_MS = 1_800
 const PING_TIMEOUT_MS = 2_000
@@ -57,6 +63,8 @@ export class DataWorker {
   #database: Database | undefined
   #ids: PeerPool | undefined
   #files: OpenFiles | undefined
+  #neighbours: Neighbours | undefined
+  #adoption: Adoption | undefined
   #mediaTypes: MediaTypeFinder | undefined
   #server: FrameServer<'storage'> | undefined
   #databaseState = { ok: true, reason: '' }
@@ -88,6 +96,11 @@ export class DataWorker {
     this.#files = new OpenFiles(index, stores)
     this.#mediaTypes = new MediaTypeFinder(this.#files, index)
     const deletion = new Deletion(index, stores, this.#files)
+    this.#neighbours = new Neighbours(config.trackers, greeting)
+    const neighbours = this.#neighbours
+    const { moves } = this.#database
+    const choose = (sizeBytes: number): Place => this.#choose(sizeBytes)
+    this.#adoption = new Adoption({ index, moves, stores, neighbours, choose })
     const allowed = allowListOf(config)
     this.#server = new FrameServer({
       role: 'storage',
@@ -100,7 +113,9 @@ export class DataWorker {
         applications: new Applications(this.#database.routes),
         mediaTypes: this.#mediaTypes,
         buffers: new PieceBuffers(),
-        choose: sizeBytes => this.#choose(sizeBytes),
+        choose,
+        adoption: this.#adoption,
+        relay: new FileRelay(neighbours),
         stopping: () => this.#stopping
       }),
       allows: ip => allowed.allows(ip),
@@ -113,7 +128,20 @@ export class DataWorker {
     await this.#server.start({ host, port, reusePort: true })
     this.#every(MEASURE_INTERVAL_MS, () => this.#measure(cluster))
     this.#every(MEASURE_INTERVAL_MS, () => this.#files?.releaseGone())
-    if (this.#order.index === 0) this.#startHousekeeping(deletion)
+    if (this.#order.index !== 0) return
+    this.#startHousekeeping(deletion)
+    const departures = new Departures({
+      index,
+      moves,
+      stores: [...stores.values()],
+      open: this.#files,
+      neighbours,
+      keepMs: config.movedKeepS * 1_000,
+      log: this.#log
+    })
+    this.#every(DEPARTURES_INTERVAL_MS, async () => {
+      if (this.#databaseState.ok) await departures.round()
+    })
   }
 
   stop(deadline: AbortSignal): Promise<void> {
@@ -161,6 +189,7 @@ export class DataWorker {
       store: marker.store,
       writers,
       files,
+      moves: this.#database!.moves,
       journal,
       log: this.#log
     })
@@ -343,7 +372,9 @@ export class DataWorker {
   async #stop(deadline: AbortSignal): Promise<void> {
     this.#stopping = true
     for (const timer of this.#timers) clearInterval(timer)
+    this.#adoption?.stop()
     await this.#server?.stop(deadline)
+    this.#neighbours?.close()
     this.#mediaTypes?.close()
     this.#files?.close()
     for (const { store, small } of this.#places) {
