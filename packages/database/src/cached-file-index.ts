@@ -1,6 +1,13 @@
 import { rowOfText, textOfRow } from './cached-file-row.ts'
-import type { FileIndex, FileKey, FileRow, FindOptions, InsertOptions, InsertOutcome } from './file-index.ts'
-import type { Move } from './moves.ts'
+import type {
+  FileIndex,
+  FileKey,
+  FileRow,
+  FindOptions,
+  InsertOptions,
+  InsertOutcome,
+  Move
+} from './file-index.ts'
 import type { RedisCache } from './redis-cache.ts'
 
 /**

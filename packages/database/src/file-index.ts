@@ -1,5 +1,3 @@
-import type { Move } from './moves.ts'
-
 /**
  * What names a file. Compared byte for byte on every engine: letter case, trailing spaces and the
  * two spellings of é are different keys.
@@ -39,6 +37,20 @@ export interface FileRow extends FileKey {
   mediaType: string
   /** UNIX milliseconds. */
   storedAtMs: number
+}
+
+/** A file's way from one group to another. */
+export interface Move extends FileKey {
+  /** The file keeps it. */
+  generation: string
+  /** Old place. */
+  group: string
+  store: string
+  path: string
+  /** New place. */
+  toGroup: string
+  toStore: string
+  toPath: string
 }
 
 export type InsertOutcome = { inserted: true } | { inserted: false; existing: FileRow | undefined }

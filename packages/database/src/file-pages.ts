@@ -17,10 +17,7 @@ import type { Schema } from './schema.ts'
 const PATHS_PER_QUERY_MAX = 500
 
 /** The reads that both engines answer by the same SQL: pages, sums, and rows by place. */
-export class FilePages implements Pick<
-  FileIndex,
-  'list' | 'listStore' | 'findPaths' | 'stores' | 'totals'
-> {
+export class FilePages implements Pick<FileIndex, 'list' | 'listStore' | 'findPaths' | 'stores' | 'totals'> {
   readonly #database: Kysely<Schema>
 
   constructor(database: Kysely<Schema>) {

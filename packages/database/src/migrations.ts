@@ -172,8 +172,7 @@ const MOVES_SQLITE = `CREATE TABLE IF NOT EXISTS moves (
      parked_at_ms INTEGER NOT NULL DEFAULT 0,
      PRIMARY KEY (store, path)
    ) STRICT, WITHOUT ROWID`
-const MOVES_DUE_SQLITE =
-  'CREATE INDEX IF NOT EXISTS moves_due ON moves (store, switched, parked_at_ms, path)'
+const MOVES_DUE_SQLITE = 'CREATE INDEX IF NOT EXISTS moves_due ON moves (store, switched, parked_at_ms, path)'
 const MOVES_MYSQL = `CREATE TABLE IF NOT EXISTS moves (
      store BINARY(16) NOT NULL,
      path VARBINARY(255) NOT NULL,

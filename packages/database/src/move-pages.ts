@@ -1,7 +1,8 @@
 import { sql, type Kysely, type Selectable } from 'kysely'
 import { hexOf, textOf } from './file-record.ts'
 import { assertLimit, hexOfUuid, safeIntegerOf, uuidOfHex } from './file-row.ts'
-import { MOVES_PAGE_MAX, type Move, type Moves } from './moves.ts'
+import { MOVES_PAGE_MAX, type Moves } from './moves.ts'
+import type { Move } from './file-index.ts'
 import type { SchemaGate } from './schema-gate.ts'
 import type { MovesTable, Schema } from './schema.ts'
 

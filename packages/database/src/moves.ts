@@ -1,20 +1,6 @@
 import { assertFileKey, assertGroup } from './file-row.ts'
 import { invariant } from './invariant.ts'
-import type { FileKey } from './file-index.ts'
-
-/** A file's way from one group to another. */
-export interface Move extends FileKey {
-  /** The file keeps it. */
-  generation: string
-  /** Old place. */
-  group: string
-  store: string
-  path: string
-  /** New place. */
-  toGroup: string
-  toStore: string
-  toPath: string
-}
+import type { Move } from './file-index.ts'
 
 /** Moves of one page at most. */
 export const MOVES_PAGE_MAX = 1_000

@@ -1,5 +1,6 @@
 import { hexOfUuid } from './file-row.ts'
-import { assertMove, type Move, type Moves } from './moves.ts'
+import { assertMove, type Moves } from './moves.ts'
+import type { Move } from './file-index.ts'
 import type { MovePages } from './move-pages.ts'
 import type { MysqlValue } from './mysql-connection.ts'
 import type { MysqlPool } from './mysql-pool.ts'

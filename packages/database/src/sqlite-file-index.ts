@@ -1,10 +1,10 @@
 import type { FilePages } from './file-pages.ts'
 import { assertFileKey, assertFileRow, hexOfUuid } from './file-row.ts'
-import { assertMove, type Move } from './moves.ts'
+import { assertMove } from './moves.ts'
 import { INSERT_ROWS_MAX } from './file-index.ts'
 import { FIND, fileRowOf, insertValuesOf } from './sqlite-file-row.ts'
 import { SqliteRead } from './sqlite-read.ts'
-import type { FileIndex, FileKey, FileRow, InsertOptions, InsertOutcome } from './file-index.ts'
+import type { FileIndex, FileKey, FileRow, InsertOptions, InsertOutcome, Move } from './file-index.ts'
 import type { DatabaseSync } from './sqlite-connection.ts'
 import type { InsertAnswer } from './sqlite-write.ts'
 import type { SqliteWriteQueue } from './sqlite-write-queue.ts'
@@ -48,14 +48,7 @@ export class SqliteFileIndex implements FileIndex {
     assertFileKey(key)
     const { application, user, file } = key
     const where = store === undefined ? null : hexOfUuid(store)
-    return (await this.#queue.write([
-      'mark-deleting',
-      application,
-      user,
-      file,
-      generation,
-      where
-    ])) as boolean
+    return (await this.#queue.write(['mark-deleting', application, user, file, generation, where])) as boolean
   }
 
   async move(move: Move): Promise<boolean> {

@@ -1,7 +1,7 @@
 /** The writes of moving files, in the writing thread. Prepared when they are first asked for: a schema may not have them. */
 import { STATE_STORED, hexOfUuid } from './file-row.ts'
 import { KEY_IS } from './sqlite-file-row.ts'
-import type { Move } from './moves.ts'
+import type { Move } from './file-index.ts'
 import type { DatabaseSync, StatementSync } from './sqlite-connection.ts'
 import type { SqliteWrite } from './sqlite-write.ts'
 
@@ -23,11 +23,16 @@ export function performMove(database: DatabaseSync, write: SqliteMoveWrite): unk
     case 'move':
       return move(database, run, write[1])
     case 'note-move':
-      return void note(run, write[1])
+      return note(run, write[1])
     case 'withdraw-move':
       return void run(`DELETE FROM moves WHERE ${TO_IS} AND switched=0`, hexOfUuid(write[1]), write[2])
     case 'park-move':
-      return void run(`UPDATE moves SET parked_at_ms=? WHERE ${FROM_IS}`, write[3], hexOfUuid(write[1]), write[2])
+      return void run(
+        `UPDATE moves SET parked_at_ms=? WHERE ${FROM_IS}`,
+        write[3],
+        hexOfUuid(write[1]),
+        write[2]
+      )
     case 'remove-move':
       return void run(`DELETE FROM moves WHERE ${FROM_IS}`, hexOfUuid(write[1]), write[2])
     case 'forget-moves':

@@ -1,4 +1,5 @@
-import { assertMove, type Move, type Moves } from './moves.ts'
+import { assertMove, type Moves } from './moves.ts'
+import type { Move } from './file-index.ts'
 import type { MovePages } from './move-pages.ts'
 import type { SchemaGate } from './schema-gate.ts'
 import type { SqliteWriteQueue } from './sqlite-write-queue.ts'

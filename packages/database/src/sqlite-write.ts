@@ -1,4 +1,4 @@
-import type { Move } from './moves.ts'
+import type { Move } from './file-index.ts'
 import type { SQLInputValue, SQLOutputValue } from './sqlite-connection.ts'
 
 /** What the data path asks of the writing thread: a verb and its values, flat, because they are copied. */

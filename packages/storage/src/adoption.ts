@@ -125,7 +125,8 @@ export class Adoption {
         await this.#fetchFrom(address, upload, row, pace, signal)
         return
       } catch (error) {
-        if (!(error instanceof TributaryError) || error.policy.retry !== 'elsewhere' || signal.aborted) throw error
+        if (!(error instanceof TributaryError) || error.policy.retry !== 'elsewhere' || signal.aborted)
+          throw error
         failure = error
       }
     }
@@ -184,7 +185,10 @@ function behindFields(bodyBytes: number, contentBytes: number, content: PieceTak
     if (head.byteLength < 4) return
     const fieldsBytes = head.readUInt32BE(0)
     if (fieldsBytes > FIELDS_BYTES_MAX || 4 + fieldsBytes + contentBytes !== bodyBytes) {
-      throw new ProtocolError('BAD_REPLY', `a reply of ${bodyBytes} bytes does not hold ${contentBytes} of content`)
+      throw new ProtocolError(
+        'BAD_REPLY',
+        `a reply of ${bodyBytes} bytes does not hold ${contentBytes} of content`
+      )
     }
     if (head.byteLength < 4 + fieldsBytes) return
     isOpen = true

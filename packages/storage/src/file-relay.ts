@@ -66,7 +66,10 @@ export class FileRelay {
 
   /** The first member that takes a connection: what fails later is the client's to repeat. */
   async #leaseAny(addresses: readonly Address[], group: string): Promise<Lease> {
-    let failure: unknown = new UnavailableError('NO_STORAGE_READY', `no active storage server in group ${group}`)
+    let failure: unknown = new UnavailableError(
+      'NO_STORAGE_READY',
+      `no active storage server in group ${group}`
+    )
     for (const address of addresses) {
       try {
         const lease = await this.#neighbours.lease(address)
@@ -145,7 +148,7 @@ class RelayedReply implements StreamedReply {
 
   async pump(out: Outlet): Promise<void> {
     try {
-      for (let left = this.contentBytes; left > 0; ) {
+      for (let left = this.contentBytes; left > 0;) {
         const { bytes, release } = await this.#next()
         await new Promise<void>((resolve, reject) =>
           out.write(bytes, error => (error ? reject(receiverGone(error)) : resolve()))

@@ -253,12 +253,7 @@ async function rebuild(
     }
   }
   for (const facts of live.values()) {
-    if (
-      isGone(facts) ||
-      known.has(facts.generation) ||
-      sizes.get(facts.path) === facts.sizeBytes
-    )
-      continue
+    if (isGone(facts) || known.has(facts.generation) || sizes.get(facts.path) === facts.sizeBytes) continue
     if (candidates.has(facts.generation)) continue // the next start makes it whole
     report.findings.push({
       kind: 'missing',

@@ -215,7 +215,10 @@ async function redo(
 }
 
 /** Generations that another group has, or had. */
-async function movedAway({ moves, store }: RecoveryOptions, uploads: readonly JournalRecord[]): Promise<string[]> {
+async function movedAway(
+  { moves, store }: RecoveryOptions,
+  uploads: readonly JournalRecord[]
+): Promise<string[]> {
   const generations: string[] = []
   try {
     for (let at = 0; at < uploads.length; at += LOOKUPS) {

@@ -253,7 +253,8 @@ function lineOf(group: ListedGroup): string {
 }
 
 function reasonsToKeep({ files, users, activeMembers }: ListedGroup): string[] {
-  if (activeMembers === undefined) throw new Error('whether the group has active storage servers is not known')
+  if (activeMembers === undefined)
+    throw new Error('whether the group has active storage servers is not known')
   return [
     ...(files > 0 ? [`${files} files`] : []),
     ...(users > 0 ? [`${users} users`] : []),
