@@ -184,7 +184,7 @@ export class FileMover {
   }
 
   async #stores(): Promise<string[]> {
-    const stores = await this.#options.database.files.stores()
+    const stores = await this.#options.database.files.groupStores()
     return stores.filter(({ group }) => group === this.#options.from).map(({ store }) => store)
   }
 

@@ -84,8 +84,8 @@ export class CachedFileIndex implements FileIndex {
     return this.#index.findPaths(store, paths)
   }
 
-  stores(): Promise<{ store: string; group: string }[]> {
-    return this.#index.stores()
+  groupStores(): Promise<{ store: string; group: string }[]> {
+    return this.#index.groupStores()
   }
 
   totals(store: string): Promise<{ files: number; bytes: number }> {

@@ -142,7 +142,7 @@ export interface FileIndex {
   findPaths(store: string, paths: readonly string[]): Promise<FileRow[]>
 
   /** The stores that have rows, and the group of each, in no particular order. */
-  stores(): Promise<{ store: string; group: string }[]>
+  groupStores(): Promise<{ store: string; group: string }[]>
 
   /** Rows and bytes of every state: what the store has to hold. */
   totals(store: string): Promise<{ files: number; bytes: number }>

@@ -17,7 +17,10 @@ import type { Schema } from './schema.ts'
 const PATHS_PER_QUERY_MAX = 500
 
 /** The reads that both engines answer by the same SQL: pages, sums, and rows by place. */
-export class FilePages implements Pick<FileIndex, 'list' | 'listStore' | 'findPaths' | 'stores' | 'totals'> {
+export class FilePages implements Pick<
+  FileIndex,
+  'list' | 'listStore' | 'findPaths' | 'groupStores' | 'totals'
+> {
   readonly #database: Kysely<Schema>
 
   constructor(database: Kysely<Schema>) {
@@ -64,7 +67,7 @@ export class FilePages implements Pick<FileIndex, 'list' | 'listStore' | 'findPa
     return rows
   }
 
-  async stores(): Promise<{ store: string; group: string }[]> {
+  async groupStores(): Promise<{ store: string; group: string }[]> {
     const stores: { store: string; group: string }[] = []
     let after: Uint8Array | undefined
     for (;;) {

@@ -30,25 +30,25 @@ export function migrationsOf(engine: Engine): Record<string, Migration> {
         await sql.raw(engine === 'sqlite' ? MOVES_SQLITE : MOVES_MYSQL).execute(database)
         if (engine === 'sqlite') await sql.raw(MOVES_DUE_SQLITE).execute(database)
         // A table more harms no program that does not know it.
-        await letWork(database, 1)
+        await letWork(database, 2, 1)
       }
     }
   }
 }
 
 /**
- * Says the least schema that a program has to know to work with this one. A migration that only adds leaves it as it is;
- * one that changes or removes raises it to its own number.
+ * Says of a schema, by its number, the least one that a program has to know to work with it: for migrations that only
+ * add. Of one that changes or removes, nothing is said, and older programs refuse it.
  */
-async function letWork(database: Kysely<Schema>, version: number): Promise<void> {
+async function letWork(database: Kysely<Schema>, version: number, least: number): Promise<void> {
   await database.deleteFrom('meta').where('name', '=', LEAST_VERSION).execute()
   await database
     .insertInto('meta')
-    .values({ name: LEAST_VERSION, value: String(version) })
+    .values({ name: LEAST_VERSION, value: `${version} ${least}` })
     .execute()
 }
 
-/** In `meta`: a program that knows at least this schema may use the database, newer though it is. */
+/** In `meta`: a schema's number, a space, and the least schema that a program has to know to use it. */
 export const LEAST_VERSION = 'schema_least'
 
 // files has no index on generation: 128 random bits need none, and it cost 40 % of the inserts. Without a

@@ -34,7 +34,8 @@ export async function checkSchemaVersion(database: Kysely<Schema>): Promise<void
 async function leastVersionOf(database: Kysely<Schema>, version: number): Promise<number> {
   const query = database.selectFrom('meta').select('value').where('name', '=', LEAST_VERSION)
   const row = await query.executeTakeFirst()
-  return row ? Number(textOf(row.value)) : version
+  const [said, least] = row ? textOf(row.value).split(' ').map(Number) : []
+  return said === version && least !== undefined ? least : version
 }
 
 /**

@@ -85,8 +85,8 @@ export class SqliteFileIndex implements FileIndex {
     return this.#pages.findPaths(store, paths)
   }
 
-  stores(): Promise<{ store: string; group: string }[]> {
-    return this.#pages.stores()
+  groupStores(): Promise<{ store: string; group: string }[]> {
+    return this.#pages.groupStores()
   }
 
   totals(store: string): Promise<{ files: number; bytes: number }> {

@@ -524,7 +524,7 @@ for (const engine of [sqlite(), mysql(), mysqlWithRedis()]) {
         for (const [at, store] of stores.entries()) {
           await database.files.insert([1, 2, 3].map(() => fileRow({ store, group: `g${at}` })))
         }
-        const known = new Map((await database.files.stores()).map(({ store, group }) => [store, group]))
+        const known = new Map((await database.files.groupStores()).map(({ store, group }) => [store, group]))
         deepEqual(
           stores.map(store => known.get(store)),
           ['g0', 'g1', 'g2']

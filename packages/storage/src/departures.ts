@@ -5,13 +5,15 @@
  *
  *   <store>/.moved/<place>-<generation>     put aside; transfers that had it open go on
  */
-import { rename, stat } from 'node:fs/promises'
+import { link, rename, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MOVES_PAGE_MAX, type FileIndex, type Move, type Moves } from '@tributary/database'
+import { formatFileKey } from '@tributary/protocol'
 import type { Log } from '@tributary/runtime'
 import { encodeRecord } from './journal-record.ts'
 import type { Neighbours } from './neighbours.ts'
 import type { OpenFiles } from './open-files.ts'
+import { isAt } from './row-switch.ts'
 import { makeStoreDirectory } from './store-directory.ts'
 import { MARKER_NAME } from './store-marker.ts'
 import type { Store } from './store.ts'
@@ -64,14 +66,19 @@ export class Departures {
   }
 
   async #park(store: Store): Promise<void> {
-    const { moves, open } = this.#options
-    const page = await moves.toPark(store.uuid, MOVES_PAGE_MAX)
-    if (page.length === 0) return
+    const { index, moves, open } = this.#options
+    const left: Move[] = []
+    await severally(await moves.toPark(store.uuid, MOVES_PAGE_MAX), async move => {
+      const row = await index.find(move, { causal: true })
+      if (row && isAt(row, move)) await this.#keep(store, move)
+      else left.push(move)
+    })
+    if (left.length === 0) return
     await makeStoreDirectory(store.root, MOVED_FOLDER)
     // First the journal: an index that is made again from it must not find the old copy and believe it.
-    await store.journal.append(page.map(move => encodeRecord('moved', factsOfMove(move, this.#nowMs()))))
+    await store.journal.append(left.map(move => encodeRecord('moved', factsOfMove(move, this.#nowMs()))))
     if (store.durable) await store.journal.sync()
-    await severally(page, async move => {
+    await severally(left, async move => {
       await store.volume.run('put aside', () => putAside(store, move))
       open.forget(move)
       await moves.park(store.uuid, move.path, this.#nowMs())
@@ -81,10 +88,12 @@ export class Departures {
   async #remove(store: Store): Promise<void> {
     const { moves, keepMs, log } = this.#options
     const page = await moves.toRemove(store.uuid, this.#nowMs() - keepMs + 1, MOVES_PAGE_MAX)
-    let kept = 0
+    let unseen = 0
     await severally(page, async move => {
-      if (!(await this.#isElsewhere(move))) {
-        kept++
+      const where = await this.#whereIs(move)
+      if (where === 'here') return this.#keep(store, move)
+      if (where === 'unseen') {
+        unseen++
         return
       }
       await store.removeFile(parkedPath(move))
@@ -92,25 +101,39 @@ export class Departures {
       await store.removeFile(move.path)
       await moves.remove(store.uuid, move.path)
     })
-    if (kept === 0 || performance.now() - this.#remarkedMs < REMARK_INTERVAL_MS) return
+    if (unseen === 0 || performance.now() - this.#remarkedMs < REMARK_INTERVAL_MS) return
     this.#remarkedMs = performance.now()
     log.warn(
-      { kept, store: store.root },
+      { copies: unseen, store: store.root },
       'old copies of moved files stay: no member of the new group was seen to have them'
     )
   }
 
-  /** The new copy was opened by a member that has it, or the file is gone, or another upload has its name. */
-  async #isElsewhere(move: Move): Promise<boolean> {
+  /**
+   * `elsewhere`: the new copy was opened by a member that has it, or the file is gone, or another upload has its name.
+   * `here`: the row says the old place, as one from a backup may.
+   */
+  async #whereIs(move: Move): Promise<'elsewhere' | 'unseen' | 'here'> {
     const { index, neighbours, stores } = this.#options
     const row = await index.find(move, { causal: true })
-    if (!row || row.generation !== move.generation || row.state !== 'stored') return true
+    if (!row || row.generation !== move.generation || row.state !== 'stored') return 'elsewhere'
+    if (isAt(row, move)) return 'here'
     const own = stores.find(({ uuid }) => uuid === row.store)
-    if (!own) return neighbours.hasFile(row)
+    if (!own) return (await neighbours.hasFile(row)) ? 'elsewhere' : 'unseen'
     // It came back meanwhile.
-    if (row.path === move.path) return false
     const stats = await own.volume.run('stat', () => stat(own.absolute(row.path))).catch(() => undefined)
-    return stats?.size === row.sizeBytes
+    return stats?.size === row.sizeBytes ? 'elsewhere' : 'unseen'
+  }
+
+  /** What the index says is here is here: the note is from another time. */
+  async #keep(store: Store, move: Move): Promise<void> {
+    const { moves, log } = this.#options
+    await store.volume.run('put back', () => putBack(store, move))
+    await moves.remove(store.uuid, move.path)
+    log.warn(
+      { file: formatFileKey(move), group: move.toGroup },
+      'a move is forgotten: the index knows nothing of it'
+    )
   }
 }
 
@@ -144,6 +167,17 @@ function factsOfMove({ application, user, file, generation, group, path }: Move,
     mediaType: '',
     storedAtMs: 0,
     atMs
+  }
+}
+
+/** Unless it is there: one that was never put aside. */
+async function putBack(store: Store, move: Move): Promise<void> {
+  try {
+    await link(store.absolute(parkedPath(move)), store.absolute(move.path))
+    await unlink(store.absolute(parkedPath(move)))
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'ENOENT' && code !== 'EEXIST') throw error
   }
 }
 

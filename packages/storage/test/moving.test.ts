@@ -178,6 +178,22 @@ describe('what is left at the old place', () => {
     equal((await old.files.content(await old.files.open(keyOf('a')))).toString(), CONTENT.toString())
   })
 
+  it('is the file, where the index of a backup says so', async t => {
+    for (const isParked of [false, true]) {
+      const { old, next } = await twoGroups(t)
+      const row = await old.small.store(keyOf('a'), CONTENT, labels())
+      const moved = await adopt(next, row, CONTENT)
+      if (isParked) await departuresOf(old, { keepMs: 60_000 }).round()
+      // As the database was before the move, but for what was noted.
+      await old.database.files.remove(moved, moved.generation)
+      await old.database.files.insert([row])
+      await departuresOf(old).round()
+      deepEqual(await placesOf(old.root), [row.path])
+      equal((await old.files.content(await old.files.open(keyOf('a')))).toString(), CONTENT.toString())
+      equal(await old.database.moves.find(row.store, row.path), undefined)
+    }
+  })
+
   it('is not deleted in the place of the file', async t => {
     const { old, next } = await twoGroups(t)
     const row = await old.small.store(keyOf('a'), CONTENT, labels())

@@ -310,7 +310,7 @@ function bound(files: FileIndex): FileIndex {
     insert: (rows, options) => files.insert(rows, options),
     markDeleting: (key, generation, store) => files.markDeleting(key, generation, store),
     move: move => files.move(move),
-    stores: () => files.stores(),
+    groupStores: () => files.groupStores(),
     remove: (key, generation) => files.remove(key, generation),
     sync: () => files.sync(),
     setMediaType: (key, generation, mediaType) => files.setMediaType(key, generation, mediaType),

@@ -205,7 +205,7 @@ interface ListedGroup extends GroupRow {
 
 async function listed({ routes, files, moves }: Database, run: ClientRun): Promise<ListedGroup[]> {
   const rows = new Map((await routes.groups()).map(group => [group.name, group]))
-  const stores = await files.stores()
+  const stores = await files.groupStores()
   let tabled: ClusterGroup[] | undefined
   try {
     tabled = (await run.client.groups({ signal: run.signal })).groups
