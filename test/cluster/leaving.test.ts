@@ -66,9 +66,9 @@ describe('a member that leaves its group', { timeout: 180_000 }, () => {
       const request = extension.locate.encode({ application: 'media', user: 'anna', file: '' })
       const body = await located.call(encodeFrame(COMMANDS.LOCATE.code, request), { timeoutMs: 5_000 })
       const reply: LocateReply = extension.locateReply.decode(body)
-      return reply.addresses.map(({ port }) => port).sort()
+      return reply.addresses.map(({ port }) => port).sort((a, b) => a - b)
     }
-    const both = [stays.port, leaves.port].sort()
+    const both = [stays.port, leaves.port].sort((a, b) => a - b)
     await until('both are handed out', ACTIVE_WITHIN_MS, async () =>
       handedOut().then(
         ports => ports.join() === both.join(),

@@ -196,7 +196,7 @@ export class FileMover {
       if (page.length === 0) return
       await this.#severally(page, lost, async ({ application, user }) => {
         const to = preferredOf(`${application}\0${user}`, await this.#freshTargets())
-        await database.routes.retie(application, user, from, to.group)
+        await database.routes.retie(application, user, from, to!.group)
         this.#report.users++
       })
     }
@@ -239,8 +239,10 @@ export class FileMover {
   async #moveOne(row: FileRow): Promise<void> {
     const { dryRun, onProgress } = this.#options
     let failure: Error | undefined
+    const full = new Set<string>()
     for (let tried = 0; tried < TRIES_MAX; tried++) {
-      const target = await this.#targetOf(row)
+      const target = await this.#targetOf(row, full)
+      if (!target) break
       if (dryRun) return this.#count(row, target.group)
       if (tried > 0) await pause(TRY_PAUSE_MS, this.#options.signal)
       else await this.#keepRate(row.sizeBytes)
@@ -259,6 +261,8 @@ export class FileMover {
         }
         failure = error
         if (error.policy.retry === 'never') break
+        // A group that has no room for this one may have it for a smaller one.
+        if (error.code === 'NO_SPACE') full.add(target.group)
         this.#targetsAtMs = -Infinity
       }
     }
@@ -289,9 +293,13 @@ export class FileMover {
     target.bytes += sizeBytes
   }
 
-  /** The group of its user, if that may have it; else one by free space, the same for all files of a user. */
-  async #targetOf(row: FileRow): Promise<Target> {
-    const targets = await this.#freshTargets()
+  /**
+   * The group of its user, if that may have it; else one by free space, the same for all files of a user.
+   *
+   * @param full Groups that have no room for it. undefined: no other is left.
+   */
+  async #targetOf(row: FileRow, full: ReadonlySet<string>): Promise<Target | undefined> {
+    const targets = (await this.#freshTargets()).filter(({ group }) => !full.has(group))
     const name = `${row.application}\0${row.user}`
     if (!this.#routes.has(name)) {
       if (this.#routes.size >= ROUTES_MAX) this.#routes.clear()
@@ -313,10 +321,13 @@ export class FileMover {
   }
 
   async #readTargets(): Promise<readonly Target[]> {
-    const { cluster, from, to } = this.#options
+    const { cluster, database, from, to } = this.#options
+    const rows = await database.routes.groups()
+    const open = rows.filter(({ name, draining }) => (to.length > 0 ? to.includes(name) : !draining))
+    const names = new Set(open.map(({ name }) => name).filter(name => name !== from))
     const targets: Target[] = []
-    for (const { name, known, draining, members } of (await cluster()).groups) {
-      if (name === from || !known || (to.length > 0 ? !to.includes(name) : draining)) continue
+    for (const { name, members } of (await cluster()).groups) {
+      if (!names.has(name)) continue
       const taking = members.filter(
         ({ status, serving, taking: takes, legacy }) => status === 'ACTIVE' && serving && takes && !legacy
       )
@@ -345,7 +356,7 @@ function isGone({ code }: TributaryError): boolean {
 }
 
 /** By free space and the user's name: the same user gets the same group as long as the groups stay what they are. */
-function preferredOf(user: string, targets: readonly Target[]): Target {
+function preferredOf(user: string, targets: readonly Target[]): Target | undefined {
   let best: Target | undefined
   let bestScore = -Infinity
   for (const target of targets) {
@@ -356,7 +367,7 @@ function preferredOf(user: string, targets: readonly Target[]): Target {
       bestScore = score
     }
   }
-  return best!
+  return best
 }
 
 /** @throws {CancelledError} */

@@ -202,7 +202,7 @@ async function deletedAnywhere(roots: readonly string[]): Promise<ReadonlySet<st
   return deleted
 }
 
-function placeOf({ generation, path }: RecordFacts): string {
+function placeOf({ generation, path }: Pick<RecordFacts, 'generation' | 'path'>): string {
   return `${generation} ${path}`
 }
 
@@ -252,9 +252,9 @@ async function rebuild(
   const known = new Set<string>()
   for await (const row of rowsOf(database, marker.store)) {
     known.add(row.generation)
-    // A database from an older backup does not know of later deletes; the journals do.
+    // A database from an older backup does not know of later deletes and moves; the journals do.
     if (
-      gone.has(row.generation) &&
+      (gone.has(row.generation) || left.has(placeOf(row))) &&
       !sizes.has(row.path) &&
       (await database.files.remove(row, row.generation))
     ) {

@@ -267,9 +267,10 @@ async function withDatabase(
   terminal: Terminal,
   action: (database: Database) => Promise<void>
 ): Promise<void> {
-  const database = await openDatabase(databaseUrls(flags.database, terminal, VARIABLE), {
-    queryTimeoutMs: QUERY_TIMEOUT_MS
-  })
+  const urls = databaseUrls(flags.database, terminal, VARIABLE)
+  // Who waits for large sums does not want to wait as long for a database that is not there.
+  await (await openDatabase(urls)).close()
+  const database = await openDatabase(urls, { queryTimeoutMs: QUERY_TIMEOUT_MS })
   try {
     await action(database)
   } finally {
