@@ -35,9 +35,12 @@ export class GroupChoice {
 
   stateOf(name: string): GroupState {
     const { table, catalog, clock } = this.#options
-    if (catalog.groups.get(name)?.draining) return 'draining'
+    const row = catalog.groups.get(name)
+    if (row?.draining) return 'draining'
     const group = table.group(name)
     const active = group ? activeMembers(group, clock.monotonicMs()) : []
+    // Removed, while a cache still has the route: nobody is expected back there.
+    if (!row && active.length === 0) return 'draining'
     return active.length > 0 && !active.some(({ taking }) => taking) ? 'full' : 'takes'
   }
 

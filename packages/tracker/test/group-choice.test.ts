@@ -115,6 +115,23 @@ describe('a group in drain', () => {
   })
 })
 
+describe('a group that was removed', () => {
+  it('is left by users that a cache still has there', async t => {
+    const { database, deciders } = await setUp(t)
+    const [decider] = deciders as [Decider]
+    await database.routes.addGroup('gone')
+    await database.routes.tie('media', 'user1', 'gone')
+    await decider.catalog.read()
+    equal(await decider.forUpload('a'), 'gone')
+    await database.routes.retie('media', 'user1', 'gone', 'group002')
+    await database.routes.removeGroup('gone')
+    await decider.catalog.read()
+    equal(await decider.forUpload('b'), 'group002')
+    await database.routes.tie('media', 'user2', 'gone')
+    ok((await decider.forUpload('a', 'user2')).startsWith('group00'))
+  })
+})
+
 describe('a group without room', () => {
   it('keeps its users, whose next files go where there is room, and come home when there is again', async t => {
     const { database, deciders } = await setUp(t, {
