@@ -10,6 +10,7 @@ import { runFsck } from '../src/fsck.ts'
 import { encodeRecord } from '../src/journal-record.ts'
 import { readJournals } from '../src/journal.ts'
 import { LargeUpload } from '../src/large-upload.ts'
+import { OpenFiles } from '../src/open-files.ts'
 import { recover } from '../src/recovery.ts'
 import { moveOf } from '../src/row-switch.ts'
 import { factsOf } from '../src/upload-record.ts'
@@ -123,12 +124,16 @@ describe('what is left at the old place', () => {
     const row = await old.small.store(keyOf('a'), CONTENT, labels())
     const entry = await old.files.open(keyOf('a'))
     const release = old.files.use(entry)
+    const otherWorker = new OpenFiles(old.database.files, new Map([[old.store.uuid, old.store]]))
+    t.after(() => otherWorker.close())
+    await otherWorker.open(keyOf('a'))
     const moved = await adopt(next, row, CONTENT)
     const patient = departuresOf(old, { keepMs: 60_000 })
     await patient.round()
     deepEqual(await placesOf(old.root), [parkedPath(moveOf(row, moved))])
     deepEqual(await journaled(old.root, 'moved'), [row.generation])
     await rejects(async () => old.files.open(keyOf('a')), { code: 'WRONG_GROUP', message: /group next/ })
+    await rejects(async () => otherWorker.open(keyOf('a')), { code: 'WRONG_GROUP' })
     equal((await old.files.content(entry)).toString(), CONTENT.toString(), 'who reads it reads on')
     release()
     await patient.round()
