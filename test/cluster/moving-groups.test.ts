@@ -31,8 +31,8 @@ const MOVED_KEEP_S = 1
 const SMALL_FILES = 60
 const SMALL_BYTES = 20_000
 /** Slow enough to be interrupted some times. */
-const MOVING_S = 15
-const INTERRUPTED_EVERY_MS = 1_500
+const MOVING_S = 9
+const INTERRUPTED_EVERY_MS = 1_000
 const LARGE_BYTES = 12 * 1024 * 1024
 
 for (const engine of ENGINES) {

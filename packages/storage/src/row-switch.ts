@@ -22,6 +22,11 @@ export async function switchRow(
   const move = moveOf(from, to)
   try {
     await moves.note(move)
+  } catch (error) {
+    // Noted or not, nobody has asked for the switch.
+    return { kind: 'refused', error: databaseError(error) }
+  }
+  try {
     if (await files.move(move)) return { kind: 'stored', row: to }
   } catch (error) {
     return settle(files, moves, move, to, error)

@@ -3,7 +3,7 @@ import { deepEqual, equal, ok, rejects } from 'node:assert/strict'
 import { link, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
-import { openDatabase, type FileRow } from '@tributary/database'
+import { DatabaseUnavailableError, openDatabase, type FileRow } from '@tributary/database'
 import { silentLog } from '@tributary/runtime'
 import { Departures, parkedPath } from '../src/departures.ts'
 import { runFsck } from '../src/fsck.ts'
@@ -53,6 +53,16 @@ function departuresOf({ database, store, files }: Parts, over: { has?: boolean; 
   })
 }
 
+/** A method of the real one, unless another is given; methods keep their own `this`. */
+function bound<T extends object>(
+  whole: T,
+  name: string | symbol,
+  given: Partial<Record<keyof T, unknown>>
+): unknown {
+  const value = given[name as keyof T] ?? whole[name as keyof T]
+  return typeof value === 'function' ? value.bind(whole) : value
+}
+
 async function placesOf(root: string): Promise<string[]> {
   const entries = await readdir(root, { recursive: true, withFileTypes: true })
   return entries
@@ -90,6 +100,28 @@ describe('a file that is adopted', () => {
     await rejects(adopt(next, row, CONTENT.subarray(1)), { code: 'CHECKSUM_MISMATCH' })
     deepEqual(await placesOf(next.root), [])
     deepEqual(await next.database.files.find(keyOf('a')), row)
+  })
+
+  it('stays where it is while the database does not answer, and leaves nothing behind', async t => {
+    const { old, next } = await twoGroups(t)
+    const row = await old.small.store(keyOf('a'), CONTENT, labels())
+    const away = async (): Promise<never> => {
+      throw new DatabaseUnavailableError('away')
+    }
+    const { files, moves } = next.database
+    for (const broken of [
+      { files, moves: new Proxy(moves, { get: (whole, name) => bound(whole, name, { note: away }) }) },
+      { files: new Proxy(files, { get: (whole, name) => bound(whole, name, { move: away }) }), moves }
+    ]) {
+      const upload = await LargeUpload.begin(next.store, broken.files, keyOf('a'), row.sizeBytes, labels(), {
+        row,
+        moves: broken.moves
+      })
+      await upload.write(Buffer.from(CONTENT))
+      await rejects(upload.finish(), { code: 'DATABASE_UNAVAILABLE' })
+      deepEqual(await placesOf(next.root), [])
+      deepEqual(await files.find(keyOf('a')), row)
+    }
   })
 
   it('is not there again when it was deleted, or deleted and uploaded anew, meanwhile', async t => {
