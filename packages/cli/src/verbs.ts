@@ -79,6 +79,12 @@ export const VERBS: readonly Verb[] = [
     load: () => import('./commands/db.ts')
   },
   {
+    name: 'group',
+    group: 'Upkeep',
+    describe: 'add, drain and remove groups; move their files',
+    load: () => import('./commands/group.ts')
+  },
+  {
     name: 'fsck',
     group: 'Upkeep',
     describe: 'compare index and disk, repair, or make the index again',

@@ -53,6 +53,11 @@ describe('the command', { timeout: 60_000 }, () => {
       [['up', '--http-port', '70000'], /65535/],
       [['up', '--database', 'postgres://x'], /sqlite:.*mysql:/],
       [['db', 'migrate'], /which database/],
+      [['group', 'list'], /which database/],
+      [['group', 'add', 'no good'], /1 to 16 letters or digits/],
+      [['group', 'set-region', 'north', 'a b'], /without blanks/],
+      [['group', 'move', 'north', '--rate', 'slowly'], /a size such as/],
+      [['group', 'move', 'north', '--rate', '0'], /At least one byte/],
       [['storage', '--group', 'no good'], /problems/],
       [['tracker', '--prot', '1'], /--port/],
       [['config', 'check', '--role', 'cook'], /--role/]

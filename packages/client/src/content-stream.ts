@@ -11,7 +11,8 @@ import type { PeerPool, PieceTaker } from '@tributary/transport'
 import type { Location } from './locations.ts'
 import type { MemberCalls } from './member-calls.ts'
 import type { Member } from './members.ts'
-import { abortable, cancelledBy, worthElsewhere, type Patience } from './retry-rules.ts'
+import { abortable, cancelledBy, isCode, worthElsewhere, type Patience } from './retry-rules.ts'
+import type { LocateQuestion } from './tracker-calls.ts'
 import { Transfer, type TransferTimes } from './transfer.ts'
 
 /** Content that nobody claims is given up, so that a forgotten call does not hold a connection. */
@@ -93,6 +94,9 @@ export class ContentStream {
     let patience: Patience | undefined
     const tried = new Set<Member>()
     let location: Location | undefined
+    /** Another group has it by now: the tracker has to look again too. */
+    let wasMoved = false
+    const question = (): LocateQuestion => (wasMoved ? { fresh: true } : {})
     for (;;) {
       if (this.#ended) throw this.#ended
       let member: Member | undefined = this.#transfer?.member
@@ -100,13 +104,13 @@ export class ContentStream {
         if (!this.#transfer) {
           if (this.#positionBytes >= this.#endBytes) return
           location ??=
-            this.#calls.locations.remembered(this.#content.key) ??
-            (await abortable(this.#calls.locations.ask(this.#content.key), signal))
+            (wasMoved ? undefined : this.#calls.locations.remembered(this.#content.key)) ??
+            (await abortable(this.#calls.locations.ask(this.#content.key, question()), signal))
           member = this.#calls.members.pick(location.members, tried)
           if (!member) {
             // All of them failed: the tracker may know others, or one of them is back in a moment.
             tried.clear()
-            location = await abortable(this.#calls.locations.ask(this.#content.key), signal)
+            location = await abortable(this.#calls.locations.ask(this.#content.key, question()), signal)
             member = this.#calls.members.pick(location.members)
           }
           if (member) this.#transfer = await this.#open(member, signal)
@@ -131,6 +135,14 @@ export class ContentStream {
           failedAtBytes = this.#positionBytes
         }
         if (++failures > FAILURES_MAX) throw error
+        if (isCode(error, 'WRONG_GROUP')) {
+          tried.clear()
+          location = undefined
+          if (!wasMoved) {
+            wasMoved = true
+            continue
+          }
+        }
         if (location && this.#calls.members.pick(location.members, tried)) continue
         if (failures > 1 || !member) {
           patience ??= this.#calls.newPatience(signal)

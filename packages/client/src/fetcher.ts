@@ -58,7 +58,9 @@ export class Fetcher {
           return await this.#fetchSmall(member, location, options)
         } catch (error) {
           if (isCode(error, 'FILE_NOT_FOUND')) this.#calls.locations.forget(key)
-          else if (!worthElsewhere(error)) throw error
+          else if (isCode(error, 'WRONG_GROUP')) {
+            // Asked again below, where it is told once more: then the tracker has to look afresh.
+          } else if (!worthElsewhere(error)) throw error
           else this.#calls.noteFailure(member, error)
         } finally {
           member.inFlight--

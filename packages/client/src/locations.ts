@@ -5,7 +5,7 @@
 import { checkFileKey, mapKeyOf, type FileFacts, type FileKey } from '@tributary/protocol'
 import type { KnownFile } from './kept-contents.ts'
 import type { Member, Members } from './members.ts'
-import type { TrackerCalls } from './tracker-calls.ts'
+import type { LocateQuestion, TrackerCalls } from './tracker-calls.ts'
 
 /** A place is believed for so long: a server that joined or left is noticed within it. */
 const FRESH_MS = 5_000
@@ -46,16 +46,17 @@ export class Locations {
   /**
    * Asks a tracker; callers of one moment share the question.
    *
-   * @param forUpload Only uploads tie a user to a group.
+   * @param question Only uploads tie a user to a group.
    * @throws {RejectedError} BAD_FIELD, UNKNOWN_APPLICATION. {UnavailableError} NO_STORAGE_READY, …
    */
-  ask(key: FileKey, forUpload = false): Promise<Location> {
+  ask(key: FileKey, question: LocateQuestion = {}): Promise<Location> {
     const name = mapKeyOf(key)
-    const question = forUpload ? `${name}\0upload` : name
-    const asked = this.#asking.get(question)
+    const { forUpload, fresh, clientIp } = question
+    const asks = `${name}${forUpload ? `\0upload ${clientIp ?? ''}` : ''}${fresh ? '\0fresh' : ''}`
+    const asked = this.#asking.get(asks)
     if (asked) return asked
-    const asking = this.#locate(name, key, forUpload).finally(() => this.#asking.delete(question))
-    this.#asking.set(question, asking)
+    const asking = this.#locate(name, key, question).finally(() => this.#asking.delete(asks))
+    this.#asking.set(asks, asking)
     return asking
   }
 
@@ -63,9 +64,9 @@ export class Locations {
     this.#byKey.delete(mapKeyOf(key))
   }
 
-  async #locate(name: string, key: FileKey, forUpload: boolean): Promise<Location> {
+  async #locate(name: string, key: FileKey, question: LocateQuestion): Promise<Location> {
     checkFileKey(key)
-    const { group, exists, addresses } = await this.#trackers.locate(key, forUpload, undefined)
+    const { group, exists, addresses } = await this.#trackers.locate(key, question, undefined)
     const members = addresses.map(({ host, port }) => this.#members.of({ host, port }))
     const untilMs = performance.now() + FRESH_MS
     const known = this.#byKey.get(name)

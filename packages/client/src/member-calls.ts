@@ -3,6 +3,7 @@ import { errorOf, formatAddress, formatFileKey, UnavailableError, type FileKey }
 import type { ClientEvent } from './contract.ts'
 import type { Location, Locations } from './locations.ts'
 import type { Member, Members } from './members.ts'
+import type { LocateQuestion } from './tracker-calls.ts'
 import { abortable, isCode, leavesDoubt, Patience, worthElsewhere, worthLater } from './retry-rules.ts'
 
 export class MemberCalls {
@@ -29,7 +30,7 @@ export class MemberCalls {
    *
    * @param settle Called after a failure that leaves in doubt whether the request was carried out; what it returns
    *               is the answer, undefined lets the next attempt be made.
-   * @param forUpload As Locations.ask has it.
+   * @param question As Locations.ask has it.
    * @throws the last failure; FILE_NOT_FOUND only where a place just asked for says so.
    */
   async ask<T>(
@@ -37,16 +38,20 @@ export class MemberCalls {
     signal: AbortSignal | undefined,
     attempt: (member: Member, location: Location) => Promise<T>,
     settle?: (error: Error) => Promise<T | undefined>,
-    forUpload = false
+    question: LocateQuestion = {}
   ): Promise<T> {
     let location = this.locations.remembered(key)
     let patience: Patience | undefined
+    /** A server said that another group has the file: the tracker has to look again too. */
+    let wasMoved = false
     for (;;) {
       let isFresh = false
       let failure: unknown
+      let isMoved = false
       try {
         if (!location) {
-          location = await abortable(this.locations.ask(key, forUpload), signal)
+          const asked = wasMoved ? { ...question, fresh: true as const } : question
+          location = await abortable(this.locations.ask(key, asked), signal)
           isFresh = true
         }
         const tried = new Set<Member>()
@@ -60,6 +65,11 @@ export class MemberCalls {
           } catch (error) {
             failure = failure === undefined || leavesDoubt(failure) ? error : failure
             if (isCode(error, 'FILE_NOT_FOUND') && !isFresh) break
+            if (isCode(error, 'WRONG_GROUP') && !wasMoved) {
+              wasMoved = true
+              isMoved = true
+              break
+            }
             if (!worthElsewhere(error) && !(settle && leavesDoubt(error))) throw error
             this.noteFailure(member, error)
             const settled = settle && leavesDoubt(error) ? await settle(error as Error) : undefined
@@ -67,6 +77,11 @@ export class MemberCalls {
           } finally {
             member.inFlight--
           }
+        }
+        if (isMoved) {
+          this.locations.forget(key)
+          location = undefined
+          continue
         }
         failure ??= new UnavailableError('NO_STORAGE_READY', `no storage server for ${formatFileKey(key)}`)
         if (isCode(failure, 'PEER_ERROR') && location.exists === false) {

@@ -64,7 +64,7 @@ export class Remover {
   /** False also where nobody can tell. */
   async #isGone(key: FileKey, signal: AbortSignal | undefined): Promise<boolean> {
     try {
-      const { members } = await abortable(this.#calls.locations.ask(key), signal)
+      const { members } = await abortable(this.#calls.locations.ask(key, { fresh: true }), signal)
       const tried = new Set<Member>()
       for (let member; (member = this.#calls.members.pick(members, tried)); tried.add(member)) {
         try {

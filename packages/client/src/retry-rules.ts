@@ -21,7 +21,8 @@ const PASSES = new Set<ErrorCode>([
   'TIMED_OUT',
   'CONNECTION_LOST',
   'SHUTTING_DOWN',
-  'OVERLOADED'
+  'OVERLOADED',
+  'WRONG_GROUP'
 ])
 
 export function worthElsewhere(error: unknown): error is TributaryError {

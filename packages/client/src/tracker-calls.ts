@@ -37,6 +37,16 @@ export interface Located {
   addresses: Address[]
 }
 
+/** Legacy trackers are only told the key. */
+export interface LocateQuestion {
+  /** A user without a group is tied to one; otherwise only legacy trackers do that. */
+  forUpload?: true
+  /** What the tracker said before proved to be wrong: it looks again. */
+  fresh?: true
+  /** Of the client that is spoken for. */
+  clientIp?: string
+}
+
 export class TrackerCalls {
   readonly #trackers: Tracker[]
   readonly #pool: PeerPool
@@ -59,9 +69,8 @@ export class TrackerCalls {
     this.#onEvent = onEvent
   }
 
-  /** @param forUpload A user without a group is tied to one; otherwise only legacy trackers do that. */
-  locate(key: FileKey, forUpload: boolean, signal: AbortSignal | undefined): Promise<Located> {
-    const request = { ...key, ...(forUpload ? { forUpload } : {}) }
+  locate(key: FileKey, question: LocateQuestion, signal: AbortSignal | undefined): Promise<Located> {
+    const request = { ...key, ...question }
     return this.#ask(
       ours =>
         ours

@@ -91,7 +91,7 @@ export class Uploader {
         signal,
         member => this.#attempt(member, upload),
         failure => this.#settle(upload, failure),
-        true
+        { forUpload: true, ...(options.clientIp !== undefined && { clientIp: options.clientIp }) }
       )
       this.#calls.locations.forget(key) // what was known of it was that it is not there
       onProgress?.({ doneBytes: uploaded.sizeBytes, totalBytes: uploaded.sizeBytes })
@@ -243,7 +243,7 @@ export class Uploader {
     const { key, nonce } = upload
     let members
     try {
-      members = (await abortable(this.#calls.locations.ask(key), upload.signal)).members
+      members = (await abortable(this.#calls.locations.ask(key, { fresh: true }), upload.signal)).members
     } catch (error) {
       if (isCode(error, 'CANCELLED')) throw error
       return 'nobody-answers'

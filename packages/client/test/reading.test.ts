@@ -194,6 +194,33 @@ describe('fetching a file', { timeout: 20_000 }, () => {
     equal(tracker.requests.length, 1)
   })
 
+  it('asks the tracker to look again when a server says that another group has the file by now', async t => {
+    const content = randomBytes(300_000)
+    const facts = factsFor(content, crc32(content))
+    let isMoved = false
+    const old = await scriptedServer(t, 'storage', ({ body }) =>
+      isMoved ? failure('storage', 'WRONG_GROUP') : fetchReplyOf(body, content, facts)
+    )
+    const next = await scriptedServer(t, 'storage', ({ body }) => fetchReplyOf(body, content, facts))
+    const asked: boolean[] = []
+    const tracker = await scriptedServer(t, 'tracker', ({ body }) => {
+      const { fresh = false } = extension.locate.decode(body)
+      asked.push(fresh)
+      // A tracker that remembers for a moment, and looks when it is told to.
+      const { port } = isMoved && fresh ? next : old
+      const addresses = [{ host: '127.0.0.1', port, family: 4 }]
+      return encodeFrame(100, extension.locateReply.encode({ group: 'g', exists: true, addresses }))
+    })
+    const client = clientOf(t, [tracker])
+    for (let time = 0; time < 2; time++) ok((await collect(await client.fetch(KEY, {}))).equals(content))
+    deepEqual(asked, [false])
+    isMoved = true
+    ok((await collect(await client.fetch(KEY, {}))).equals(content))
+    deepEqual(asked, [false, true])
+    ok((await collect(await client.fetch(KEY, { factsOnly: true }))).equals(content))
+    deepEqual(asked, [false, true], 'what it was told is remembered')
+  })
+
   it('spreads fetches over the servers, one by one and many at once', async t => {
     const { client, storages } = await clusterWith(t, randomBytes(100), [
       (_, well) => well(),

@@ -131,6 +131,17 @@ async function* chunksOf(bytes: Buffer, chunkBytes: number): AsyncGenerator<Buff
   }
 }
 
+describe('uploading for somebody else', { timeout: 30_000 }, () => {
+  it('tells the tracker whose address it is', async t => {
+    const { client, tracker } = await cluster(t)
+    await client.upload(Buffer.from('x'), { key: KEY, clientIp: '10.1.2.3' })
+    deepEqual(
+      tracker.requests.map(({ body }) => extension.locate.decode(body)),
+      [{ ...KEY, forUpload: true, clientIp: '10.1.2.3' }]
+    )
+  })
+})
+
 /** Does what is asked, and loses the reply of the `nth` STORE or STORE_BODY with the connection. */
 const losesReply =
   (code: number, times: number): Special =>

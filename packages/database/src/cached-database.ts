@@ -4,6 +4,7 @@ import type { Counters } from './counters.ts'
 import type { Database } from './database.ts'
 import type { FileIndex } from './file-index.ts'
 import type { Leases } from './leases.ts'
+import type { Moves } from './moves.ts'
 import type { RedisCache } from './redis-cache.ts'
 import type { Routes } from './routes.ts'
 
@@ -32,6 +33,10 @@ export class CachedDatabase implements Database {
 
   get leases(): Leases {
     return this.#database.leases
+  }
+
+  get moves(): Moves {
+    return this.#database.moves
   }
 
   clusterId(): Promise<string> {

@@ -1,5 +1,13 @@
 import { rowOfText, textOfRow } from './cached-file-row.ts'
-import type { FileIndex, FileKey, FileRow, FindOptions, InsertOptions, InsertOutcome } from './file-index.ts'
+import type {
+  FileIndex,
+  FileKey,
+  FileRow,
+  FindOptions,
+  InsertOptions,
+  InsertOutcome,
+  Move
+} from './file-index.ts'
 import type { RedisCache } from './redis-cache.ts'
 
 /**
@@ -44,8 +52,12 @@ export class CachedFileIndex implements FileIndex {
     return outcomes
   }
 
-  async markDeleting(key: FileKey, generation: string): Promise<boolean> {
-    return this.#without(key, () => this.#index.markDeleting(key, generation))
+  async markDeleting(key: FileKey, generation: string, store?: string): Promise<boolean> {
+    return this.#without(key, () => this.#index.markDeleting(key, generation, store))
+  }
+
+  async move(move: Move): Promise<boolean> {
+    return this.#without(move, () => this.#index.move(move))
   }
 
   async remove(key: FileKey, generation: string): Promise<boolean> {
@@ -70,6 +82,10 @@ export class CachedFileIndex implements FileIndex {
 
   findPaths(store: string, paths: readonly string[]): Promise<FileRow[]> {
     return this.#index.findPaths(store, paths)
+  }
+
+  groupStores(): Promise<{ store: string; group: string }[]> {
+    return this.#index.groupStores()
   }
 
   totals(store: string): Promise<{ files: number; bytes: number }> {

@@ -1,6 +1,7 @@
 import type { Counters } from './counters.ts'
 import type { FileIndex } from './file-index.ts'
 import type { Leases } from './leases.ts'
+import type { Moves } from './moves.ts'
 import type { Routes } from './routes.ts'
 
 export interface DatabaseEvent {
@@ -35,6 +36,7 @@ export interface Database {
   readonly routes: Routes
   readonly counters: Counters
   readonly leases: Leases
+  readonly moves: Moves
 
   /** UUID made by the first migration: tells one cluster's database from another's. */
   clusterId(): Promise<string>

@@ -39,6 +39,20 @@ export interface FileRow extends FileKey {
   storedAtMs: number
 }
 
+/** A file's way from one group to another. */
+export interface Move extends FileKey {
+  /** The file keeps it. */
+  generation: string
+  /** Old place. */
+  group: string
+  store: string
+  path: string
+  /** New place. */
+  toGroup: string
+  toStore: string
+  toPath: string
+}
+
 export type InsertOutcome = { inserted: true } | { inserted: false; existing: FileRow | undefined }
 
 export interface FindOptions {
@@ -87,8 +101,22 @@ export interface FileIndex {
    */
   insert(rows: readonly FileRow[], options?: InsertOptions): Promise<InsertOutcome[]>
 
-  /** stored | trashed → deleting, only for this generation; true as well when it is deleting already. */
-  markDeleting(key: FileKey, generation: string): Promise<boolean>
+  /**
+   * stored | trashed → deleting, only for this generation; true as well when it is deleting already.
+   *
+   * @param store Only while the row is of this store: a file may be moved between a look and the delete.
+   */
+  markDeleting(key: FileKey, generation: string, store?: string): Promise<boolean>
+
+  /**
+   * Switches a stored row from its old place to its new one, and the note of `move` with it: both or none. Only while the
+   * note stands as it was made (Moves.note), so that whoever took it back can be sure that no switch comes later.
+   *
+   * @returns False: the row is deleted, deleting, of another generation or elsewhere, or the note is gone. True as well
+   *          when the row is at the new place already.
+   * @throws {CommitOutcomeUnknownError} it may have been switched; asking again is safe.
+   */
+  move(move: Move): Promise<boolean>
 
   /** Removes the row of this generation, whatever its state. False: there was none. */
   remove(key: FileKey, generation: string): Promise<boolean>
@@ -112,6 +140,9 @@ export interface FileIndex {
 
   /** The rows of the store at these paths, in no particular order. */
   findPaths(store: string, paths: readonly string[]): Promise<FileRow[]>
+
+  /** The stores that have rows, and the group of each, in no particular order. */
+  groupStores(): Promise<{ store: string; group: string }[]>
 
   /** Rows and bytes of every state: what the store has to hold. */
   totals(store: string): Promise<{ files: number; bytes: number }>

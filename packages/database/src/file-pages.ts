@@ -1,5 +1,5 @@
 import { sql, type Kysely } from 'kysely'
-import { fileRowOfRecord, hexOf } from './file-record.ts'
+import { fileRowOfRecord, hexOf, textOf } from './file-record.ts'
 import {
   assertApplication,
   assertLimit,
@@ -17,7 +17,10 @@ import type { Schema } from './schema.ts'
 const PATHS_PER_QUERY_MAX = 500
 
 /** The reads that both engines answer by the same SQL: pages, sums, and rows by place. */
-export class FilePages implements Pick<FileIndex, 'list' | 'listStore' | 'findPaths' | 'totals' | 'stores'> {
+export class FilePages implements Pick<
+  FileIndex,
+  'list' | 'listStore' | 'findPaths' | 'groupStores' | 'totals' | 'stores'
+> {
   readonly #database: Kysely<Schema>
 
   constructor(database: Kysely<Schema>) {
@@ -62,6 +65,20 @@ export class FilePages implements Pick<FileIndex, 'list' | 'listStore' | 'findPa
       rows.push(...(await query.where('path', 'in', part).execute()).map(fileRowOfRecord))
     }
     return rows
+  }
+
+  async groupStores(): Promise<{ store: string; group: string }[]> {
+    const stores: { store: string; group: string }[] = []
+    let after: Uint8Array | undefined
+    for (;;) {
+      // From one store to the next by the index of places: a look for each store, however many rows it has.
+      let query = this.#database.selectFrom('files').select(['store', 'group_name'])
+      if (after !== undefined) query = query.where('store', '>', after)
+      const next = await query.orderBy('store').orderBy('path').limit(sql.lit(1)).executeTakeFirst()
+      if (!next) return stores
+      stores.push({ store: uuidOfHex(hexOf(next.store)), group: textOf(next.group_name) })
+      after = Buffer.from(next.store)
+    }
   }
 
   async totals(store: string): Promise<{ files: number; bytes: number }> {

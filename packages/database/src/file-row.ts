@@ -1,4 +1,5 @@
 import { invariant } from './invariant.ts'
+import { REGION_BYTES_MAX } from './routes.ts'
 import type { FileKey, FileRow, FileState } from './file-index.ts'
 
 /** Numbers on disk; append only. */
@@ -35,6 +36,10 @@ export function assertUser(user: string): void {
 
 export function assertGroup(name: string): void {
   assertText(name, 1, GROUP_BYTES_MAX, 'group name')
+}
+
+export function assertRegion(region: string): void {
+  assertText(region, 0, REGION_BYTES_MAX, 'region')
 }
 
 export function assertFileRow(row: FileRow): void {

@@ -8,9 +8,11 @@ export {
   type FileState,
   type FindOptions,
   type InsertOptions,
-  type InsertOutcome
+  type InsertOutcome,
+  type Move
 } from './file-index.ts'
-export type { GroupRow, Routes } from './routes.ts'
+export { MOVES_PAGE_MAX, type Moves } from './moves.ts'
+export { REGION_BYTES_MAX, type GroupRow, type Routes, type UserKey } from './routes.ts'
 export { COUNTER_KEY_BYTES_MAX, RESERVE_COUNT_MAX, type Counters } from './counters.ts'
 export type { Leases } from './leases.ts'
 export {

@@ -24,9 +24,32 @@ export function migrationsOf(engine: Engine): Record<string, Migration> {
         if (clusterId.length > 0) return
         await database.insertInto('meta').values({ name: 'cluster_id', value: randomUUID() }).execute()
       }
+    },
+    '0002-moves': {
+      async up(database: Kysely<Schema>) {
+        await sql.raw(engine === 'sqlite' ? MOVES_SQLITE : MOVES_MYSQL).execute(database)
+        if (engine === 'sqlite') await sql.raw(MOVES_DUE_SQLITE).execute(database)
+        // A table more harms no program that does not know it.
+        await letWork(database, 2, 1)
+      }
     }
   }
 }
+
+/**
+ * Says of a schema, by its number, the least one that a program has to know to work with it: for migrations that only
+ * add. Of one that changes or removes, nothing is said, and older programs refuse it.
+ */
+async function letWork(database: Kysely<Schema>, version: number, least: number): Promise<void> {
+  await database.deleteFrom('meta').where('name', '=', LEAST_VERSION).execute()
+  await database
+    .insertInto('meta')
+    .values({ name: LEAST_VERSION, value: `${version} ${least}` })
+    .execute()
+}
+
+/** In `meta`: a schema's number, a space, and the least schema that a program has to know to use it. */
+export const LEAST_VERSION = 'schema_least'
 
 // files has no index on generation: 128 random bits need none, and it cost 40 % of the inserts. Without a
 // rowid a look-up walks one tree instead of two. The partial index holds only what a sweeper looks for.
@@ -133,3 +156,36 @@ const FIRST_MYSQL = [
      until_ms BIGINT NOT NULL
    ) ${MYSQL_TABLE}`
 ]
+
+const MOVES_SQLITE = `CREATE TABLE IF NOT EXISTS moves (
+     store BLOB NOT NULL,
+     path TEXT NOT NULL,
+     group_name TEXT NOT NULL,
+     application BLOB NOT NULL,
+     user BLOB NOT NULL,
+     file BLOB NOT NULL,
+     generation BLOB NOT NULL,
+     to_store BLOB NOT NULL,
+     to_path TEXT NOT NULL,
+     to_group TEXT NOT NULL,
+     switched INTEGER NOT NULL DEFAULT 0,
+     parked_at_ms INTEGER NOT NULL DEFAULT 0,
+     PRIMARY KEY (store, path)
+   ) STRICT, WITHOUT ROWID`
+const MOVES_DUE_SQLITE = 'CREATE INDEX IF NOT EXISTS moves_due ON moves (store, switched, parked_at_ms, path)'
+const MOVES_MYSQL = `CREATE TABLE IF NOT EXISTS moves (
+     store BINARY(16) NOT NULL,
+     path VARBINARY(255) NOT NULL,
+     group_name VARBINARY(16) NOT NULL,
+     application VARBINARY(15) NOT NULL,
+     user VARBINARY(255) NOT NULL,
+     file VARBINARY(127) NOT NULL,
+     generation BINARY(16) NOT NULL,
+     to_store BINARY(16) NOT NULL,
+     to_path VARBINARY(255) NOT NULL,
+     to_group VARBINARY(16) NOT NULL,
+     switched TINYINT NOT NULL DEFAULT 0,
+     parked_at_ms BIGINT NOT NULL DEFAULT 0,
+     PRIMARY KEY (store, path),
+     KEY moves_due (store, switched, parked_at_ms, path)
+   ) ${MYSQL_TABLE}`

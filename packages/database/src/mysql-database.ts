@@ -10,18 +10,22 @@ import { PooledMysqlDialect } from './mysql-dialect.ts'
 import { ConnectionLostError } from './mysql-error.ts'
 import { MysqlFileIndex } from './mysql-file-index.ts'
 import { MysqlLeases } from './mysql-leases.ts'
+import { MysqlMoves } from './mysql-moves.ts'
 import { MysqlPool } from './mysql-pool.ts'
 import { MysqlRoutes } from './mysql-routes.ts'
 import { mysqlTimeoutsOf, type MysqlTimeouts } from './mysql-timeouts.ts'
+import { MovePages } from './move-pages.ts'
 import { refuseRestoring } from './restore-mark.ts'
 import { RestoreTarget } from './restore-target.ts'
+import { SchemaGate } from './schema-gate.ts'
 import { adoptCluster, checkSchemaVersion, migrate } from './schema-version.ts'
 import type { Counters } from './counters.ts'
 import type { Database, OpenOptions } from './database.ts'
 import type { Execute } from './execute-driver.ts'
 import type { Leases } from './leases.ts'
+import type { Moves } from './moves.ts'
 import type { Routes } from './routes.ts'
-import type { Schema } from './schema.ts'
+import { MOVES_SCHEMA_VERSION, type Schema } from './schema.ts'
 
 export const POOL_SIZE_DEFAULT = 6
 const MIGRATION_TIMEOUT_MS = 60_000
@@ -35,6 +39,7 @@ export class MysqlDatabase implements Database {
   readonly routes: Routes
   readonly counters: Counters
   readonly leases: Leases
+  readonly moves: Moves
   readonly #pool: MysqlPool
   readonly #catalog: Catalog
 
@@ -47,6 +52,8 @@ export class MysqlDatabase implements Database {
     this.routes = new MysqlRoutes(pool, this.#catalog, timeouts)
     this.counters = new MysqlCounters(pool, timeouts)
     this.leases = new MysqlLeases(pool, timeouts)
+    const gate = new SchemaGate(queries, MOVES_SCHEMA_VERSION)
+    this.moves = new MysqlMoves(pool, new MovePages(queries, gate), gate, timeouts)
   }
 
   clusterId(): Promise<string> {

@@ -1,9 +1,10 @@
 import { fileRowOfRecord } from './file-record.ts'
-import { assertFileKey, assertFileRow } from './file-row.ts'
+import { assertFileKey, assertFileRow, hexOfUuid } from './file-row.ts'
 import { INSERT_ROWS_MAX } from './file-index.ts'
+import { assertMove } from './moves.ts'
 import { MysqlInserts } from './mysql-inserts.ts'
 import { KEY_IS, MysqlLookups, SELECT_FILES } from './mysql-lookups.ts'
-import type { FileIndex, FileKey, FileRow, FindOptions, InsertOutcome } from './file-index.ts'
+import type { FileIndex, FileKey, FileRow, FindOptions, InsertOutcome, Move } from './file-index.ts'
 import type { FilePages } from './file-pages.ts'
 import type { MysqlConnection } from './mysql-connection.ts'
 import type { MysqlPool } from './mysql-pool.ts'
@@ -11,6 +12,11 @@ import type { MysqlTimeouts } from './mysql-timeouts.ts'
 
 const MARK_DELETING = `UPDATE files SET state = 2, trashed_until_ms = 0 WHERE ${KEY_IS} AND generation = ?`
 const SET_MEDIA_TYPE = `UPDATE files SET media_type = ? WHERE ${KEY_IS} AND generation = ? AND media_type = ''`
+const SWITCH_NOTE = `UPDATE moves SET switched = 1
+  WHERE store = ? AND path = ? AND to_store = ? AND to_path = ? AND generation = ? AND switched = 0`
+const UNSWITCH_NOTE = 'UPDATE moves SET switched = 0 WHERE store = ? AND path = ?'
+const SWITCH_ROW = `UPDATE files SET store = ?, path = ?, group_name = ?
+  WHERE ${KEY_IS} AND generation = ? AND store = ? AND path = ? AND state = 0`
 const REMOVE = `DELETE FROM files WHERE ${KEY_IS} AND generation = ?`
 
 export class MysqlFileIndex implements FileIndex {
@@ -44,15 +50,39 @@ export class MysqlFileIndex implements FileIndex {
     return (await Promise.all(parts)).flat()
   }
 
-  async markDeleting(key: FileKey, generation: string): Promise<boolean> {
+  async markDeleting(key: FileKey, generation: string, store?: string): Promise<boolean> {
     assertFileKey(key)
     return this.#write(async connection => {
       const values = [...keyValuesOf(key), Buffer.from(generation, 'hex')]
-      if ((await connection.change(MARK_DELETING, values)).affectedRows === 1) return true
+      const statement = store === undefined ? MARK_DELETING : `${MARK_DELETING} AND store = ?`
+      if (store !== undefined) values.push(Buffer.from(hexOfUuid(store), 'hex'))
+      if ((await connection.change(statement, values)).affectedRows === 1) return true
       // Nothing changed: deleting already, or not there.
       const rows = await connection.selectCausally(`${SELECT_FILES} WHERE ${KEY_IS}`, keyValuesOf(key))
       const row = rows[0] && fileRowOfRecord(rows[0] as never)
-      return row?.generation === generation && row.state === 'deleting'
+      return row?.generation === generation && row.state === 'deleting' && row.store === (store ?? row.store)
+    })
+  }
+
+  async move(move: Move): Promise<boolean> {
+    assertMove(move)
+    const from = [Buffer.from(hexOfUuid(move.store), 'hex'), Buffer.from(move.path)]
+    const to = [Buffer.from(hexOfUuid(move.toStore), 'hex'), Buffer.from(move.toPath)]
+    const generation = Buffer.from(move.generation, 'hex')
+    return this.#write(async connection => {
+      const switched = await connection.transact(async () => {
+        // Written first, so that on Galera too it cannot pass a note that is being taken back.
+        const noted = await connection.change(SWITCH_NOTE, [...from, ...to, generation])
+        if (noted.affectedRows !== 1) return false
+        const values = [...to, Buffer.from(move.toGroup), ...keyValuesOf(move), generation, ...from]
+        if ((await connection.change(SWITCH_ROW, values)).affectedRows === 1) return true
+        await connection.change(UNSWITCH_NOTE, from)
+        return false
+      })
+      if (switched) return true
+      const rows = await connection.selectCausally(`${SELECT_FILES} WHERE ${KEY_IS}`, keyValuesOf(move))
+      const row = rows[0] && fileRowOfRecord(rows[0] as never)
+      return row?.generation === move.generation && row.store === move.toStore && row.path === move.toPath
     })
   }
 
@@ -91,6 +121,10 @@ export class MysqlFileIndex implements FileIndex {
 
   findPaths(store: string, paths: readonly string[]): Promise<FileRow[]> {
     return this.#pages.findPaths(store, paths)
+  }
+
+  groupStores(): Promise<{ store: string; group: string }[]> {
+    return this.#pages.groupStores()
   }
 
   totals(store: string): Promise<{ files: number; bytes: number }> {

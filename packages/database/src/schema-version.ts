@@ -1,7 +1,7 @@
 import { sql, type Kysely } from 'kysely'
 import { Migrator } from 'kysely/migration'
 import { SchemaVersionError } from './errors.ts'
-import { migrationsOf, type Engine } from './migrations.ts'
+import { LEAST_VERSION, migrationsOf, type Engine } from './migrations.ts'
 import { SCHEMA_VERSION_MAX, SCHEMA_VERSION_MIN } from './schema.ts'
 import { textOf } from './file-record.ts'
 import type { Schema } from './schema.ts'
@@ -19,7 +19,7 @@ export async function schemaVersionOf(database: Kysely<Schema>): Promise<number>
 /** @throws {SchemaVersionError} */
 export async function checkSchemaVersion(database: Kysely<Schema>): Promise<void> {
   const version = await schemaVersionOf(database)
-  if (version > SCHEMA_VERSION_MAX) {
+  if (version > SCHEMA_VERSION_MAX && (await leastVersionOf(database, version)) > SCHEMA_VERSION_MAX) {
     throw new SchemaVersionError(
       `the database has schema ${version}, this program knows up to ${SCHEMA_VERSION_MAX}: use a newer program`
     )
@@ -28,6 +28,14 @@ export async function checkSchemaVersion(database: Kysely<Schema>): Promise<void
   const found =
     version === 0 ? 'has not been migrated' : `has schema ${version}, ${SCHEMA_VERSION_MIN} is needed`
   throw new SchemaVersionError(`the database ${found}: run \`tributary db migrate\``)
+}
+
+/** What a newer schema asks of a program: one that only added to what we know lets us work. */
+async function leastVersionOf(database: Kysely<Schema>, version: number): Promise<number> {
+  const query = database.selectFrom('meta').select('value').where('name', '=', LEAST_VERSION)
+  const row = await query.executeTakeFirst()
+  const [said, least] = row ? textOf(row.value).split(' ').map(Number) : []
+  return said === version && least !== undefined ? least : version
 }
 
 /**
@@ -50,7 +58,11 @@ export async function migrate(
   engine: Engine
 ): Promise<{ from: number; to: number }> {
   const from = await schemaVersionOf(database)
-  if (from > SCHEMA_VERSION_MAX) await checkSchemaVersion(database)
+  if (from > SCHEMA_VERSION_MAX) {
+    throw new SchemaVersionError(
+      `the database has schema ${from}, this program makes ${SCHEMA_VERSION_MAX}: nothing was changed`
+    )
+  }
   const provider = { getMigrations: async () => migrationsOf(engine) }
   const { error } = await new Migrator({ db: database, provider }).migrateToLatest()
   if (error instanceof Error) throw error

@@ -12,6 +12,8 @@ export interface Schema {
   files: FilesTable
   counters: { name: Bytes; next: Integer }
   leases: { name: Bytes; holder: Bytes; token: Integer; until_ms: Integer }
+  /** Since version 2. */
+  moves: MovesTable
 }
 
 type Bytes = ColumnType<Uint8Array, Uint8Array, never>
@@ -36,6 +38,26 @@ export interface FilesTable {
   stored_at_ms: Integer
 }
 
+export interface MovesTable {
+  /** Of the old place. */
+  store: Bytes
+  path: string
+  group_name: string
+  application: Bytes
+  user: Bytes
+  file: Bytes
+  generation: Bytes
+  to_store: Bytes
+  to_path: string
+  to_group: string
+  /** 1: the row says the new place. */
+  switched: number
+  /** When the old copy was put aside, UNIX milliseconds; 0: not yet. */
+  parked_at_ms: Integer
+}
+
 /** Migrations this program knows, and the oldest schema it still works with. */
 export const SCHEMA_VERSION_MIN = 1
-export const SCHEMA_VERSION_MAX = 1
+export const SCHEMA_VERSION_MAX = 2
+/** The first that has `moves`. */
+export const MOVES_SCHEMA_VERSION = 2

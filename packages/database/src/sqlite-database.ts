@@ -7,8 +7,10 @@ import { Catalog } from './catalog.ts'
 import { DatabaseUnavailableError, SchemaVersionError } from './errors.ts'
 import { FilePages } from './file-pages.ts'
 import { IndexSnapshot } from './index-snapshot.ts'
+import { MovePages } from './move-pages.ts'
 import { refuseRestoring } from './restore-mark.ts'
 import { RestoreTarget } from './restore-target.ts'
+import { SchemaGate } from './schema-gate.ts'
 import { adoptCluster, migrate, checkSchemaVersion } from './schema-version.ts'
 import {
   isBusy,
@@ -22,6 +24,7 @@ import { NodeSqliteDialect } from './sqlite-dialect.ts'
 import { executeSync } from './sqlite-execute.ts'
 import { SqliteFileIndex } from './sqlite-file-index.ts'
 import { SqliteLeases } from './sqlite-leases.ts'
+import { SqliteMoves } from './sqlite-moves.ts'
 import { SqliteRoutes } from './sqlite-routes.ts'
 import { SqliteWriteQueue } from './sqlite-write-queue.ts'
 import { ThreadCalls, ThreadLostError } from './thread-calls.ts'
@@ -31,8 +34,9 @@ import type { Database, OpenOptions } from './database.ts'
 import type { ExecuteResult } from './execute-driver.ts'
 import type { FileIndex } from './file-index.ts'
 import type { Leases } from './leases.ts'
+import type { Moves } from './moves.ts'
 import type { Routes } from './routes.ts'
-import type { Schema } from './schema.ts'
+import { MOVES_SCHEMA_VERSION, type Schema } from './schema.ts'
 import type { SqliteReaderData } from './sqlite-reader.ts'
 
 const QUERY_TIMEOUT_MS = 5_000
@@ -48,6 +52,7 @@ export class SqliteDatabase implements Database {
   readonly routes: Routes
   readonly counters: Counters
   readonly leases: Leases
+  readonly moves: Moves
   readonly #connection: DatabaseSync
   readonly #queue: SqliteWriteQueue
   readonly #reader: ThreadCalls
@@ -70,6 +75,8 @@ export class SqliteDatabase implements Database {
     this.routes = new SqliteRoutes(connection, this.#queue, this.#catalog, this.#timeoutMs)
     this.counters = new SqliteCounters(this.#queue)
     this.leases = new SqliteLeases(this.#queue)
+    const gate = new SchemaGate(queries, MOVES_SCHEMA_VERSION)
+    this.moves = new SqliteMoves(this.#queue, new MovePages(queries, gate), gate)
   }
 
   clusterId(): Promise<string> {

@@ -1,9 +1,10 @@
 import type { FilePages } from './file-pages.ts'
-import { assertFileKey, assertFileRow } from './file-row.ts'
+import { assertFileKey, assertFileRow, hexOfUuid } from './file-row.ts'
+import { assertMove } from './moves.ts'
 import { INSERT_ROWS_MAX } from './file-index.ts'
 import { FIND, fileRowOf, insertValuesOf } from './sqlite-file-row.ts'
 import { SqliteRead } from './sqlite-read.ts'
-import type { FileIndex, FileKey, FileRow, InsertOptions, InsertOutcome } from './file-index.ts'
+import type { FileIndex, FileKey, FileRow, InsertOptions, InsertOutcome, Move } from './file-index.ts'
 import type { DatabaseSync } from './sqlite-connection.ts'
 import type { InsertAnswer } from './sqlite-write.ts'
 import type { SqliteWriteQueue } from './sqlite-write-queue.ts'
@@ -43,10 +44,16 @@ export class SqliteFileIndex implements FileIndex {
     })
   }
 
-  async markDeleting(key: FileKey, generation: string): Promise<boolean> {
+  async markDeleting(key: FileKey, generation: string, store?: string): Promise<boolean> {
     assertFileKey(key)
     const { application, user, file } = key
-    return (await this.#queue.write(['mark-deleting', application, user, file, generation])) as boolean
+    const where = store === undefined ? null : hexOfUuid(store)
+    return (await this.#queue.write(['mark-deleting', application, user, file, generation, where])) as boolean
+  }
+
+  async move(move: Move): Promise<boolean> {
+    assertMove(move)
+    return (await this.#queue.write(['move', move])) as boolean
   }
 
   async remove(key: FileKey, generation: string): Promise<boolean> {
@@ -76,6 +83,10 @@ export class SqliteFileIndex implements FileIndex {
 
   findPaths(store: string, paths: readonly string[]): Promise<FileRow[]> {
     return this.#pages.findPaths(store, paths)
+  }
+
+  groupStores(): Promise<{ store: string; group: string }[]> {
+    return this.#pages.groupStores()
   }
 
   totals(store: string): Promise<{ files: number; bytes: number }> {

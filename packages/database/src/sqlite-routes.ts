@@ -1,7 +1,7 @@
-import { assertApplication, assertGroup, assertUser } from './file-row.ts'
+import { assertApplication, assertGroup, assertRegion, assertUser } from './file-row.ts'
 import { SqliteRead } from './sqlite-read.ts'
 import type { Catalog } from './catalog.ts'
-import type { GroupRow, Routes } from './routes.ts'
+import type { GroupRow, Routes, UserKey } from './routes.ts'
 import type { DatabaseSync } from './sqlite-connection.ts'
 import type { SqliteWriteQueue } from './sqlite-write-queue.ts'
 
@@ -37,6 +37,30 @@ export class SqliteRoutes implements Routes {
     await this.#queue.write(['add-group', name])
   }
 
+  async setRegion(name: string, region: string): Promise<boolean> {
+    assertGroup(name)
+    assertRegion(region)
+    return (await this.#queue.write(['set-region', name, region])) as boolean
+  }
+
+  async setDraining(name: string, draining: boolean): Promise<boolean> {
+    assertGroup(name)
+    return (await this.#queue.write(['set-draining', name, draining])) as boolean
+  }
+
+  async removeGroup(name: string): Promise<boolean> {
+    assertGroup(name)
+    return (await this.#queue.write(['remove-group', name])) as boolean
+  }
+
+  usersOf(group: string, limit: number, after?: UserKey): Promise<UserKey[]> {
+    return this.#catalog.usersOf(group, limit, after)
+  }
+
+  countUsers(group: string): Promise<number> {
+    return this.#catalog.countUsers(group)
+  }
+
   groupOf(application: string, user: string): string | undefined | Promise<string | undefined> {
     return this.#groupOf.get([application, user], row => row[0] as string)
   }
@@ -46,5 +70,12 @@ export class SqliteRoutes implements Routes {
     assertUser(user)
     assertGroup(group)
     return (await this.#queue.write(['tie', application, user, group])) as string
+  }
+
+  async retie(application: string, user: string, from: string, to: string): Promise<string> {
+    assertApplication(application)
+    assertUser(user)
+    assertGroup(to)
+    return (await this.#queue.write(['retie', application, user, from, to])) as string
   }
 }

@@ -1,9 +1,23 @@
+import type { Move } from './file-index.ts'
 import type { SQLInputValue, SQLOutputValue } from './sqlite-connection.ts'
 
 /** What the data path asks of the writing thread: a verb and its values, flat, because they are copied. */
 export type SqliteWrite =
   | readonly ['insert', SQLInputValue[]]
-  | readonly ['mark-deleting', application: string, user: string, file: string, generation: string]
+  | readonly [
+      'mark-deleting',
+      application: string,
+      user: string,
+      file: string,
+      generation: string,
+      store: string | null
+    ]
+  | readonly ['move', Move]
+  | readonly ['note-move', Move]
+  | readonly ['withdraw-move', toStore: string, toPath: string]
+  | readonly ['park-move', store: string, path: string, atMs: number]
+  | readonly ['remove-move', store: string, path: string]
+  | readonly ['forget-moves', group: string]
   | readonly ['remove', application: string, user: string, file: string, generation: string]
   | readonly ['sync']
   | readonly [
@@ -16,6 +30,10 @@ export type SqliteWrite =
     ]
   | readonly ['add-application', name: string]
   | readonly ['add-group', name: string]
+  | readonly ['set-region', name: string, region: string]
+  | readonly ['set-draining', name: string, draining: boolean]
+  | readonly ['remove-group', name: string]
+  | readonly ['retie', application: string, user: string, from: string, to: string]
   | readonly ['tie', application: string, user: string, group: string]
   | readonly ['reserve', key: string, count: number]
   | readonly ['raise', key: string, atLeast: bigint]

@@ -13,6 +13,7 @@ import {
   INSERT_VALUES,
   KEY_IS
 } from './sqlite-file-row.ts'
+import { performMove } from './sqlite-move-writes.ts'
 import { threadFaultOf, type ThreadFault } from './thread-fault.ts'
 import type { SQLInputValue, SQLOutputValue } from './sqlite-connection.ts'
 import type { InsertAnswer, SqliteBatch, SqliteWrite } from './sqlite-write.ts'
@@ -39,7 +40,8 @@ const insert = database.prepare(INSERT)
 const find = database.prepare(FIND)
 find.setReturnArrays(true)
 const markDeleting = database.prepare(
-  `UPDATE files SET state=${STATE_DELETING}, trashed_until_ms=0 WHERE ${KEY_IS} AND generation=unhex(?)`
+  `UPDATE files SET state=${STATE_DELETING}, trashed_until_ms=0
+   WHERE ${KEY_IS} AND generation=unhex(?) AND store=ifnull(unhex(?), store)`
 )
 const remove = database.prepare(`DELETE FROM files WHERE ${KEY_IS} AND generation=unhex(?)`)
 const setMediaType = database.prepare(
@@ -52,6 +54,15 @@ const addGroup = database.prepare('INSERT INTO storage_groups (name) VALUES (?) 
 const tie = database.prepare(
   `INSERT INTO user_routes (application, user, group_name) VALUES (CAST(? AS BLOB), CAST(? AS BLOB), ?)
    ON CONFLICT DO NOTHING`
+)
+const retie = database.prepare(
+  `UPDATE user_routes SET group_name=?
+   WHERE application=CAST(? AS BLOB) AND user=CAST(? AS BLOB) AND group_name=?`
+)
+const setRegion = database.prepare('UPDATE storage_groups SET region=? WHERE name=?')
+const setDraining = database.prepare('UPDATE storage_groups SET draining=? WHERE name=?')
+const removeGroup = database.prepare(
+  'DELETE FROM storage_groups WHERE name=? AND NOT EXISTS (SELECT 1 FROM user_routes WHERE group_name=?)'
 )
 const groupOf = database.prepare(
   'SELECT group_name FROM user_routes WHERE application=CAST(? AS BLOB) AND user=CAST(? AS BLOB)'
@@ -104,7 +115,14 @@ function perform(write: SqliteWrite): unknown {
     case 'insert':
       return insertRows(write[1])
     case 'mark-deleting':
-      return markDeleting.run(write[1], write[2], write[3], write[4]).changes === 1
+      return markDeleting.run(write[1], write[2], write[3], write[4], write[5]).changes === 1
+    case 'move':
+    case 'note-move':
+    case 'withdraw-move':
+    case 'park-move':
+    case 'remove-move':
+    case 'forget-moves':
+      return performMove(database, write)
     case 'remove':
       return remove.run(write[1], write[2], write[3], write[4]).changes === 1
     case 'sync':
@@ -115,6 +133,15 @@ function perform(write: SqliteWrite): unknown {
       return void addApplication.run(write[1])
     case 'add-group':
       return void addGroup.run(write[1])
+    case 'set-region':
+      return setRegion.run(write[2], write[1]).changes === 1
+    case 'set-draining':
+      return setDraining.run(Number(write[2]), write[1]).changes === 1
+    case 'remove-group':
+      return removeGroup.run(write[1], write[1]).changes === 1
+    case 'retie':
+      retie.run(write[4], write[1], write[2], write[3])
+      return (groupOf.get(write[1], write[2]) as unknown as [string] | undefined)?.[0] ?? write[4]
     case 'tie':
       tie.run(write[1], write[2], write[3])
       return (groupOf.get(write[1], write[2]) as unknown as [string])[0]

@@ -10,7 +10,8 @@ import {
   migrateDatabase,
   openDatabase,
   type Database,
-  type FileRow
+  type FileRow,
+  type Move
 } from '@tributary/database'
 import { migrated, mysql, mysqlWithRedis, sqlite } from './engines.ts'
 import { fileRow, keyOf } from './file-rows.ts'
@@ -40,7 +41,7 @@ for (const engine of [sqlite(), mysql(), mysqlWithRedis()]) {
         await Promise.all([1, 2, 3].map(() => migrateDatabase(empty)))
         const opened = await openDatabase(empty)
         const clusterId = await opened.clusterId()
-        deepEqual(await migrateDatabase(empty), { from: 1, to: 1 })
+        deepEqual(await migrateDatabase(empty), { from: 2, to: 2 })
         equal(await opened.clusterId(), clusterId)
         await opened.close()
       })
@@ -381,6 +382,164 @@ for (const engine of [sqlite(), mysql(), mysqlWithRedis()]) {
         equal(await database.routes.groupOf('media', 'Anna'), undefined)
         equal(await database.routes.groupOf('media', 'anna '), undefined)
         await Promise.all(trackers.map(tracker => tracker.close()))
+      })
+    })
+
+    describe('groups', () => {
+      it('are put in regions and in drain, and are removed when no user is tied to them', async () => {
+        const { routes } = database
+        await routes.addGroup('growing')
+        const row = async (): Promise<unknown> =>
+          (await routes.groups()).find(({ name }) => name === 'growing')
+        equal(await routes.setRegion('growing', 'eu'), true)
+        equal(await routes.setRegion('growing', 'eu'), true, 'the same again is no failure')
+        equal(await routes.setDraining('growing', true), true)
+        deepEqual(await row(), { name: 'growing', region: 'eu', draining: true })
+        equal(await routes.setDraining('growing', false), true)
+        equal(await routes.setRegion('growing', ''), true)
+        deepEqual(await row(), { name: 'growing', region: '', draining: false })
+        equal(await routes.setDraining('no such group', true), false)
+        equal(await routes.setRegion('no such group', 'eu'), false)
+        await routes.tie('media', 'dora', 'growing')
+        equal(await routes.removeGroup('growing'), false)
+        equal(await routes.retie('media', 'dora', 'growing', 'group002'), 'group002')
+        equal(await routes.removeGroup('growing'), true)
+        equal(await routes.removeGroup('growing'), false)
+        equal(await row(), undefined)
+      })
+
+      it('lose a user to the first of several trackers that give it another one', async () => {
+        await database.routes.addGroup('leaving')
+        await database.routes.tie('media', 'emil', 'leaving')
+        equal(await database.routes.groupOf('media', 'emil'), 'leaving')
+        const choices = await Promise.all(
+          ['group001', 'group002', 'group001'].map(to =>
+            database.routes.retie('media', 'emil', 'leaving', to)
+          )
+        )
+        equal(new Set(choices).size, 1)
+        equal(await database.routes.groupOf('media', 'emil'), choices[0])
+        equal(await database.routes.retie('media', 'emil', 'leaving', 'group002'), choices[0])
+      })
+
+      it('list their users in pages', async () => {
+        const users = ['a', 'B', 'ä', 'z'].map(user => ({ application: 'media', user }))
+        users.push({ application: 'zeit', user: 'a' })
+        await Promise.all(
+          users.map(({ application, user }) => database.routes.tie(application, user, 'paged'))
+        )
+        equal(await database.routes.countUsers('paged'), users.length)
+        equal(await database.routes.countUsers('nobody'), 0)
+        const listed: typeof users = []
+        for (;;) {
+          const page = await database.routes.usersOf('paged', 2, listed.at(-1))
+          listed.push(...page)
+          if (page.length < 2) break
+        }
+        deepEqual(
+          listed.map(({ application, user }) => `${application}/${user}`),
+          ['media/B', 'media/a', 'media/z', 'media/ä', 'zeit/a']
+        )
+      })
+    })
+
+    describe('moving a file', () => {
+      const moveOf = (row: FileRow, over: Partial<Move> = {}): Move => ({
+        ...keyOf(row),
+        generation: row.generation,
+        group: row.group,
+        store: row.store,
+        path: row.path,
+        toGroup: 'group002',
+        toStore: randomUUID(),
+        toPath: row.path,
+        ...over
+      })
+
+      it('switches its row once it is noted, and says so as often as it is asked', async () => {
+        const row = fileRow({ store: randomUUID() })
+        await insert(row)
+        await find(row) // a cache has it now
+        const move = moveOf(row)
+        equal(await database.files.move(move), false, 'nothing was noted')
+        await database.moves.note(move)
+        deepEqual(await database.moves.find(row.store, row.path), move)
+        deepEqual(await database.moves.toPark(row.store, 10), [], 'nothing is to go before the switch')
+        equal(await database.files.move(move), true)
+        equal(await database.files.move(move), true)
+        const moved = { ...row, group: 'group002', store: move.toStore }
+        deepEqual(await find(row), moved)
+        deepEqual(await database.files.find(row, { causal: true }), moved)
+        deepEqual(await database.moves.toPark(row.store, 10), [move])
+        equal(await database.moves.count('group001'), 1)
+        await database.moves.note(moveOf(row))
+        deepEqual(await database.moves.find(row.store, row.path), move, 'what has happened stays noted')
+        await database.moves.withdraw(move.toStore, move.toPath)
+        deepEqual(await database.moves.find(row.store, row.path), move)
+        await database.moves.park(row.store, row.path, 5_000)
+        deepEqual(await database.moves.toPark(row.store, 10), [])
+        deepEqual(await database.moves.toRemove(row.store, 5_000, 10), [])
+        deepEqual(await database.moves.toRemove(row.store, 5_001, 10), [move])
+        await database.moves.remove(row.store, row.path)
+        equal(await database.moves.find(row.store, row.path), undefined)
+      })
+
+      it('does not happen once its note was taken back, or another one took its place', async () => {
+        const row = fileRow({ store: randomUUID() })
+        await insert(row)
+        const first = moveOf(row)
+        const second = moveOf(row)
+        await database.moves.note(first)
+        await database.moves.withdraw(first.toStore, first.toPath)
+        equal(await database.files.move(first), false)
+        await database.moves.note(first)
+        await database.moves.note(second)
+        equal(await database.files.move(first), false)
+        deepEqual(await find(row), row)
+        const both = await Promise.all([database.files.move(first), database.files.move(second)])
+        deepEqual(both, [false, true])
+      })
+
+      it('loses to a delete, and a delete that looked for it at the old place loses to it', async () => {
+        const row = fileRow({ store: randomUUID() })
+        await insert(row)
+        const move = moveOf(row)
+        await database.moves.note(move)
+        equal(await database.files.markDeleting(row, row.generation, randomUUID()), false)
+        equal(await database.files.markDeleting(row, row.generation, row.store), true)
+        equal(await database.files.markDeleting(row, row.generation, row.store), true)
+        equal(await database.files.move(move), false)
+        deepEqual(await database.moves.toPark(row.store, 10), [])
+        const other = fileRow({ store: randomUUID() })
+        await insert(other)
+        const away = moveOf(other)
+        await database.moves.note(away)
+        equal(await database.files.move(away), true)
+        equal(await database.files.markDeleting(other, other.generation, other.store), false)
+        equal((await find(other))?.state, 'stored')
+      })
+
+      it('knows every store that has rows, with its group', async () => {
+        const stores = [randomUUID(), randomUUID(), randomUUID()]
+        for (const [at, store] of stores.entries()) {
+          await database.files.insert([1, 2, 3].map(() => fileRow({ store, group: `g${at}` })))
+        }
+        const known = new Map((await database.files.groupStores()).map(({ store, group }) => [store, group]))
+        deepEqual(
+          stores.map(store => known.get(store)),
+          ['g0', 'g1', 'g2']
+        )
+      })
+
+      it('is forgotten together with its group', async () => {
+        const row = fileRow({ store: randomUUID(), group: 'dismantled' })
+        await insert(row)
+        const move = moveOf(row)
+        await database.moves.note(move)
+        equal(await database.files.move(move), true)
+        equal(await database.moves.count('dismantled'), 1)
+        await database.moves.forgetGroup('dismantled')
+        equal(await database.moves.count('dismantled'), 0)
       })
     })
 

@@ -81,6 +81,41 @@ describe('SQLite in trouble', { timeout: 60_000 }, () => {
     for (const row of rows) deepEqual(await database.files.find(row), row)
   })
 
+  it('newer than the program, but only by what it adds: opened, not migrated', async () => {
+    const url = `sqlite:${folder}/added.db`
+    await migrateDatabase(url)
+    const newer = new DatabaseSync(join(folder, 'added.db'))
+    newer.exec(`INSERT INTO kysely_migration (name, timestamp) VALUES ('0003-adds', '')`)
+    newer.exec(`UPDATE meta SET value='3 2' WHERE name='schema_least'`)
+    const opened = await openDatabase(url)
+    const row = fileRow()
+    deepEqual(await opened.files.insert([row]), [{ inserted: true }])
+    await opened.close()
+    await rejects(migrateDatabase(url), { code: 'SCHEMA_VERSION' })
+    newer.exec(`UPDATE meta SET value='3 3' WHERE name='schema_least'`)
+    newer.close()
+    await rejects(openDatabase(url), { code: 'SCHEMA_VERSION', message: /newer program/ })
+  })
+
+  it('older than the program, but not too old: used, and what it lacks comes with the migration', async () => {
+    const path = join(folder, 'older.db')
+    await migrateDatabase(`sqlite:${path}`)
+    const older = new DatabaseSync(path)
+    older.exec(
+      `DROP TABLE moves; DELETE FROM kysely_migration WHERE name > '0002'; DELETE FROM meta WHERE name='schema_least'`
+    )
+    older.close()
+    const opened = await openDatabase(`sqlite:${path}`)
+    const row = fileRow()
+    deepEqual(await opened.files.insert([row]), [{ inserted: true }])
+    await rejects(opened.moves.toPark(row.store, 10), { code: 'SCHEMA_VERSION', message: /db migrate/ })
+    await rejects(opened.moves.withdraw(row.store, 'x'), { code: 'SCHEMA_VERSION' })
+    deepEqual(await migrateDatabase(`sqlite:${path}`), { from: 1, to: 2 })
+    deepEqual(await opened.moves.toPark(row.store, 10), [])
+    await opened.moves.withdraw(row.store, 'x')
+    await opened.close()
+  })
+
   it('newer than the program: not opened, not migrated', async () => {
     const url = `sqlite:${folder}/newer.db`
     await migrateDatabase(url)

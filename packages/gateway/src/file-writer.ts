@@ -96,6 +96,8 @@ export class FileWriter {
         sizeBytes,
         name,
         mediaType: declaredType(request.headers['content-type']) ?? guessType(name) ?? guessType(key.file),
+        // Where a proxy stands in between it is the proxy's: it chooses a region, and nothing else.
+        clientIp: request.socket.remoteAddress,
         signal: gone.signal
       })
       response.off('close', onClose)

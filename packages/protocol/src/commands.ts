@@ -139,6 +139,13 @@ export const COMMANDS = {
     bodyBytesMin: 0,
     bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
     extension: true
+  },
+  ADOPT: {
+    code: 79,
+    role: 'storage',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
   }
 } as const satisfies Record<string, Command>
 export type CommandName = keyof typeof COMMANDS

@@ -43,7 +43,8 @@ export const ERRORS = {
   ID_SERVER_UNAVAILABLE: { wire: 30, http: 503, retry: 'elsewhere', kind: 'unavailable' },
   WRONG_CLUSTER: { wire: 31, http: 502, retry: 'never', kind: 'protocol' },
   BAD_REPLY: { wire: 32, http: 502, retry: 'elsewhere', kind: 'protocol' },
-  DEGRADED: { wire: 33, http: 503, retry: 'elsewhere', kind: 'unavailable' }
+  DEGRADED: { wire: 33, http: 503, retry: 'elsewhere', kind: 'unavailable' },
+  WRONG_GROUP: { wire: 35, http: 503, retry: 'elsewhere', kind: 'rejected' }
 } as const satisfies Record<string, ErrorPolicy>
 
 export interface ErrorPolicy {

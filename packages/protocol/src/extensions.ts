@@ -8,7 +8,13 @@ export const PROTOCOL_VERSION_MIN = 1
 export const PROTOCOL_VERSION_MAX = 1
 
 /** What a peer can do beyond the first version; bits are appended. */
-export const FEATURES = { NONE: 0 } as const
+export const FEATURES = {
+  NONE: 0,
+  /** Understands WRONG_GROUP: asks a tracker afresh where the file is, instead of having the request forwarded. */
+  WRONG_GROUP: 1
+} as const
+/** Those of this program. */
+export const OWN_FEATURES = FEATURES.WRONG_GROUP
 
 /** HELLO (14, 41, 74), both directions: first on a new connection between our own programs. */
 const helloTable = {
@@ -92,7 +98,11 @@ const keyTable = {
 const locateTable = {
   ...keyTable,
   /** An upload follows: a user without a group is tied to one. */
-  forUpload: { tag: 4, type: 'flag', optional: true }
+  forUpload: { tag: 4, type: 'flag', optional: true },
+  /** Asks the index itself: what was remembered proved to be wrong */
+  fresh: { tag: 5, type: 'flag', optional: true },
+  /** Address of the client that the asker speaks for; it chooses the region of a new user, nothing else */
+  clientIp: { tag: 6, type: 'text', optional: true }
 } as const
 export const locate = fieldsCodec(locateTable)
 const locateReplyTable = {
@@ -161,7 +171,9 @@ const groupTable = {
   region: { tag: 2, type: 'text' },
   /** In the database; a group that is not is listed, never given new users */
   known: { tag: 3, type: 'flag' },
-  members: { tag: 4, type: memberTable }
+  members: { tag: 4, type: memberTable },
+  /** Serves what it has, gets nothing new */
+  draining: { tag: 5, type: 'flag', optional: true }
 } as const
 const clusterReplyTable = {
   cluster: { tag: 1, type: 'text' },
@@ -272,3 +284,17 @@ const statReplyTable = {
 } as const
 export const statReply = fieldsCodec(statReplyTable)
 export type StatReply = FieldsOf<typeof statReplyTable>
+
+/**
+ * ADOPT, to a member of the group that is to get a file: fetches it from the group that has it, stores it durably under
+ * the same generation, and switches its row. Answered when that is done, or was done before.
+ */
+const adoptTable = {
+  ...keyTable,
+  /** Only this generation; another one is GENERATION_MISMATCH */
+  generation: { tag: 4, type: 'hex' },
+  /** The content is fetched no faster than this; absent = as fast as it goes */
+  bytesPerS: { tag: 5, type: 'u64', optional: true }
+} as const
+export const adopt = fieldsCodec(adoptTable)
+export type AdoptRequest = FieldsOf<typeof adoptTable>

@@ -4,6 +4,7 @@ export * from './commands.ts'
 export * from './errors.ts'
 export * as extension from './extensions.ts'
 export type {
+  AdoptRequest,
   ClusterGroup,
   ClusterMember,
   ClusterReply,

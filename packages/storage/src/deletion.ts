@@ -34,7 +34,7 @@ export class Deletion {
   /**
    * Deletes a file.
    *
-   * @throws {TributaryError} FILE_NOT_FOUND, STORE_UNAVAILABLE, DEGRADED, DATABASE_UNAVAILABLE,
+   * @throws {TributaryError} FILE_NOT_FOUND, WRONG_GROUP, STORE_UNAVAILABLE, DEGRADED, DATABASE_UNAVAILABLE,
    *   OUTCOME_UNKNOWN
    */
   async delete(key: FileKey): Promise<void> {
@@ -47,14 +47,19 @@ export class Deletion {
     if (!row || row.state === 'deleting')
       throw new RejectedError('FILE_NOT_FOUND', `no such file: ${formatFileKey(key)}`)
     const store = this.#stores.get(row.store)
-    if (!store) throw notHere(row, this.#absent(row.group))
+    if (!store) throw notHere(row, this.#stores, this.#absent(row.group))
     store.checkWrite()
     let marked: boolean
+    let now: FileRow | undefined
     try {
-      marked = await this.#files.markDeleting(key, row.generation)
+      marked = await this.#files.markDeleting(key, row.generation, row.store)
+      // Moved since it was looked for: whoever has it now deletes it.
+      if (!marked) now = await this.#files.find(key, { causal: true })
     } catch (error) {
       throw databaseError(error)
     }
+    if (now?.state === 'stored' && !this.#stores.has(now.store))
+      throw notHere(now, this.#stores, this.#absent(now.group))
     if (!marked) throw new RejectedError('FILE_NOT_FOUND', `no such file: ${formatFileKey(key)}`)
     const markedMs = performance.now()
     try {

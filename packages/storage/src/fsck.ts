@@ -255,12 +255,37 @@ export async function rebuildIndex(
   const rebuilt: Rebuilt = { inserted: 0, already: 0, removed: 0, conflicts: 0, journalDamage: 0 }
   const routes = new Map<string, RecordFacts>()
   const entries: (() => Promise<void>)[] = []
+  const roots = stores.map(({ root }) => root)
+  const deleted = await deletedAnywhere(roots, options.sinceMs ?? 0)
   for (const { root, marker } of stores) {
-    entries.push(await rebuild(database, root, marker, rebuilt, routes, options))
+    entries.push(await rebuild(database, root, marker, { rebuilt, routes, deleted, ...options }))
   }
   // A name may have been freed in one store and used again in another: first all that is gone goes.
   for (const enter of entries) await enter()
   return rebuilt
+}
+
+interface RebuildRun extends RebuildOptions {
+  rebuilt: Rebuilt
+  /** Users whose group is known, by application and user. */
+  routes: Map<string, RecordFacts>
+  /** Generations that any of the stores knows to be deleted. */
+  deleted: ReadonlySet<string>
+}
+
+/** A file that was moved is deleted in the store that has it, while the journal of its old one may still know it. */
+async function deletedAnywhere(roots: readonly string[], sinceMs: number): Promise<ReadonlySet<string>> {
+  const deleted = new Set<string>()
+  for (const root of roots) {
+    await readJournals(root, sinceMs, ({ kind, facts }) => {
+      if (kind === 'deleted') deleted.add(facts.generation)
+    })
+  }
+  return deleted
+}
+
+function placeOf({ generation, path }: Pick<RecordFacts, 'generation' | 'path'>): string {
+  return `${generation} ${path}`
 }
 
 /**
@@ -272,20 +297,21 @@ async function rebuild(
   database: Database,
   root: string,
   marker: StoreMarker,
-  rebuilt: Rebuilt,
-  routes: Map<string, RecordFacts>,
-  { find, sinceMs = 0, marksDeletes = false }: RebuildOptions
+  { rebuilt, routes, deleted, find, sinceMs = 0, marksDeletes = false }: RebuildRun
 ): Promise<() => Promise<void>> {
   const live = new Map<string, RecordFacts>()
   const candidates = new Map<string, RecordFacts>()
-  const gone = new Set<string>()
+  const left = new Set<string>()
+  const isGone = (facts: RecordFacts): boolean => deleted.has(facts.generation) || left.has(placeOf(facts))
   let highestId = await highestIdOnDisk(root)
   const take = ({ kind, facts }: JournalRecord): void => {
     highestId = Math.max(highestId, idOfStorePath(facts.path) ?? -1)
-    if (kind === 'stored') live.set(facts.generation, facts)
-    else if (kind === 'deleted' || kind === 'withdrawn') {
-      gone.add(facts.generation)
-      live.delete(facts.generation)
+    if (kind === 'stored') live.set(placeOf(facts), facts)
+    else if (kind === 'deleted') live.delete(placeOf(facts))
+    // Of a file that was moved away and back both are true of one generation, each at its own place.
+    else if (kind === 'withdrawn' || kind === 'moved') {
+      left.add(placeOf(facts))
+      live.delete(placeOf(facts))
     } else if (kind === 'upload' || kind === 'intent') candidates.set(facts.generation, facts)
   }
   const { damaged } = await readJournals(root, sinceMs, take)
@@ -296,19 +322,23 @@ async function rebuild(
     }
   }
   // Of two uploads for one name the acknowledged one comes first, then the later one.
-  const wanted = [...live.values()].filter(({ generation }) => !gone.has(generation))
+  const acknowledged = new Set([...live.values()].map(({ generation }) => generation))
+  const wanted = [...live.values()].filter(facts => !isGone(facts))
   wanted.sort((a, b) => b.storedAtMs - a.storedAtMs)
   for (const facts of candidates.values()) {
-    if (!live.has(facts.generation) && !gone.has(facts.generation)) wanted.push(facts)
+    if (!acknowledged.has(facts.generation) && !isGone(facts)) wanted.push(facts)
   }
   await makeRoutes(database, marker, wanted, routes)
-  if (gone.size > 0) {
+  if (deleted.size + left.size > 0) {
     for await (const row of rowsOf(database, marker.store)) {
-      if (!gone.has(row.generation)) continue
-      // A database from an older backup does not know of later deletes; the journals do.
+      const isDeleted = deleted.has(row.generation)
+      if (!isDeleted && !left.has(placeOf(row))) continue
+      // A database from an older backup does not know of later deletes and moves; the journals do.
       if ((await sizeAt(root, row.path)) === undefined) {
         if (await database.files.remove(row, row.generation)) rebuilt.removed++
-      } else if (marksDeletes && (await database.files.markDeleting(row, row.generation))) rebuilt.removed++
+      } else if (isDeleted && marksDeletes && (await database.files.markDeleting(row, row.generation))) {
+        rebuilt.removed++
+      }
     }
   }
   await database.counters.raise(marker.store, BigInt(highestId + 1))
@@ -323,7 +353,7 @@ async function rebuild(
       const whole = part.filter(({ sizeBytes }, index) => sizes[index] === sizeBytes)
       for (const [index, facts] of part.entries()) {
         const { generation, path, sizeBytes } = facts
-        if (sizes[index] === sizeBytes || known.has(generation) || !live.has(generation)) continue
+        if (sizes[index] === sizeBytes || known.has(generation) || !acknowledged.has(generation)) continue
         if (candidates.has(generation)) continue // the next start makes it whole
         find({
           kind: 'missing',

@@ -35,7 +35,9 @@ export const RECORD_KINDS = {
   /** The same without content, where the setting promises the page cache only. */
   intent: 5,
   /** First record of a redo segment. */
-  segment: 6
+  segment: 6,
+  /** Another group has the file now: what is left of it at this place is not its copy any more. */
+  moved: 7
 } as const
 export type RecordKind = keyof typeof RECORD_KINDS
 

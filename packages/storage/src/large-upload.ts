@@ -8,11 +8,18 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { crc32 } from 'node:zlib'
 import type { FileIndex, FileRow } from '@tributary/database'
-import { OutcomeUnknownError, RejectedError, type FileKey } from '@tributary/protocol'
+import {
+  formatFileKey,
+  OutcomeUnknownError,
+  RejectedError,
+  UnavailableError,
+  type FileKey
+} from '@tributary/protocol'
 import { enterRows } from './index-entry.ts'
 import { encodeRecord } from './journal-record.ts'
 import type { Store } from './store.ts'
 import { factsOf, randomHex, rowOf, type UploadLabels } from './upload-record.ts'
+import { switchRow, type AdoptedFile } from './row-switch.ts'
 import { storeError } from './volume.ts'
 
 const writev = promisify(writevCallback)
@@ -35,6 +42,7 @@ export class LargeUpload {
   readonly #path: string
   readonly #handle: FileHandle
   readonly #kept: (() => void)[]
+  readonly #adopted: AdoptedFile | undefined
   /** Its place, from the moment it may have a name there to the moment a row says so, or may say so. */
   #named: FileRow | undefined
   #gathered: Buffer[] = []
@@ -53,6 +61,7 @@ export class LargeUpload {
    * Begins an upload.
    *
    * @param sizeBytes What is known of its size: room for so much is promised.
+   * @param adopted   The file is stored in another group: its row is switched to here, instead of a new one entered.
    * @throws {UnavailableError} NO_SPACE, STORE_UNAVAILABLE, DEGRADED
    */
   static async begin(
@@ -60,7 +69,8 @@ export class LargeUpload {
     files: FileIndex,
     key: FileKey,
     sizeBytes: number,
-    labels: UploadLabels
+    labels: UploadLabels,
+    adopted?: AdoptedFile
   ): Promise<LargeUpload> {
     store.checkWrite()
     const kept = store.promise(sizeBytes)
@@ -80,7 +90,7 @@ export class LargeUpload {
           late = true
           throw error
         })
-      return new LargeUpload(store, files, key, labels, path, handle, kept)
+      return new LargeUpload(store, files, key, labels, path, handle, kept, adopted)
     } catch (error) {
       kept()
       throw storeError(error, 'the upload')
@@ -94,7 +104,8 @@ export class LargeUpload {
     labels: UploadLabels,
     path: string,
     handle: FileHandle,
-    kept: () => void
+    kept: () => void,
+    adopted: AdoptedFile | undefined
   ) {
     this.#store = store
     this.#files = files
@@ -103,6 +114,7 @@ export class LargeUpload {
     this.#path = path
     this.#handle = handle
     this.#kept = [kept]
+    this.#adopted = adopted
     store.largeUploads++
   }
 
@@ -155,33 +167,26 @@ export class LargeUpload {
       store.checkWrite()
       if (store.durable) this.#synced = store.volume.run('sync', () => fdatasync(this.#handle.fd))
       this.#synced.catch(() => {}) // seen before the file gets its name
-      const row = rowOf({
-        key: this.key,
-        ...this.#labels,
-        sizeBytes: this.#sizeBytes,
-        crc32: this.#crc,
-        group: store.marker.group,
-        store: store.uuid,
-        path: '',
-        storedAtMs: Date.now()
-      })
+      const row = this.#newRow()
       await store.name(this.#path, row.storedAtMs, path => {
         row.path = path
         this.#named = row
         return this.#announce(row)
       })
-      const [outcome] = await enterRows(this.#files, [row], store.durable)
-      if (outcome!.kind === 'stored' || outcome!.kind === 'unknown') this.#named = undefined
-      switch (outcome!.kind) {
+      const outcome = this.#adopted
+        ? await switchRow(this.#files, this.#adopted, row)
+        : (await enterRows(this.#files, [row], store.durable))[0]!
+      if (outcome.kind === 'stored' || outcome.kind === 'unknown') this.#named = undefined
+      switch (outcome.kind) {
         case 'stored':
           await this.#recordStored(row)
           return row
         case 'unknown':
-          throw outcome!.error
+          throw outcome.error
         case 'repeated':
-          return outcome!.row
+          return outcome.row
         case 'refused':
-          throw outcome!.error
+          throw outcome.error
       }
     } catch (error) {
       throw storeError(error, 'the upload')
@@ -212,6 +217,24 @@ export class LargeUpload {
     } catch {
       // The next start finds the intent, and no row.
     }
+  }
+
+  /** @throws {UnavailableError} CHECKSUM_MISMATCH: what came is not the file that was to be adopted. */
+  #newRow(): FileRow {
+    const { marker, uuid } = this.#store
+    const place = { group: marker.group, store: uuid, path: '' }
+    if (!this.#adopted) {
+      const content = { sizeBytes: this.#sizeBytes, crc32: this.#crc }
+      return rowOf({ key: this.key, ...this.#labels, ...content, ...place, storedAtMs: Date.now() })
+    }
+    const { row } = this.#adopted
+    if (row.sizeBytes !== this.#sizeBytes || row.crc32 !== this.#crc) {
+      throw new UnavailableError(
+        'CHECKSUM_MISMATCH',
+        `${formatFileKey(row)} came from group ${row.group} with other bytes than were stored`
+      )
+    }
+    return { ...row, ...place }
   }
 
   /**

@@ -303,6 +303,9 @@ export class OpenFiles {
           row = await this.#files.find(key, { causal: true })
         }
         if (row?.state !== 'stored') throw notFound(key)
+        // Where a file is now is told on the index's own word: a cache may not know of its move, or of its return.
+        if (!this.#stores.has(row.store)) row = await this.#files.find(key, { causal: true })
+        if (row?.state !== 'stored') throw notFound(key)
         const entry = await this.#openRow(row, checkedMs)
         if (entry) return entry
         const isLocal = this.#stores.get(row.store)?.volume.local === true
@@ -323,7 +326,7 @@ export class OpenFiles {
 
   async #openRow(row: FileRow, checkedMs: number): Promise<OpenFile | undefined> {
     const store = this.#stores.get(row.store)
-    if (!store) throw notHere(row, this.#absent(row.group))
+    if (!store) throw notHere(row, this.#stores, this.#absent(row.group))
     store.check()
     if (store.volume.local) return openNow(row, store)
     let late = false
@@ -382,7 +385,12 @@ export class OpenFiles {
   async #isCurrent({ row }: OpenFile): Promise<boolean> {
     try {
       const now = await this.#files.find(row, { causal: true })
-      return now?.generation === row.generation && now.state === 'stored'
+      return (
+        now?.generation === row.generation &&
+        now.state === 'stored' &&
+        now.store === row.store &&
+        now.path === row.path
+      )
     } catch {
       return true
     }
@@ -454,10 +462,22 @@ function closeUnused(entry: OpenFile): void {
 /** Why store paths of `group` are not in use, while some that this server should have are not. */
 export type AbsentStores = (group: string) => string | undefined
 
-/** The row is of a store that is not in use here: because it is another group's, or because it is not there now. */
-export function notHere(row: FileRow, absent: string | undefined): RejectedError | UnavailableError {
+/**
+ * The row is of none of these stores: because another group has it, or because its store path is not there now, or was
+ * not given to this member.
+ *
+ * @param absent As AbsentStores has it, for the row's group.
+ */
+export function notHere(
+  row: FileRow,
+  stores: ReadonlyMap<string, Store>,
+  absent: string | undefined
+): RejectedError | UnavailableError {
   if (absent !== undefined) return new UnavailableError('STORE_UNAVAILABLE', absent)
-  return new RejectedError('FILE_NOT_FOUND', `${formatFileKey(row)} is kept by group ${row.group}`)
+  const text = `${formatFileKey(row)} is kept by group ${row.group}`
+  // In this very group it is a store path that this member was not given: no group could be told.
+  const isOwnGroup = [...stores.values()].some(({ marker }) => marker.group === row.group)
+  return new RejectedError(isOwnGroup ? 'FILE_NOT_FOUND' : 'WRONG_GROUP', text)
 }
 
 function notFound(key: FileKey): RejectedError {

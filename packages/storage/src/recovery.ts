@@ -16,12 +16,13 @@ import {
 import { open, readdir, rm, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { crc32 } from 'node:zlib'
-import type { FileIndex, FileRow } from '@tributary/database'
+import type { FileIndex, FileRow, Moves } from '@tributary/database'
 import { UnavailableError } from '@tributary/protocol'
 import type { Log } from '@tributary/runtime'
 import { encodeRecord, type JournalRecord, type RecordFacts } from './journal-record.ts'
 import { readJournals, readRecords, type Journal } from './journal.ts'
 import { readRedoFolder, REDO_FOLDER } from './redo-log.ts'
+import { isAt } from './row-switch.ts'
 import { makeStoreDirectorySync } from './store-directory.ts'
 import { factsOf, rowOfFacts } from './upload-record.ts'
 import type { Volume } from './volume.ts'
@@ -39,6 +40,7 @@ export interface RecoveryOptions {
   /** Names of writers whose leftovers are taken over: this one, and those that no longer run. */
   writers: readonly string[]
   files: FileIndex
+  moves: Moves
   journal: Journal
   log: Log
 }
@@ -80,7 +82,7 @@ export async function leftoverWriters(root: string): Promise<string[]> {
 
 /** Names that were about to get a row when the process ended. */
 async function recoverIntents(options: RecoveryOptions, writer: string, recovered: Recovered): Promise<void> {
-  const { volume, files, journal, store } = options
+  const { volume, files, moves, journal, store } = options
   const folder = join(volume.root, '.journal', writer)
   const days = (await volume.run('journal', () => readdirOrNone(folder)))
     .filter(name => name.endsWith('.log'))
@@ -100,8 +102,13 @@ async function recoverIntents(options: RecoveryOptions, writer: string, recovere
     )
   }
   for (const facts of open.values()) {
-    const row = await files.find(facts, { causal: true })
-    if (row?.generation === facts.generation) {
+    let row = await files.find(facts, { causal: true })
+    if (row?.generation === facts.generation && !isAt(row, { ...facts, store })) {
+      // It was on its way here from another group. A switch that is still under way is not to come any more.
+      await moves.withdraw(store, facts.path)
+      row = await files.find(facts, { causal: true })
+    }
+    if (row && isAt(row, { ...facts, store })) {
       await journal.append([encodeRecord('stored', factsOf(row, Date.now()))])
       continue
     }
@@ -140,7 +147,8 @@ async function recoverRedo(options: RecoveryOptions, writer: string, recovered: 
  *
  * Other members go on meanwhile, and may delete what is made whole here. So the rows are looked up first and the
  * journals are read after that: a delete removes its row only when its record is written. What then has neither
- * a row nor a record of its deletion was never in the index, or a power loss took it out.
+ * a row nor a record of its deletion was never in the index, or a power loss took it out. The same goes for files that were
+ * moved away: noted before the row is switched, and until the journal says so.
  */
 async function redo(
   options: RecoveryOptions,
@@ -155,17 +163,21 @@ async function redo(
     const part = uploads.slice(at, at + LOOKUPS)
     rows.push(...(await Promise.all(part.map(async ({ facts }) => files.find(facts, { causal: true })))))
   }
-  const deleted = new Set<string>()
+  const moved = await movedAway(
+    options,
+    uploads.filter((_, at) => rows[at] === undefined)
+  )
+  const deleted = new Set<string>(moved)
   const journaled = new Set<string>()
   await readJournals(volume.root, sinceMs, ({ kind, facts }) => {
-    if (kind === 'deleted' || kind === 'withdrawn') deleted.add(facts.generation)
+    if (kind === 'deleted' || kind === 'withdrawn' || kind === 'moved') deleted.add(facts.generation)
     else if (kind === 'stored') journaled.add(facts.generation)
   })
   const lost: JournalRecord[] = []
   for (const [at, record] of uploads.entries()) {
     const { kind, facts } = record
     const row = rows[at]
-    if (row?.generation === facts.generation) {
+    if (row && isAt(row, { ...facts, store })) {
       if (row.state === 'deleting') continue // by whoever finishes the delete
       // Without the content there is nothing to make it whole with: the index decides.
       if (kind === 'upload') await makeWhole(options, record, recovered)
@@ -202,6 +214,25 @@ async function redo(
   }
 }
 
+/** Generations that another group has, or had. */
+async function movedAway(
+  { moves, store }: RecoveryOptions,
+  uploads: readonly JournalRecord[]
+): Promise<string[]> {
+  const generations: string[] = []
+  try {
+    for (let at = 0; at < uploads.length; at += LOOKUPS) {
+      const part = uploads.slice(at, at + LOOKUPS)
+      const found = await Promise.all(part.map(({ facts }) => moves.find(store, facts.path)))
+      for (const move of found) if (move) generations.push(move.generation)
+    }
+  } catch (error) {
+    // A schema that knows no moves has none.
+    if ((error as { code?: string }).code !== 'SCHEMA_VERSION') throw error
+  }
+  return generations
+}
+
 /** Of an upload that has its row. */
 async function makeWhole(
   options: RecoveryOptions,
@@ -211,7 +242,7 @@ async function makeWhole(
   if (!restoreFile(options.volume, facts, content)) return
   // Another member may have deleted it since the row was read: then its file is to be gone again.
   const row = await options.files.find(facts, { causal: true })
-  if (row?.generation !== facts.generation) await removeIfUnowned(options, facts, recovered)
+  if (!row || !isAt(row, { ...facts, store: options.store })) await removeIfUnowned(options, facts, recovered)
   else if (row.state !== 'deleting') recovered.restored++
   // Whoever deletes it may have removed the file already, with only the row left to go: nobody would again.
   else await removeIfThere(options.volume, facts.path, recovered)

@@ -117,6 +117,13 @@ export const storageConfig = defineConfig(
       optional: true,
       describe: 'Addresses that clients are given instead of the one that trackers see (NAT, containers)'
     },
+    moved_keep_s: {
+      type: 'number',
+      default: 600,
+      min: 0,
+      max: 2_592_000,
+      describe: 'How long the old copy of a file stays that was moved to another group'
+    },
     sweep_interval_h: {
       type: 'number',
       default: 24,

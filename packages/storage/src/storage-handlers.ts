@@ -21,8 +21,10 @@ import {
   type StoreRequest
 } from '@tributary/protocol'
 import { replyHeader, replyOf, type Call, type Handlers, type Peer, type Reply } from '@tributary/transport'
+import type { Adoption } from './adoption.ts'
 import type { Applications } from './applications.ts'
 import type { Deletion } from './deletion.ts'
+import type { FileRelay } from './file-relay.ts'
 import { FileReply, type PieceBuffers } from './file-reply.ts'
 import { databaseError, fileExists } from './index-entry.ts'
 import { LargeUpload } from './large-upload.ts'
@@ -50,6 +52,8 @@ export interface StorageParts {
   buffers: PieceBuffers
   /** Where a new file of this size goes. @throws {UnavailableError} NO_SPACE, STORE_UNAVAILABLE */
   choose: (sizeBytes: number) => { store: Store; small: SmallUploads | undefined }
+  adoption: Adoption
+  relay: FileRelay
   /** Refuses new work while the server drains. */
   stopping: () => boolean
 }
@@ -66,13 +70,14 @@ export function storageHandlers(parts: StorageParts): Handlers<'storage'> {
   const commands = new StorageCommands(parts)
   return {
     UPLOAD: (body, call) => commands.upload(body, call),
-    FILESIZE: body => commands.fileSize(body),
-    DOWNLOAD: body => commands.download(body),
-    DELETE: body => commands.delete(body),
+    FILESIZE: (body, call) => commands.fileSize(body, call),
+    DOWNLOAD: (body, call) => commands.download(body, call),
+    DELETE: (body, call) => commands.delete(body, call),
     FETCH: body => commands.fetch(body),
     STORE: (body, call) => commands.store(body, call),
     STORE_BODY: (_body, call) => commands.storeBody(call),
-    STAT: body => commands.stat(body)
+    STAT: body => commands.stat(body),
+    ADOPT: (body, call) => commands.adopt(body, call)
   }
 }
 
@@ -83,22 +88,51 @@ class StorageCommands {
     this.#parts = parts
   }
 
-  fileSize(body: Buffer): Reply | Promise<Reply> {
-    const entry = this.#parts.files.open(decodeFileKey(body))
-    return entry instanceof Promise ? entry.then(sizeReply) : sizeReply(entry)
+  fileSize(body: Buffer, { peer }: Call): Reply | Promise<Reply> {
+    const key = decodeFileKey(body)
+    const entry = this.#parts.files.open(key)
+    if (!(entry instanceof Promise)) return sizeReply(entry)
+    return this.#orForwarded('FILESIZE', key, Buffer.from(body), peer, entry.then(sizeReply))
   }
 
-  download(body: Buffer): Reply | Promise<Reply> {
+  download(body: Buffer, { peer }: Call): Reply | Promise<Reply> {
     const { key, offset, sizeBytes } = decodeDownload(body)
     const answer = (entry: OpenFile): Reply | Promise<Reply> =>
       this.#bytes(entry, 'download', EMPTY, offset, resolveDownload(offset, sizeBytes, entry.row.sizeBytes))
     const entry = this.#parts.files.open(key)
-    return entry instanceof Promise ? entry.then(answer) : answer(entry)
+    if (!(entry instanceof Promise)) return answer(entry)
+    return this.#orForwarded('DOWNLOAD', key, Buffer.from(body), peer, entry.then(answer))
   }
 
-  delete(body: Buffer): Promise<Reply> {
+  delete(body: Buffer, { peer }: Call): Promise<Reply> {
     this.#mayWrite()
-    return this.#parts.deletion.delete(decodeFileKey(body)).then(() => EMPTY_REPLY)
+    const key = decodeFileKey(body)
+    const deleted = this.#parts.deletion.delete(key).then(() => EMPTY_REPLY)
+    return this.#orForwarded('DELETE', key, Buffer.from(body), peer, deleted)
+  }
+
+  async adopt(body: Buffer, { signal }: Call): Promise<Reply> {
+    this.#mayWrite()
+    const request = extension.adopt.decode(body)
+    checkFileKey(request)
+    return storedReply(await this.#parts.adoption.adopt(request, signal))
+  }
+
+  /** A file of another group: one of ours is told so and asks there; for any other the request is passed on. */
+  async #orForwarded(
+    command: 'FILESIZE' | 'DOWNLOAD' | 'DELETE',
+    key: FileKey,
+    body: Buffer,
+    { features }: Peer,
+    reply: Promise<Reply>
+  ): Promise<Reply> {
+    try {
+      return await reply
+    } catch (error) {
+      const isElsewhere = error instanceof RejectedError && error.code === 'WRONG_GROUP'
+      if (!isElsewhere || (features & extension.FEATURES.WRONG_GROUP) !== 0) throw error
+      return this.#parts.relay.forward(command, key, body)
+    }
   }
 
   stat(body: Buffer): Reply | Promise<Reply> {

@@ -164,12 +164,27 @@ export class StoreComparison {
       contents.set(path, await sum.catch((error: Error) => error))
     }
     const after = await this.#rowsAt(paths)
-    return suspects.map(suspect => {
-      const { path } = suspect
+    const verdicts: (Verdict | undefined)[] = []
+    for (const { path, isStranger } of suspects) {
       const on = seen.get(path)
-      if (suspect.isStranger) return on && strangerVerdict(on)
-      return this.#verdict(before.get(path), on, after.get(path), contents.get(path))
-    })
+      const verdict = isStranger
+        ? on && strangerVerdict(on)
+        : this.#verdict(before.get(path), on, after.get(path), contents.get(path))
+      const isFine = verdict?.kind === 'orphaned' && (await this.#wasMoved(path))
+      verdicts.push(isFine ? undefined : verdict)
+    }
+    return verdicts
+  }
+
+  /** Of a file that was moved to another group the old copy goes when a storage server of this one next looks. */
+  async #wasMoved(path: string): Promise<boolean> {
+    try {
+      return (await this.#database.moves.find(this.#marker.store, path)) !== undefined
+    } catch (error) {
+      // A schema that knows no moves has none.
+      if ((error as { code?: string }).code !== 'SCHEMA_VERSION') throw error
+      return false
+    }
   }
 
   #verdict(

@@ -86,6 +86,8 @@ export interface Parts {
 export interface PartsOptions {
   folder?: string
   member?: string
+  /** Its store lies in a folder of this name; default group001, in `store`. */
+  group?: string
   durable?: boolean
   segmentBytes?: number
   checkpoint?: () => Promise<void>
@@ -93,14 +95,14 @@ export interface PartsOptions {
 
 /** A store with its index: what a data worker opens, without its server. */
 export async function openParts(t: TestContext, options: PartsOptions = {}): Promise<Parts> {
-  const { member = 'member1.0', durable = true } = options
+  const { member = 'member1.0', durable = true, group = 'group001' } = options
   const folder = options.folder ?? (await temporaryFolder(t))
-  const root = join(folder, 'store')
+  const root = join(folder, options.group ?? 'store')
   const url = `sqlite:${join(folder, 'index.db')}`
   await migrateDatabase(url)
   const database = await openDatabase(url)
   const cluster = await database.clusterId()
-  const marker = await initStore(root, { cluster, group: 'group001' })
+  const marker = await initStore(root, { cluster, group })
   const volume = await Volume.open(root)
   const journal = new Journal(volume, member)
   const log = silentLog()
@@ -109,6 +111,7 @@ export async function openParts(t: TestContext, options: PartsOptions = {}): Pro
     store: marker.store,
     writers: [member],
     files: database.files,
+    moves: database.moves,
     journal,
     log
   })

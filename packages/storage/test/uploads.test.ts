@@ -308,7 +308,9 @@ function bound(files: FileIndex): FileIndex {
   return {
     find: (key, options) => files.find(key, options),
     insert: (rows, options) => files.insert(rows, options),
-    markDeleting: (key, generation) => files.markDeleting(key, generation),
+    markDeleting: (key, generation, store) => files.markDeleting(key, generation, store),
+    move: move => files.move(move),
+    groupStores: () => files.groupStores(),
     remove: (key, generation) => files.remove(key, generation),
     sync: () => files.sync(),
     setMediaType: (key, generation, mediaType) => files.setMediaType(key, generation, mediaType),
@@ -326,6 +328,7 @@ function recoverAgain({ volume, store, journal, database }: Parts, files?: FileI
     store: store.uuid,
     writers: ['member1.0'],
     files: files ?? database.files,
+    moves: database.moves,
     journal,
     log: silentLog()
   })

@@ -68,7 +68,8 @@ export function encodeCluster(cluster: string, groups: readonly ListedGroup[]): 
       name,
       region: row?.region ?? '',
       known: row !== undefined,
-      members: members.map(clusterMember)
+      members: members.map(clusterMember),
+      ...(row?.draining && { draining: true })
     }))
   }
   return extension.clusterReply.encode(reply)

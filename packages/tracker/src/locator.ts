@@ -11,11 +11,12 @@ import { wireErrorOf, type Database, type FileRow } from '@tributary/database'
 import { mapKeyOf, RejectedError, UnavailableError, type FileKey } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
 import type { Catalog } from './catalog.ts'
+import type { GroupChoice } from './group-choice.ts'
 
 export const LOCATION_TTL_MS = 5_000
 /** Files whose group is remembered, some 300 bytes each. */
 const LOCATIONS_MAX = 100_000
-/** A user's group changes only by an operator's hand. */
+/** A user's group changes only when it is drained, and whoever then still remembers it sees that it is. */
 export const ROUTE_TTL_MS = 60_000
 const ROUTES_MAX = 100_000
 /** Users that are being tied to a group; a further one is refused as OVERLOADED. */
@@ -32,9 +33,27 @@ export interface LocatorOptions {
   catalog: Catalog
   /** Whether the database is worth asking. */
   isUp: () => boolean
-  /** A group for a new user that `takes` new files, or that at least serves; undefined where there is none. */
-  chooseGroup: (takes: boolean) => string | undefined
+  choice: GroupChoice
   clock: Clock
+}
+
+/** What is asked, beside the key. */
+interface Question {
+  readonly isLegacy: boolean
+  /** A new file is to go there: a user without a group is tied to one. */
+  readonly ties: boolean
+  /** Of the client, where the region of its group comes from. */
+  readonly ip: string
+  /** What is remembered of the file proved to be wrong. */
+  readonly isFresh: boolean
+}
+
+/** A user on the way to its group. */
+interface Route {
+  readonly name: string
+  readonly application: string
+  readonly user: string
+  readonly ip: string
 }
 
 interface Remembered extends Location {
@@ -47,19 +66,19 @@ export class Locator {
   readonly #isNetworked: boolean
   readonly #catalog: Catalog
   readonly #isUp: () => boolean
-  readonly #chooseGroup: LocatorOptions['chooseGroup']
+  readonly #choice: GroupChoice
   readonly #clock: Clock
   readonly #locations = new LRUCache<string, Remembered>({ max: LOCATIONS_MAX })
   readonly #groups = new LRUCache<string, Remembered>({ max: ROUTES_MAX })
   readonly #ties = new Map<string, Promise<Location>>()
 
-  constructor({ database, catalog, isUp, chooseGroup, clock }: LocatorOptions) {
+  constructor({ database, catalog, isUp, choice, clock }: LocatorOptions) {
     this.#files = database.files
     this.#routes = database.routes
     this.#isNetworked = database.engine !== 'sqlite'
     this.#catalog = catalog
     this.#isUp = isUp
-    this.#chooseGroup = chooseGroup
+    this.#choice = choice
     this.#clock = clock
   }
 
@@ -73,23 +92,27 @@ export class Locator {
    * in the same words before it uploads.
    *
    * @param key Its file may be empty: where would a new file go?
+   * @param ip  Of the client.
    * @throws {RejectedError} UNKNOWN_APPLICATION
    * @throws {UnavailableError} DATABASE_UNAVAILABLE, NO_STORAGE_READY, OVERLOADED
    */
-  forLegacy(key: FileKey): Location | Promise<Location> {
-    if (this.#catalog.hasApplication(key.application)) return this.#locate(key, true, true)
-    return this.#confirmApplication(key).then(() => this.#locate(key, true, true))
+  forLegacy(key: FileKey, ip: string): Location | Promise<Location> {
+    const question = { isLegacy: true, ties: true, ip, isFresh: false }
+    if (this.#catalog.hasApplication(key.application)) return this.#locate(key, question)
+    return this.#confirmApplication(key).then(() => this.#locate(key, question))
   }
 
   /**
    * For LOCATE, which says whether the file exists: that is never guessed. Whoever types addresses into a browser asks
    * for users that nobody knows, so a user is tied for an upload only; the others are told of a group.
    *
+   * @param isFresh The index is asked, and causally: a place that was told before proved to be wrong.
    * @throws as forLegacy.
    */
-  forOurs(key: FileKey, forUpload: boolean): Location | Promise<Location> {
-    if (this.#catalog.hasApplication(key.application)) return this.#locate(key, false, forUpload)
-    return this.#confirmApplication(key).then(() => this.#locate(key, false, forUpload))
+  forOurs(key: FileKey, ties: boolean, ip: string, isFresh: boolean): Location | Promise<Location> {
+    const question = { isLegacy: false, ties, ip, isFresh }
+    if (this.#catalog.hasApplication(key.application)) return this.#locate(key, question)
+    return this.#confirmApplication(key).then(() => this.#locate(key, question))
   }
 
   /** @throws {RejectedError} UNKNOWN_APPLICATION; {UnavailableError} DATABASE_UNAVAILABLE: nobody can tell. */
@@ -108,23 +131,24 @@ export class Locator {
     if (!isKnown) throw new RejectedError('UNKNOWN_APPLICATION', `unknown appid: ${application}`)
   }
 
-  #locate(key: FileKey, isLegacy: boolean, ties: boolean): Location | Promise<Location> {
-    if (key.file === '') return this.#groupOfUser(key, true)
+  #locate(key: FileKey, question: Question): Location | Promise<Location> {
+    if (key.file === '') return this.#groupOfUser(key, { ...question, ties: true })
     const name = mapKeyOf(key)
     const known = this.#locations.get(name)
-    if (known && this.#clock.monotonicMs() < known.untilMs) return known
-    if (!this.#isUp()) return this.#withoutDatabase(key, known, isLegacy, databaseAway())
+    if (known && !question.isFresh && this.#clock.monotonicMs() < known.untilMs) return known
+    if (!this.#isUp()) return this.#withoutDatabase(key, known, question.isLegacy, databaseAway())
     const failed = (error: unknown): Location =>
-      this.#withoutDatabase(key, known, isLegacy, wireErrorOf(error, 'safe'))
+      this.#withoutDatabase(key, known, question.isLegacy, wireErrorOf(error, 'safe'))
     let row: ReturnType<Database['files']['find']>
     try {
-      row = this.#files.find(key)
+      row = question.isFresh ? this.#files.find(key, { causal: true }) : this.#files.find(key)
     } catch (error) {
       return failed(error)
     }
-    if (!(row instanceof Promise)) return this.#found(key, name, row, isLegacy, ties)
+    const isCausal = question.isFresh || !this.#isNetworked
+    if (!(row instanceof Promise)) return this.#found(key, name, row, question, isCausal)
     return row.then(
-      row => this.#found(key, name, row, isLegacy, ties),
+      row => this.#found(key, name, row, question, isCausal),
       error => failed(error)
     )
   }
@@ -133,9 +157,8 @@ export class Locator {
     key: FileKey,
     name: string,
     row: FileRow | undefined,
-    isLegacy: boolean,
-    ties: boolean,
-    isCausal = !this.#isNetworked
+    question: Question,
+    isCausal: boolean
   ): Location | Promise<Location> {
     if (row) {
       const location = {
@@ -147,28 +170,29 @@ export class Locator {
       else this.#locations.delete(name)
       return location
     }
-    if (isLegacy || isCausal) {
+    if (question.isLegacy || isCausal) {
       this.#locations.delete(name)
-      return this.#groupOfUser(key, ties)
+      return this.#groupOfUser(key, question)
     }
     // "Does not exist" is believed by whoever asked: another member of the database may know better.
-    return this.#confirmAbsence(key, name, ties)
+    return this.#confirmAbsence(key, name, question)
   }
 
-  async #confirmAbsence(key: FileKey, name: string, ties: boolean): Promise<Location> {
+  async #confirmAbsence(key: FileKey, name: string, question: Question): Promise<Location> {
     let row: FileRow | undefined
     try {
       row = await this.#files.find(key, { causal: true })
     } catch (error) {
       throw wireErrorOf(error, 'safe')
     }
-    return this.#found(key, name, row, false, ties, true)
+    return this.#found(key, name, row, question, true)
   }
 
-  #groupOfUser({ application, user }: FileKey, ties: boolean): Location | Promise<Location> {
-    const name = `${application}\0${user}`
-    const known = this.#groups.get(name)
-    if (known && this.#clock.monotonicMs() < known.untilMs) return known
+  #groupOfUser({ application, user }: FileKey, question: Question): Location | Promise<Location> {
+    const route: Route = { name: `${application}\0${user}`, application, user, ip: question.ip }
+    const known = this.#groups.get(route.name)
+    const isKnown = known && this.#clock.monotonicMs() < known.untilMs
+    if (isKnown) return question.ties ? this.#forNewFile(route, known) : known
     if (!this.#isUp()) {
       if (known) return known
       throw databaseAway()
@@ -179,9 +203,13 @@ export class Locator {
       throw wire
     }
     const settle = (group: string | undefined): Location | Promise<Location> => {
-      if (group !== undefined) return this.#remember(name, group)
-      if (!ties) return { group: this.#newGroup(false), exists: false }
-      return this.#tie(name, application, user)
+      if (group !== undefined) {
+        const location = this.#remember(route.name, group)
+        return question.ties ? this.#forNewFile(route, location) : location
+      }
+      if (!question.ties) return { group: this.#newGroup(route, false), exists: false }
+      const chosen = this.#newGroup(route, true)
+      return this.#tie(route, () => this.#routes.tie(application, user, chosen))
     }
     let group: string | undefined | Promise<string | undefined>
     try {
@@ -192,15 +220,36 @@ export class Locator {
     return group instanceof Promise ? group.then(settle, failed) : settle(group)
   }
 
-  /** Several requests for one new user share one tie; of several trackers the first one's choice counts. */
-  #tie(name: string, application: string, user: string): Promise<Location> {
+  /**
+   * Where a new file of a user goes that is tied to a group: there, while it takes files.
+   *
+   * Of a group in drain the tie is rewritten, once and for all; whoever is first decides, and every other tracker reads
+   * it when it tries the same. A full group keeps its users: their next files go elsewhere until there is room again.
+   * Where, follows from the user and what the trackers know of the groups. Two trackers may for a moment choose
+   * differently, which harms nobody, as a file is found by its own row.
+   */
+  #forNewFile(route: Route, location: Location): Location | Promise<Location> {
+    const { group } = location
+    const state = this.#choice.stateOf(group)
+    if (state === 'takes') return location
+    const { application, user, ip } = route
+    if (state === 'draining') {
+      const to = this.#choice.forNewUser(true, application, ip, group)
+      if (to === undefined) throw noSpace()
+      return this.#tie(route, () => this.#routes.retie(application, user, group, to))
+    }
+    const other = this.#choice.forNewFile(route.name, application, ip, group)
+    return other === undefined ? location : { group: other, exists: false }
+  }
+
+  /** Several requests for one user share one tie; of several trackers the first one's choice counts. */
+  #tie({ name }: Route, tie: () => Promise<string>): Promise<Location> {
     const tying = this.#ties.get(name)
     if (tying) return tying
     if (this.#ties.size >= TIES_MAX) {
       throw new UnavailableError('OVERLOADED', `${TIES_MAX} users are being given a group`)
     }
-    const tie = this.#routes
-      .tie(application, user, this.#newGroup(true))
+    const tied = tie()
       .then(
         group => this.#remember(name, group),
         error => {
@@ -208,19 +257,19 @@ export class Locator {
         }
       )
       .finally(() => this.#ties.delete(name))
-    this.#ties.set(name, tie)
-    return tie
+    this.#ties.set(name, tied)
+    return tied
   }
 
   /** @param takes It is for an upload: where all are full, looking for a file still finds that it is not there. */
-  #newGroup(takes: boolean): string {
-    const taking = this.#chooseGroup(true)
+  #newGroup({ application, ip }: Route, takes: boolean): string {
+    const taking = this.#choice.forNewUser(true, application, ip)
     if (taking !== undefined) return taking
-    const serving = this.#chooseGroup(false)
+    const serving = this.#choice.forNewUser(false, application, ip)
     if (serving === undefined) {
       throw new UnavailableError('NO_STORAGE_READY', 'no group has an active storage server')
     }
-    if (takes) throw new UnavailableError('NO_SPACE', 'no storage server has space for new files')
+    if (takes) throw noSpace()
     return serving
   }
 
@@ -246,6 +295,10 @@ export class Locator {
     if (!route) throw error
     return { group: route.group, exists: true }
   }
+}
+
+function noSpace(): UnavailableError {
+  return new UnavailableError('NO_SPACE', 'no storage server has space for new files')
 }
 
 function databaseAway(): UnavailableError {

@@ -7,6 +7,7 @@ import {
   listenerConflicts,
   type ConfigOf
 } from '@tributary/runtime'
+import { applicationRegionOf, networkRegionOf } from './region-map.ts'
 
 export const trackerConfig = defineConfig(
   'tracker',
@@ -31,6 +32,21 @@ export const trackerConfig = defineConfig(
       min: 0.1,
       max: 3_600,
       describe: 'A storage server that sent no heartbeat for so long is OFFLINE'
+    },
+    network_regions: {
+      type: 'list',
+      default: [],
+      maxCount: 1_024,
+      parse: networkRegionOf,
+      describe:
+        'Preferred regions by client: network=region, as 10.1.0.0/16=eu; the first network that fits counts'
+    },
+    application_regions: {
+      type: 'list',
+      default: [],
+      maxCount: 1_024,
+      parse: applicationRegionOf,
+      describe: 'Preferred regions by application, after those of networks: application=region, as media=eu'
     },
     ...LISTENER_KEYS
   },

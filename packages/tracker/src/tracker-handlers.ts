@@ -66,8 +66,8 @@ export function trackerHandlers(options: TrackerHandlersOptions): Handlers<'trac
       return done
     },
 
-    SADDRS(body) {
-      const location = locator.forLegacy(decodeFileKey(body, 0, true))
+    SADDRS(body, { peer }) {
+      const location = locator.forLegacy(decodeFileKey(body, 0, true), peer.ip)
       if (!(location instanceof Promise)) return handOut('legacy', location, 'store')
       return location.then(location => handOut('legacy', location, 'store'))
     },
@@ -94,9 +94,10 @@ export function trackerHandlers(options: TrackerHandlersOptions): Handlers<'trac
       return done
     },
 
-    LOCATE(body) {
+    LOCATE(body, { peer }) {
       const request = extension.locate.decode(body)
-      const location = locator.forOurs(checkFileKey(request, true), request.forUpload ?? false)
+      const { forUpload = false, fresh = false, clientIp = peer.ip } = request
+      const location = locator.forOurs(checkFileKey(request, true), forUpload, clientIp, fresh)
       const forAbsent = request.forUpload || request.file === '' ? 'store' : 'look'
       if (!(location instanceof Promise)) return handOut('ours', location, forAbsent)
       return location.then(location => handOut('ours', location, forAbsent))

@@ -18,11 +18,12 @@ import {
 } from '@tributary/runtime'
 import { FrameServer } from '@tributary/transport'
 import { Catalog } from './catalog.ts'
-import { chooseGroup } from './group-choice.ts'
+import { GroupChoice } from './group-choice.ts'
 import { Locator } from './locator.ts'
-import type { Member, MemberGroup, MemberStatus } from './member.ts'
+import type { Member, MemberStatus } from './member.ts'
 import { MemberTable } from './member-table.ts'
 import type { TrackerConfig } from './tracker-config.ts'
+import { RegionMap } from './region-map.ts'
 import { addTableMetrics } from './table-metrics.ts'
 import { trackerHandlers } from './tracker-handlers.ts'
 
@@ -115,7 +116,13 @@ class RunningTracker implements Tracker {
       catalog,
       clock,
       isUp: () => watch.isUp,
-      chooseGroup: takes => chooseGroup(openGroups(table, catalog), takes, clock.monotonicMs(), random)
+      choice: new GroupChoice({
+        table,
+        catalog,
+        regions: new RegionMap(config.networkRegions, config.applicationRegions),
+        clock,
+        random
+      })
     })
     const meter = new RequestMeter<CommandName | 'UNKNOWN'>([...commandNamesOf('tracker'), 'UNKNOWN'])
     const allow = allowListOf(config)
@@ -178,16 +185,6 @@ class RunningTracker implements Tracker {
     this.#life.onEnd(() => database.close())
     return database
   }
-}
-
-/** Groups that may get new users. */
-function openGroups(table: MemberTable, catalog: Catalog): MemberGroup[] {
-  const open: MemberGroup[] = []
-  for (const { name, draining } of catalog.groups.values()) {
-    const group = draining ? undefined : table.group(name)
-    if (group) open.push(group)
-  }
-  return open
 }
 
 async function sweepUntil(signal: AbortSignal, table: MemberTable, clock: Clock): Promise<void> {

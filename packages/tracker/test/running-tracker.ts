@@ -172,7 +172,7 @@ export async function addresses(
 
 export async function locate(
   connection: Connection,
-  key: FileKey & { forUpload?: boolean }
+  key: FileKey & { forUpload?: boolean; clientIp?: string }
 ): Promise<LocateReply> {
   const request = encodeFrame(COMMANDS.LOCATE.code, extension.locate.encode(key))
   return extension.locateReply.decode(await connection.call(request, CALL))

@@ -14,6 +14,7 @@ import {
 } from '@tributary/protocol'
 import { ConfigError, loadConfig, ManualClock } from '@tributary/runtime'
 import type { Connection } from '@tributary/transport'
+import { CATALOG_INTERVAL_MS } from '../src/catalog.ts'
 import { trackerConfig } from '../src/index.ts'
 import {
   addresses,
@@ -102,6 +103,27 @@ describe('a tracker', { timeout: 60_000 }, () => {
     for (let file = 0; file < 10; file++) {
       equal((await locate(storage, { ...KEY, file: `file${file}` })).group, group)
     }
+  })
+
+  it('gives a user a group in the region of its network, also where a gateway asks for it', async t => {
+    const { address, database } = await runTrackerOnItsOwn(t, {
+      '--network-regions': '127.0.0.0/8=here,10.1.0.0/16=eu'
+    })
+    await database.routes.setRegion('group001', 'here')
+    await database.routes.setRegion('group002', 'eu')
+    await sleep(CATALOG_INTERVAL_MS + 500)
+    const storage = await oursTo(t, address)
+    for (const group of ['group001', 'group002']) await report(storage, { group })
+    const groupFor = async (user: string, clientIp?: string): Promise<string> => {
+      const asked = { ...KEY, user, forUpload: true, ...(clientIp !== undefined && { clientIp }) }
+      return (await locate(storage, asked)).group
+    }
+    for (let user = 0; user < 5; user++) {
+      equal(await groupFor(`own ${user}`), 'group001')
+      equal(await groupFor(`other ${user}`, '10.1.2.3'), 'group002')
+    }
+    const legacy = await legacyTo(t, address)
+    equal((await addresses(legacy, { ...KEY, user: 'legacy' })).group, 'group001')
   })
 
   it('does not write down a user for whose files somebody only looks', async t => {

@@ -17,7 +17,7 @@ export function encodeGreeting({ role, cluster, version }: Greeting): Buffer {
     protocolMax: extension.PROTOCOL_VERSION_MAX,
     role,
     cluster,
-    features: extension.FEATURES.NONE,
+    features: extension.OWN_FEATURES,
     timeMs: Date.now(),
     nonce: Buffer.from(crypto.getRandomValues(new Uint8Array(NONCE_BYTES))).toString('hex'),
     version

@@ -9,6 +9,8 @@ export interface Peer {
   readonly port: number
   /** A program of ours that sent HELLO. Legacy peers never do. */
   ours: boolean
+  /** FEATURES of that program; 0 before its HELLO. */
+  readonly features: number
   /** Handlers' own notes about this connection. */
   readonly notes: Map<unknown, unknown>
   /** Runs when the connection closes. */

@@ -75,6 +75,7 @@ export class ServerConnection<R extends Role> implements Peer {
   readonly ip: string
   readonly port: number
   ours = false
+  features = 0
   lastActiveMs = performance.now()
   readonly #socket: Socket
   readonly #options: FrameServerOptions<R>
@@ -409,7 +410,7 @@ export class ServerConnection<R extends Role> implements Peer {
 
   #greet(body: Buffer): Buffer {
     this.ours = true // whoever says HELLO reads the numbers of the error table
-    checkGreeting(body, this.#options.greeting)
+    this.features = checkGreeting(body, this.#options.greeting).features
     return replyOf(this.#options.role, encodeGreeting(this.#options.greeting))
   }
 

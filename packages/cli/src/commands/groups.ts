@@ -27,9 +27,13 @@ export function build(command: Command, terminal: Terminal): void {
     )
 }
 
-function linesOf({ name, region, known, members }: ClusterGroup, nowS: number): string[] {
+function linesOf({ name, region, known, draining, members }: ClusterGroup, nowS: number): string[] {
   const active = members.filter(({ status }) => status === 'ACTIVE').length
-  const notes = [region && `region ${visibleText(region)}`, !known && 'not in the database'].filter(Boolean)
+  const notes = [
+    region && `region ${visibleText(region)}`,
+    draining && 'in drain',
+    !known && 'not in the database'
+  ].filter(Boolean)
   return [
     `${visibleText(name)}: ${active} of ${members.length} active${notes.length > 0 ? ` (${notes.join(', ')})` : ''}`,
     ...members.map(member => `  ${lineOf(member, nowS)}`)

@@ -6,15 +6,19 @@ import { openDatabase, type Database } from '@tributary/database'
 import { commandNamesOf, formatFileKey, UnavailableError, type CommandName } from '@tributary/protocol'
 import { allowListOf, LogThrottle, RequestMeter, type Log } from '@tributary/runtime'
 import { FrameServer, PeerPool } from '@tributary/transport'
+import { Adoption } from '../adoption.ts'
 import { Applications } from '../applications.ts'
 import { syncFileSystem } from '../checkpoint.ts'
+import { Departures } from '../departures.ts'
 import { Deletion } from '../deletion.ts'
 import { highestIdOnDisk } from '../disk-walk.ts'
+import { FileRelay } from '../file-relay.ts'
 import { PieceBuffers } from '../file-reply.ts'
 import { GlusterReplication } from '../gluster-replication.ts'
 import { IdSource } from '../id-source.ts'
 import { Journal } from '../journal.ts'
 import { MediaTypeFinder } from '../media-type-finder.ts'
+import { Neighbours } from '../neighbours.ts'
 import { OpenFiles } from '../open-files.ts'
 import { leftoverWriters, recover, TEMPORARY_FOLDER } from '../recovery.ts'
 import { REDO_FOLDER, RedoLog, removeRedoFolder } from '../redo-log.ts'
@@ -47,6 +51,8 @@ const COPIES_INTERVAL_MS = 1_000
 const COPIES_PATIENCE_MS = 2_000
 /** A store path that is not there is tried again so often. */
 const OPEN_RETRY_MS = 1_000
+/** So long after its move at most a file is still taken from its old place. */
+const DEPARTURES_INTERVAL_MS = 1_000
 const FINISH_DELETES_INTERVAL_MS = 30_000
 const QUERY_TIMEOUT_MS = 1_800
 const PING_TIMEOUT_MS = 2_000
@@ -92,6 +98,8 @@ export class DataWorker {
   #database: Database | undefined
   #ids: PeerPool | undefined
   #files: OpenFiles | undefined
+  #neighbours: Neighbours | undefined
+  #adoption: Adoption | undefined
   #mediaTypes: MediaTypeFinder | undefined
   #server: FrameServer<'storage'> | undefined
   #databaseState = { ok: true, reason: '' }
@@ -131,6 +139,11 @@ export class DataWorker {
     })
     this.#mediaTypes = new MediaTypeFinder(this.#files, index)
     const deletion = new Deletion(index, this.#stores, this.#files, absent)
+    this.#neighbours = new Neighbours(config.trackers, greeting)
+    const neighbours = this.#neighbours
+    const { moves } = this.#database
+    const choose = (sizeBytes: number): Place => this.#choose(sizeBytes)
+    this.#adoption = new Adoption({ index, moves, stores: this.#stores, neighbours, choose })
     const allowed = allowListOf(config)
     this.#server = new FrameServer({
       role: 'storage',
@@ -143,7 +156,9 @@ export class DataWorker {
         applications: new Applications(this.#database.routes),
         mediaTypes: this.#mediaTypes,
         buffers: new PieceBuffers(),
-        choose: sizeBytes => this.#choose(sizeBytes),
+        choose,
+        adoption: this.#adoption,
+        relay: new FileRelay(neighbours),
         stopping: () => this.#stopping
       }),
       allows: ip => allowed.allows(ip),
@@ -161,7 +176,20 @@ export class DataWorker {
       for (const root of this.#absent.keys()) await this.#openLate(root, cluster, deletion)
     })
     this.#every(MEASURE_INTERVAL_MS, () => this.#files?.releaseGone())
-    if (this.#order.index === 0) this.#startHousekeeping(deletion)
+    if (this.#order.index !== 0) return
+    this.#startHousekeeping(deletion)
+    const departures = new Departures({
+      index,
+      moves,
+      stores: this.#stores,
+      open: this.#files,
+      neighbours,
+      keepMs: config.movedKeepS * 1_000,
+      log: this.#log
+    })
+    this.#every(DEPARTURES_INTERVAL_MS, async () => {
+      if (this.#databaseState.ok) await departures.round()
+    })
   }
 
   stop(deadline: AbortSignal): Promise<void> {
@@ -302,6 +330,7 @@ export class DataWorker {
       store: marker.store,
       writers,
       files,
+      moves: this.#database!.moves,
       journal,
       log: this.#log
     })
@@ -554,8 +583,10 @@ export class DataWorker {
     this.#stopping = true
     for (const timer of this.#timers) clearInterval(timer)
     const scrubbed = this.#scrubber?.stop()
+    this.#adoption?.stop()
     await this.#server?.stop(deadline)
     await scrubbed
+    this.#neighbours?.close()
     this.#mediaTypes?.close()
     this.#files?.close()
     for (const { store, small } of this.#places) {
