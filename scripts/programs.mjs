@@ -11,6 +11,10 @@ import { withProgress } from './progress.mjs'
 const PROGRAMS = [
   { name: 'mariadb', binaries: ['mariadbd', 'mariadb-install-db'], package: 'mariadb-server' },
   { name: 'redis', binaries: ['redis-server'], package: 'redis-server' },
+  { name: 'redis-sentinel', binaries: ['redis-sentinel'], package: 'redis-sentinel' },
+  { name: 'keepalived', binaries: ['keepalived'], package: 'keepalived' },
+  { name: 'glusterfs', binaries: ['glusterd', 'gluster', 'glusterfs'], package: 'glusterfs-server' },
+  { name: 'rsync', binaries: ['rsync'], package: 'rsync' },
   { name: 'ffmpeg', binaries: ['ffmpeg', 'ffprobe'], package: 'ffmpeg' },
   { name: 'mpv', binaries: ['mpv'], package: 'mpv' },
   { name: 'chromium', binaries: ['chromium'], package: 'chromium' },

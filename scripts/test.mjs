@@ -3,8 +3,8 @@
 // Needs Node 20 or later and npm, no more: it fetches Node 24 and the dependencies, and as root on Debian installs the
 // programs that the tests drive (scripts/programs.mjs). What the tests are told, in their environment:
 //
-//   TRIBUTARY_SKIP     names of what is not to be had here, with commas, from: mariadb redis ffmpeg mpv chromium curl wget
-//                      bindfs ps root; a test that needs one of them skips itself with that reason. Often empty.
+//   TRIBUTARY_SKIP     names of what is not to be had here, with commas, from: mariadb redis redis-sentinel keepalived
+//                      glusterfs rsync ffmpeg mpv chromium curl wget bindfs ps root; a test that needs one of them skips itself with that reason. Often empty.
 //   TRIBUTARY_NO_SKIP  `1` with CI=true: nothing may be skipped. A missing program is a failure then, and so is any
 //                      skipped test.
 //

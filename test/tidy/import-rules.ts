@@ -19,6 +19,7 @@ export const MAY_IMPORT: Record<string, readonly string[]> = {
   gateway: ['protocol', 'transport', 'client', 'runtime'],
   worker: ['protocol', 'transport', 'client', 'runtime'],
   console: ['gateway/contract'],
+  deploy: ['protocol', 'runtime'],
   cli: [
     'protocol',
     'transport',
@@ -29,7 +30,8 @@ export const MAY_IMPORT: Record<string, readonly string[]> = {
     'idserver',
     'storage',
     'gateway',
-    'worker'
+    'worker',
+    'deploy'
   ]
 }
 

@@ -89,5 +89,11 @@ export const VERBS: readonly Verb[] = [
     group: 'Upkeep',
     describe: 'check a configuration file',
     load: () => import('./commands/config.ts')
+  },
+  {
+    name: 'deploy',
+    group: 'Upkeep',
+    describe: 'check the description of a cluster of machines, and write the files of its hosts',
+    load: () => import('./commands/deploy.ts')
   }
 ]

@@ -1,0 +1,87 @@
+/** README.md of a rendering: what to do with it, in order. */
+import { addressHosts, hostsWith, type Description } from './description.ts'
+import { poolOf } from './gluster-volume.ts'
+import type { Plan, PlanStep } from './plan.ts'
+
+export function operatorReadme(description: Description, plan: Plan): string {
+  const { redis } = description
+  const hosts = plan.hosts.map(
+    ({ name, address, roles, units }) => `| ${name} | ${address} | ${roles.join(', ')} | ${units.join(' ')} |`
+  )
+  const addresses = description.virtualAddresses.map(virtual => {
+    const names = addressHosts(description, virtual).map(({ name }) => name)
+    const { port } = plan.virtualAddresses.find(({ name }) => name === virtual.name)!
+    return `| ${virtual.name} | ${virtual.address}:${port} | ${names.join(', ')} |`
+  })
+  const packages = [
+    'curl',
+    'procps',
+    ...(poolOf(description).length > 0 ? ['glusterfs-server', 'glusterfs-client'] : []),
+    ...(hostsWith(description, 'database').length > 0 ? ['mariadb-server', 'galera-4', 'rsync'] : []),
+    ...(description.virtualAddresses.length > 0 ? ['keepalived'] : []),
+    ...(redis ? ['redis-server', 'redis-sentinel'] : [])
+  ]
+  return `# Cluster ${plan.cluster}
+
+Made by \`tributary deploy render\`. Change the description and render again, not these files. They hold passwords: keep
+this folder, and the secrets file beside the description, to yourself.
+
+| host | address | what it does | units, in the order of their start |
+| --- | --- | --- | --- |
+${hosts.join('\n')}
+
+${addresses.length === 0 ? '' : `| virtual address of | | on whichever of |\n| --- | --- | --- |\n${addresses.join('\n')}\n\n`}## Files of a host
+
+Install on each host what it needs of: ${packages.join(', ')}; and \`tributary\` itself, as /usr/bin/tributary.${
+    poolOf(description).length > 0
+      ? description.rootDisk
+        ? ' Bricks lie in /srv/bricks, which may be on the disk of the system.'
+        : ' Bricks lie in /srv/bricks: mount a disk of its own there, or the volumes are not made.'
+      : ''
+  }
+${redis ? 'Debian starts Redis and Sentinel when they are installed: `systemctl stop redis-server redis-sentinel` first.\n' : ''}
+From this folder, for each host (here \`HOST\`, reached by ssh as root; nothing of its own folders is changed):
+
+\`\`\`sh
+tar -C hosts/HOST -cf - . | ssh root@HOST tar -C / --no-overwrite-dir --no-same-owner -xpf -
+ssh root@HOST bash -s < steps/05-prepare.HOST.sh
+\`\`\`
+
+Both may be done again at any time. They restart nothing.
+
+## First start
+
+One after the other; the scripts are run as root on the host of their name (\`ssh root@HOST bash -s < steps/…\`), and may be
+run again.
+
+${plan.firstStart.map((step, at) => `${at + 1}. ${stepText(step)}`).join('\n')}
+
+A host that comes back later starts its units by itself. After a loss of **all** database nodes at once, the one that
+stopped last must be bootstrapped: \`/var/lib/mysql/grastate.dat\` says \`safe_to_bootstrap: 1\` there. If none says so, run
+\`galera_recovery\` on each, take the one with the highest number, set it there, run \`galera_new_cluster\`, and start the others.
+
+## After a change of the description
+
+Render into this same folder. It says which files of which hosts changed, and writes into \`changes/\` what a group needs.
+
+**To add a host, or replace a lost one** (a new host has a name and an address of its own):
+
+1. Put its files in place (above), start \`glusterd\` on it.
+2. Run the new scripts of \`changes/\`, in the order of their numbers, each on the host of its name.
+3. Start the rest of its units, in the order of the table. A database node copies everything from another one first.
+4. Put the files of the other hosts in place. On each, one host after the other, and the next when the one before is ready
+   (\`/readyz\`): restart \`tributary-*\` where tributary.toml or a unit changed, \`systemctl reload keepalived\`, \`mariadb\` where its file changed.
+5. Wait until \`gluster volume heal GROUP info summary\` shows 0 entries before you change anything else. Then delete the scripts
+   in \`changes/\`: they stay until you do.
+
+**To remove a member:** take it out of the group, render, run the script in \`changes/\`, then as above.
+
+**A lost virtual address, tracker, ID server or gateway** needs no script: files of all hosts, restarts one by one.
+`
+}
+
+function stepText(step: PlanStep): string {
+  if ('run' in step) return `run \`${step.run}\` on ${step.host}`
+  if ('bootstrap' in step) return `start the first database node: \`galera_new_cluster\` on ${step.host}`
+  return `\`systemctl start ${step.start}\` on ${step.hosts.join(', ')}`
+}
