@@ -1,5 +1,5 @@
 /** Questions and answers over Node's channel between two processes. */
-import type { ChildProcess, Serializable } from 'node:child_process'
+import type { Serializable } from 'node:child_process'
 import type { Socket } from 'node:net'
 
 interface Message {
@@ -11,9 +11,14 @@ interface Message {
   error?: string
 }
 
-type Peer = Pick<ChildProcess, 'on' | 'connected'> & {
-  send?: (message: Serializable, handle?: Socket, options?: object, done?: (error: Error | null) => void) => boolean
+/** A child, or `process` in one. */
+interface Peer {
+  readonly connected: boolean
+  on(event: 'message', listener: (message: unknown, socket: unknown) => void): unknown
+  on(event: 'disconnect', listener: () => void): unknown
+  send?(message: Serializable, handle?: Socket, options?: object, done?: (error: Error | null) => void): boolean
 }
+
 /** Answers questions; what it throws is told to whoever asked. */
 export type Answer = (order: string, args: unknown, socket?: Socket) => unknown
 

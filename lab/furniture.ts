@@ -56,8 +56,6 @@ export function install(rendered: string, name: string, what: 'all' | 'usr'): vo
       throw new Error(`/${part} of ${name} cannot be kept apart from this machine's`)
     if (part === 'usr' || what === 'all') command('rsync', '-aK', `${join(files, part)}/`, `/${part}/`)
   }
-  // the modes are the renderer's; a group of ours is not known where it ran
-  if (what === 'all' && existsSync('/etc/tributary')) command('chgrp', '-R', 'tributary', '/etc/tributary')
 }
 
 /** The published command is compiled; here it is the source tree, under the lab's Node. */

@@ -66,9 +66,9 @@ async function startHost(setup: HostSetup, port: string): Promise<void> {
   hosts.set(setup.name, { process: child, channel, ended })
   await channel.call('furnish', setup)
   const [init] = childrenOf(child.pid!)
-  await ip('link', 'add', port, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(init))
+  await ip('link', 'add', port, 'type', 'veth', 'peer', 'name', setup.device, 'netns', String(init))
   await ip('link', 'set', port, 'master', BRIDGE, 'up')
-  await channel.call('link', { address: setup.address, prefix: setup.prefix })
+  await channel.call('link')
 }
 
 /** Joins a connection that was accepted outside with one inside. */

@@ -1,15 +1,12 @@
 /** What a host's disk holds before its first start: a fresh machine's /etc and /var, as packages of the distribution leave them. */
 import { execFile } from 'node:child_process'
-import { appendFile, cp, mkdir, mkdtemp, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Plan } from './plan.ts'
 
 const execute = promisify(execFile)
-const USER = 'tributary'
-/** Accounts of packages that the machine may lack get numbers of their own here. */
-const USER_ID = 981
 /** Folder beneath /var, owner and mode, as the packages make them. */
 const FOLDERS: readonly [path: string, owner: string, mode: string][] = [
   ['lib', 'root:root', '755'],
@@ -22,8 +19,7 @@ const FOLDERS: readonly [path: string, owner: string, mode: string][] = [
   ['log/redis', 'redis:adm', '2750'],
   ['cache', 'root:root', '755'],
   ['spool', 'root:root', '755'],
-  ['tmp', 'root:root', '1777'],
-  ['lib/tributary', `${USER_ID}:${USER_ID}`, '750']
+  ['tmp', 'root:root', '1777']
 ]
 
 /** @param folder gets `etc`, `var` and `srv` */
@@ -34,10 +30,6 @@ export async function makeHostFolder(folder: string, name: string, plan: Plan): 
   await writeFile(join(etc, 'hostname'), `${name}\n`)
   const hosts = plan.hosts.map(host => `${host.address} ${host.name}`)
   await writeFile(join(etc, 'hosts'), ['127.0.0.1 localhost', '::1 localhost', ...hosts, ''].join('\n'))
-  if (!(await readFile(join(etc, 'passwd'), 'utf8')).includes(`\n${USER}:`)) {
-    await appendFile(join(etc, 'passwd'), `${USER}:x:${USER_ID}:${USER_ID}::/var/lib/tributary:/usr/sbin/nologin\n`)
-    await appendFile(join(etc, 'group'), `${USER}:x:${USER_ID}:\n`)
-  }
   await mkdir(join(folder, 'srv'))
   const at = join(folder, 'var')
   for (const [path, owner, mode] of FOLDERS) {

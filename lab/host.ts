@@ -30,11 +30,12 @@ const handlers: Handlers = {
     furnish(args)
     return undefined
   },
-  link: async ({ address, prefix }) => {
+  link: async () => {
+    const { address, prefix, device } = setup
     for (const words of [
       ['link', 'set', 'lo', 'up'],
-      ['address', 'add', `${address}/${prefix}`, 'brd', '+', 'dev', 'eth0'],
-      ['link', 'set', 'eth0', 'up']
+      ['address', 'add', `${address}/${prefix}`, 'brd', '+', 'dev', device],
+      ['link', 'set', device, 'up']
     ])
       await succeed(['ip', ...words])
     return undefined
@@ -79,10 +80,12 @@ async function unitOf(name: string): Promise<Unit> {
   return unit
 }
 
-/** What a service requires: mounts and units. systemd starts them with it; so do we, one after the other. */
+/** What a service wants and requires. systemd starts them with it; so do we, one after the other. */
 async function bringUp(unit: UnitFile): Promise<void> {
-  for (const name of [...unit.words('Unit.Requires'), ...unit.words('Unit.BindsTo')])
-    if (/\.(service|mount)$/.test(name)) await (await unitOf(name)).start()
+  const named = (...keys: string[]): string[] =>
+    keys.flatMap(key => unit.words(key)).filter(name => /\.(service|mount)$/.test(name))
+  for (const name of named('Unit.Wants')) await unitOf(name).then(wanted => wanted.start()).catch(() => {}) // without it
+  for (const name of named('Unit.Requires', 'Unit.BindsTo')) await (await unitOf(name)).start()
   for (const path of unit.words('Unit.RequiresMountsFor')) {
     const parts = path.split('/').filter(Boolean)
     for (let count = 1; count <= parts.length; count++) {
@@ -102,7 +105,7 @@ function report(): HostReport {
       mainPid: unit.mainPid,
       processes: unit.processes().map(({ pid, state, command }) => ({ pid, state, command }))
     })),
-    addresses: (networkInterfaces()['eth0'] ?? [])
+    addresses: (networkInterfaces()[setup.device] ?? [])
       .filter(({ family }) => family === 'IPv4')
       .map(({ address }) => address)
   }

@@ -18,7 +18,7 @@ import { readPlan, type FirstStep, type Plan, type PlanHost } from './plan.ts'
 
 const execute = promisify(execFile)
 export const ROOT = fileURLToPath(new URL('../', import.meta.url))
-/** Of the bridge, and so of whoever uses the cluster from within: the last one of the network. */
+/** Bits of the hosts' network, where no virtual address tells. */
 const NETWORK_PREFIX = 24
 const COMMAND_MS = 60_000
 /** A step script builds volumes and forms clusters. */
@@ -57,7 +57,7 @@ export class LabHost {
   readonly name: string
   readonly address: string
   readonly roles: readonly string[]
-  /** The host's link at the bridge, in the client's namespace: for `tc`. The host calls its end eth0. */
+  /** The host's link at the bridge, in the client's namespace: for `tc`. The host's own end is called as the plan says, mostly eth0. */
   readonly port: string
   readonly #ground: Channel
   readonly #setup: Omit<HostSetup, 'isNew'>
@@ -252,7 +252,8 @@ export class Lab {
       const setup = {
         name: host.name,
         address: host.address,
-        prefix: NETWORK_PREFIX,
+        prefix: prefixOf(plan),
+        device: host.device,
         folder: join(folder, 'hosts', host.name),
         rendered,
         source: ROOT,
@@ -301,7 +302,7 @@ export class Lab {
     })
     const lab = new Lab(options, rendered, plan, ground, child)
     try {
-      await ground.call('bridge', { address: lab.clientAddress, prefix: NETWORK_PREFIX })
+      await ground.call('bridge', { address: lab.clientAddress, prefix: prefixOf(plan) })
       return lab
     } catch (error) {
       await lab.#end()
@@ -309,7 +310,7 @@ export class Lab {
     }
   }
 
-  /** Where commands and forked modules of the client's side have their connections come from. */
+  /** Where connections of commands and forked modules on the client's side come from: an end of the network. */
   get clientAddress(): string {
     const network = this.plan.hosts[0]!.address.split('.').slice(0, 3).join('.')
     return `${network}.254`
@@ -477,6 +478,8 @@ function environment(folder: string): NodeJS.ProcessEnv {
   // set if we were started from a test: a program of ours would then take itself for one
   return { ...process.env, NODE_TEST_CONTEXT: undefined, NODE_COMPILE_CACHE: join(folder, 'compile') }
 }
+
+const prefixOf = (plan: Plan): number => plan.virtualAddresses[0]?.prefix ?? NETWORK_PREFIX
 
 function unitName(name: string): string {
   return /\.(service|mount)$/.test(name) ? name : `${name}.service`

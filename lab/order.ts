@@ -6,6 +6,8 @@ export interface HostSetup {
   readonly name: string
   readonly address: string
   readonly prefix: number
+  /** What the host calls its network interface. */
+  readonly device: string
   /** Private etc, var and srv of this host. */
   readonly folder: string
   /** What `tributary deploy render` wrote. */
@@ -30,7 +32,7 @@ export interface UnitStatus {
 
 export interface HostReport {
   readonly units: readonly UnitStatus[]
-  /** IPv4 addresses of eth0, virtual ones among them. */
+  /** IPv4 addresses of its interface, virtual ones among them. */
   readonly addresses: readonly string[]
 }
 
@@ -45,7 +47,7 @@ export interface CommandEnd {
 export interface HostOrders {
   furnish: { args: HostSetup; value: undefined }
   /** Brings up the link once its far end is there. */
-  link: { args: { address: string; prefix: number }; value: undefined }
+  link: { args: object; value: undefined }
   start: { args: { unit: string; env?: Record<string, string> }; value: undefined }
   stop: { args: { unit: string }; value: undefined }
   reload: { args: { unit: string }; value: undefined }

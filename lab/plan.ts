@@ -6,6 +6,8 @@ export interface PlanHost {
   readonly name: string
   readonly address: string
   readonly region: string
+  /** Its network interface. */
+  readonly device: string
   readonly roles: readonly string[]
   /** In the order in which a host that comes back starts them. */
   readonly units: readonly string[]
