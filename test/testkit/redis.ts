@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createConnection } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -52,7 +52,8 @@ export async function startRedis(flags: readonly string[] = []): Promise<RedisSe
   const start = async (): Promise<void> => {
     await service.start()
     const deadline = performance.now() + READY_TIMEOUT_MS
-    while (!(await command(port, 'PING').catch(() => '')).startsWith('+PONG')) {
+    // One with a password says that it wants it: it is ready too.
+    while (!/^(?:\+PONG|-NOAUTH)/.test(await command(port, 'PING').catch(() => ''))) {
       if (service.isRunning && performance.now() < deadline) {
         await sleep(10)
         continue
@@ -76,6 +77,59 @@ export async function startRedis(flags: readonly string[] = []): Promise<RedisSe
       await service.exited()
       await start()
     },
+    stop: async () => {
+      await service.stop()
+      await rm(folder, { recursive: true, force: true })
+    }
+  }
+}
+
+export interface Sentinel {
+  readonly port: number
+  /** One inline command; the raw reply. */
+  command(line: string): Promise<string>
+  stop(): Promise<void>
+}
+
+/** Why there can be no Sentinel here, if so. @throws where nothing may be skipped. */
+export function noSentinel(): string | undefined {
+  return missingPrograms(['redis-server', 'redis-sentinel'])
+}
+
+/** A Sentinel that watches `primary` on this machine under the name `tributary`, ready. */
+export async function startSentinel(
+  primary: { port: number; password: string },
+  quorum: number
+): Promise<Sentinel> {
+  const folder = await mkdtemp(join(tmpdir(), 'tributary-sentinel-'))
+  const port = await freePort()
+  const config = join(folder, 'sentinel.conf')
+  const lines = [
+    'bind 127.0.0.1',
+    `port ${port}`,
+    `dir ${folder}`,
+    `sentinel monitor tributary 127.0.0.1 ${primary.port} ${quorum}`,
+    `sentinel auth-pass tributary ${primary.password}`,
+    'sentinel down-after-milliseconds tributary 1000',
+    'sentinel failover-timeout tributary 10000',
+    ''
+  ]
+  await writeFile(config, lines.join('\n'))
+  const log = join(folder, 'log')
+  const service = new Service([programPath('redis-sentinel')!, config], log)
+  await service.start()
+  const deadline = performance.now() + READY_TIMEOUT_MS
+  while (!(await command(port, 'PING').catch(() => '')).startsWith('+PONG')) {
+    if (service.isRunning && performance.now() < deadline) {
+      await sleep(10)
+      continue
+    }
+    await service.stop()
+    throw new Error(`Sentinel did not start:\n${(await readFile(log, 'utf8')).slice(-2000)}`)
+  }
+  return {
+    port,
+    command: line => command(port, line),
     stop: async () => {
       await service.stop()
       await rm(folder, { recursive: true, force: true })

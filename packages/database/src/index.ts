@@ -20,4 +20,5 @@ export {
   SchemaVersionError
 } from './errors.ts'
 export { migrateDatabase, openDatabase } from './open-database.ts'
+export { checkRedisUrl } from './redis-address.ts'
 export { wireErrorOf } from './wire-error.ts'

@@ -1,5 +1,6 @@
-import { Redis } from 'ioredis'
+import { Redis, type RedisOptions } from 'ioredis'
 import type { DatabaseEvent } from './database.ts'
+import { redisAddressOf } from './redis-address.ts'
 
 // The only importer of ioredis.
 
@@ -15,6 +16,23 @@ const PENDING_MAX = 2_000
 const RECONNECT_MS_MAX = 2_000
 const CONNECT_TIMEOUT_MS = 1_000
 
+const OPTIONS: RedisOptions = {
+  // Only GET, SET and DEL are used: RESP2 says all they have to say, to servers of every age.
+  protocol: 2,
+  enableOfflineQueue: false,
+  enableAutoPipelining: true,
+  autoResendUnfulfilledCommands: false,
+  maxRetriesPerRequest: 0,
+  connectTimeout: CONNECT_TIMEOUT_MS,
+  retryStrategy: reconnectAfterMs,
+  // A server that was made a replica keeps its connections, and refuses every write.
+  reconnectOnError: error => error.message.startsWith('READONLY')
+}
+
+function reconnectAfterMs(attempts: number): number {
+  return Math.min(attempts * 100, RECONNECT_MS_MAX)
+}
+
 /** Short texts in Redis, read and written if that goes at once. No method ever rejects. */
 export class RedisCache {
   readonly #redis: Redis
@@ -25,18 +43,25 @@ export class RedisCache {
   #restsUntilMs = 0
   #isDown = false
 
+  /** @throws {Error} the address is none; see redisAddressOf. */
   constructor(url: string, onEvent: (event: DatabaseEvent) => void) {
     this.#onEvent = onEvent
-    this.#redis = new Redis(url, {
-      // Only GET, SET and DEL are used: RESP2 says all they have to say, to servers of every age.
-      protocol: 2,
-      enableOfflineQueue: false,
-      enableAutoPipelining: true,
-      autoResendUnfulfilledCommands: false,
-      maxRetriesPerRequest: 0,
-      connectTimeout: CONNECT_TIMEOUT_MS,
-      retryStrategy: attempts => Math.min(attempts * 100, RECONNECT_MS_MAX)
-    })
+    const address = redisAddressOf(url)
+    this.#redis =
+      address.kind === 'server'
+        ? new Redis(address.url, OPTIONS)
+        : new Redis({
+            ...OPTIONS,
+            sentinels: [...address.sentinels],
+            name: address.name,
+            ...(address.user !== undefined && { username: address.user }),
+            ...(address.password !== undefined && { password: address.password }),
+            // They tell when another server is the primary; else a client would stay with the old one.
+            failoverDetector: true,
+            sentinelCommandTimeout: CONNECT_TIMEOUT_MS,
+            sentinelRetryStrategy: reconnectAfterMs,
+            sentinelReconnectStrategy: reconnectAfterMs
+          })
     // Errors are many while it is away: one event tells of the first, another of its return.
     this.#redis.on('error', (error: Error) => this.#setDown(true, error.message))
     this.#redis.on('close', () => this.#setDown(true, 'connection closed'))

@@ -118,7 +118,7 @@ export function databaseStep(description: Description): string {
   const isOwn = description.database.external.length === 0
   const grants = `ready=
 for try in {1..120}; do
-  if mariadb --batch --skip-column-names -e "SHOW STATUS LIKE 'wsrep_ready'" 2>/dev/null | grep -q ON; then
+  if mariadb --batch --skip-column-names -e "SHOW STATUS LIKE 'wsrep_ready'" 2>/dev/null | grep ON >/dev/null; then
     ready=yes
     break
   fi

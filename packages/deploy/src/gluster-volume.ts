@@ -167,7 +167,7 @@ probe() {
   gluster peer probe "$1" >/dev/null
   local try
   for try in {1..60}; do
-    if gluster peer status | grep -A2 -F "Hostname: $1" | grep -qF 'Peer in Cluster (Connected)'; then return; fi
+    if gluster peer status | grep -A2 -F "Hostname: $1" | grep -F 'Peer in Cluster (Connected)' >/dev/null; then return; fi
     sleep 1
   done
   echo "$1 does not join the pool" >&2
@@ -184,7 +184,7 @@ volume() {
   gluster volume set "$name" \\
 ${VOLUME_OPTIONS.map(([key, value]) => `    ${key} ${value}`).join(' \\\n')} >/dev/null
   gluster volume set "$name" auth.allow '127.0.0.1,${pool.map(({ address }) => address).join(',')}' >/dev/null
-  if ! gluster volume info "$name" | grep -qx 'Status: Started'; then gluster volume start "$name"; fi
+  if ! gluster volume info "$name" | grep -x 'Status: Started' >/dev/null; then gluster volume start "$name"; fi
   echo "$name: started"
 }
 

@@ -88,7 +88,7 @@ function groupChange(
 set -euo pipefail
 
 gluster() { timeout 300 /usr/sbin/gluster --mode=script "$@"; }
-has() { gluster volume info ${now.name} | grep -E '^Brick[0-9]+: ' | grep -qE ": $1( \\(arbiter\\))?$"; }
+has() { gluster volume info ${now.name} | grep -E '^Brick[0-9]+: ' | grep -E ": $1( \\(arbiter\\))?$" >/dev/null; }
 ${added.map(address => `gluster peer probe ${address}`).join('\n')}
 ${
   added.length === 0
@@ -96,7 +96,7 @@ ${
     : `for address in ${added.join(' ')}; do
   connected=
   for try in {1..60}; do
-    if gluster peer status | grep -A2 -F "Hostname: $address" | grep -qF 'Peer in Cluster (Connected)'; then
+    if gluster peer status | grep -A2 -F "Hostname: $address" | grep -F 'Peer in Cluster (Connected)' >/dev/null; then
       connected=yes
       break
     fi
@@ -107,11 +107,18 @@ done
 gluster volume set ${now.name} auth.allow '${['127.0.0.1', ...pool].join(',')}'
 `
 }${reused ? `echo 'A brick changes its kind: its host must have an empty ${brickOf(now.name)} before it is added (mv it away when it was removed).'\n` : ''}${steps.map(({ command }) => command).join('\n')}
-for try in {1..30}; do
-  if gluster volume heal ${now.name} full; then break; fi
+healing=
+for try in {1..60}; do
+  if gluster volume heal ${now.name} full >/dev/null 2>&1; then
+    healing=yes
+    break
+  fi
   sleep 2
 done
-${leaving.map(address => `gluster peer detach ${address} force || true`).join('\n')}
+[[ -n "$healing" ]] || { echo 'the heal could not be started: gluster volume heal ${now.name} full' >&2; exit 1; }
+# Again: replacing a brick lets its old host in as well.
+gluster volume set ${now.name} auth.allow '${['127.0.0.1', ...pool].join(',')}' >/dev/null
+${leaving.map(address => `if gluster pool list | grep -F '${address}' >/dev/null; then gluster peer detach ${address} force; fi`).join('\n')}
 echo 'Healing goes on by itself; change nothing else before every brick has 0 entries:'
 echo '  gluster volume heal ${now.name} info summary'
 `

@@ -3,6 +3,9 @@ import type { ConfigKey } from './config-key.ts'
 import { formatHostPort, parseHostPort, type HostPort } from './host-port.ts'
 import { REDACTED, redactText } from './redaction.ts'
 
+/** A URL may name several hosts, with commas: `redis-sentinel://a:26379,b:26379/name`. The parser knows one. */
+const FURTHER_HOSTS = /^([a-z][a-z0-9+.-]{0,20}:\/\/(?:[^/?#@]*@)?[^/?#@,]+)(?:,[^/?#@,]+)+/i
+
 /** A value that does not fit its key; the message completes "expected …". */
 class ExpectationError extends Error {}
 
@@ -34,7 +37,7 @@ export function readConfigValue(key: ConfigKey, raw: unknown): unknown {
       return Object.freeze(parseHostPort(readText(raw)))
     case 'url': {
       const text = readText(raw)
-      if (!URL.canParse(text)) throw new ExpectationError(expectationOf(key))
+      if (!URL.canParse(text.replace(FURTHER_HOSTS, '$1'))) throw new ExpectationError(expectationOf(key))
       return own(key, text)
     }
     case 'string':

@@ -1,4 +1,5 @@
 /** Configuration of the storage server: table `[storage]`, variables `TRIBUTARY_STORAGE_…`, flags. */
+import { checkRedisUrl } from '@tributary/database'
 import { isGroupName } from '@tributary/protocol'
 import {
   addressKeys,
@@ -35,7 +36,13 @@ export const storageConfig = defineConfig(
       describe:
         'sqlite:/path/index.db or mysql://user:password@host:port/name; several MySQL addresses are tried in turn'
     },
-    redis: { type: 'url', optional: true, describe: 'Cache in front of the index: redis://host:port' },
+    redis: {
+      type: 'url',
+      optional: true,
+      parse: checkRedisUrl,
+      describe:
+        'Cache in front of the index: redis://[user:password@]host:port, or redis-sentinel://[user:password@]host:port,host:port/name'
+    },
     workers: { type: 'integer', default: 1, min: 1, max: 64, describe: 'Processes that move data' },
     member: {
       type: 'string',

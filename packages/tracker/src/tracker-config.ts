@@ -1,4 +1,5 @@
 /** Configuration of the tracker: table `[tracker]`, variables `TRIBUTARY_TRACKER_…`, flags. */
+import { checkRedisUrl } from '@tributary/database'
 import {
   addressKeys,
   defineConfig,
@@ -20,7 +21,9 @@ export const trackerConfig = defineConfig(
     redis: {
       type: 'url',
       optional: true,
-      describe: 'Cache in front of MySQL: redis://[user:password@]host:port'
+      parse: checkRedisUrl,
+      describe:
+        'Cache in front of MySQL: redis://[user:password@]host:port, or redis-sentinel://[user:password@]host:port,host:port/name'
     },
     check_interval_s: {
       type: 'number',
