@@ -27,14 +27,20 @@ export function noRedis(): string | undefined {
   return missingPrograms(['redis-server'])
 }
 
-/** A Redis of its own that keeps nothing on disk, ready. `flags` are redis-server's. */
-export async function startRedis(flags: readonly string[] = []): Promise<RedisServer> {
+/**
+ * A Redis of its own that keeps nothing on disk, ready.
+ *
+ * @param flags   redis-server's.
+ * @param config  file that it reads before them.
+ */
+export async function startRedis(flags: readonly string[] = [], config?: string): Promise<RedisServer> {
   const folder = await mkdtemp(join(tmpdir(), 'tributary-redis-'))
   const port = await freePort()
   const log = join(folder, 'log')
   const service = new Service(
     [
       programPath('redis-server')!,
+      ...(config === undefined ? [] : [config]),
       '--port',
       String(port),
       '--bind',

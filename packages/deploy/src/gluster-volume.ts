@@ -146,6 +146,25 @@ export function poolOf(description: Description): Host[] {
   return description.hosts.filter(({ name }) => bricksOf(description, name).length > 0)
 }
 
+/**
+ * Bash: `probe ADDRESS` takes a host into the pool, and waits until it knows everybody in it: one that does not yet
+ * refuses its own brick's question for what to serve.
+ */
+export const JOIN_POOL = `connected() { gluster "$@" pool list | grep -cw Connected || true; }
+
+probe() {
+  gluster peer probe "$1" >/dev/null
+  local try
+  for try in {1..60}; do
+    if gluster peer status | grep -A2 -xF "Hostname: $1" | grep -F 'Peer in Cluster (Connected)' >/dev/null &&
+      [[ "$(connected --remote-host="$1" 2>/dev/null)" -ge "$(connected)" ]]; then return; fi
+    sleep 1
+  done
+  echo "$1 does not join the pool" >&2
+  exit 1
+}
+`
+
 /** Once, on one host of the pool: pool, volumes, options. Run again it changes what differs, and nothing else. */
 export function glusterStep(description: Description): string {
   const pool = poolOf(description)
@@ -163,17 +182,7 @@ set -euo pipefail
 
 gluster() { timeout 120 /usr/sbin/gluster --mode=script "$@"; }
 
-probe() {
-  gluster peer probe "$1" >/dev/null
-  local try
-  for try in {1..60}; do
-    if gluster peer status | grep -A2 -F "Hostname: $1" | grep -F 'Peer in Cluster (Connected)' >/dev/null; then return; fi
-    sleep 1
-  done
-  echo "$1 does not join the pool" >&2
-  exit 1
-}
-
+${JOIN_POOL}
 volume() {
   local name=$1 copies=$2
   shift 2

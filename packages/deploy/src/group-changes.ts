@@ -1,5 +1,6 @@
 /** From one rendering to the next: what gluster must be told. */
 import { brickOf } from './cluster-addresses.ts'
+import { JOIN_POOL } from './gluster-volume.ts'
 import type { Plan, PlanGroup } from './plan.ts'
 
 export interface GroupChange {
@@ -89,21 +90,24 @@ set -euo pipefail
 
 gluster() { timeout 300 /usr/sbin/gluster --mode=script "$@"; }
 has() { gluster volume info ${now.name} | grep -E '^Brick[0-9]+: ' | grep -E ": $1( \\(arbiter\\))?$" >/dev/null; }
-${added.map(address => `gluster peer probe ${address}`).join('\n')}
+# A copy that others still have to copy from must not go. One whose host is gone cannot be asked.
+spare() {
+  local left try
+  for try in {1..60}; do
+    left=$(gluster volume heal ${now.name} info summary |
+      awk -v brick="Brick $1" '/^Brick /{mine = $0 == brick} mine && /^Total Number of entries:/{print $NF}')
+    if [[ ! "$left" =~ ^[0-9]+$ || "$left" -eq 0 ]]; then return; fi
+    sleep 2
+  done
+  echo "$1 has $left entries that are not healed on others: wait, then run this again" >&2
+  exit 1
+}
 ${
   added.length === 0
     ? ''
-    : `for address in ${added.join(' ')}; do
-  connected=
-  for try in {1..60}; do
-    if gluster peer status | grep -A2 -F "Hostname: $address" | grep -F 'Peer in Cluster (Connected)' >/dev/null; then
-      connected=yes
-      break
-    fi
-    sleep 1
-  done
-  [[ -n "$connected" ]] || { echo "$address does not join the pool" >&2; exit 1; }
-done
+    : `
+${JOIN_POOL}
+${added.map(address => `probe ${address}`).join('\n')}
 gluster volume set ${now.name} auth.allow '${['127.0.0.1', ...pool].join(',')}'
 `
 }${reused ? `echo 'A brick changes its kind: its host must have an empty ${brickOf(now.name)} before it is added (mv it away when it was removed).'\n` : ''}${steps.map(({ command }) => command).join('\n')}
@@ -113,12 +117,14 @@ for try in {1..60}; do
     healing=yes
     break
   fi
+  # A brick that could not be started at once, or a healer.
+  gluster volume start ${now.name} force >/dev/null || true
   sleep 2
 done
 [[ -n "$healing" ]] || { echo 'the heal could not be started: gluster volume heal ${now.name} full' >&2; exit 1; }
 # Again: replacing a brick lets its old host in as well.
 gluster volume set ${now.name} auth.allow '${['127.0.0.1', ...pool].join(',')}' >/dev/null
-${leaving.map(address => `if gluster pool list | grep -F '${address}' >/dev/null; then gluster peer detach ${address} force; fi`).join('\n')}
+${leaving.map(address => `if gluster pool list | grep -wF '${address}' >/dev/null; then gluster peer detach ${address} force; fi`).join('\n')}
 echo 'Healing goes on by itself; change nothing else before every brick has 0 entries:'
 echo '  gluster volume heal ${now.name} info summary'
 `
@@ -137,7 +143,7 @@ function brickSteps(volume: string, was: Bricks, is: Bricks): Step[] {
   const added = is.data.filter(name => !was.data.includes(name))
   const replace = (old: string, name: string): void => {
     steps.push({
-      command: `if has '${old}'; then gluster volume replace-brick ${volume} ${old} ${name} commit force; fi`,
+      command: `if has '${old}'; then spare '${old}'; gluster volume replace-brick ${volume} ${old} ${name} commit force; fi`,
       summary: `${addressOf(name)} takes the place of ${addressOf(old)}`
     })
   }
@@ -149,7 +155,7 @@ function brickSteps(volume: string, was: Bricks, is: Bricks): Step[] {
   }
   const remove = (name: string, copies: number): void => {
     steps.push({
-      command: `if has '${name}'; then gluster volume remove-brick ${volume} replica ${copies} ${name} force; fi`,
+      command: `if has '${name}'; then spare '${name}'; gluster volume remove-brick ${volume} replica ${copies} ${name} force; fi`,
       summary: `${addressOf(name)} is removed (replica ${copies})`
     })
   }
