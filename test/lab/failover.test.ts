@@ -91,19 +91,20 @@ describe('three machines with every role on each', { skip, timeout: 9 * MINUTES 
     await untilWhole(lab)
   })
 
-  it('read on when a tracker is killed, which knows every member again within 3 s of its start', async t => {
+  it('read on when a tracker is killed, which knows every member again within 3 s of its first answer', async t => {
     const host = lab.host('a')
     const tracker = `${host.address}:21000`
     await host.killUnit('tributary-tracker')
     const killedMs = performance.now()
     await until(async () => (await restartsOf(host, 'tributary-tracker')) > 0, 10_000)
-    const startedMs = performance.now()
+    await until(async () => (await traffic.active(tracker)) >= 0, 30_000)
+    const answeredMs = performance.now()
     await until(async () => (await traffic.active(tracker)) === 3, 30_000)
-    const wholeMs = performance.now() - startedMs
+    const wholeMs = performance.now() - answeredMs
     const report = await traffic.report()
     print(
       t,
-      `tracker killed, started ${seconds(startedMs - killedMs)} later, whole after ${seconds(wholeMs)}`,
+      `tracker killed, answered ${seconds(answeredMs - killedMs)} later, whole after ${seconds(wholeMs)}`,
       report
     )
     withinPace(report, 'read', READ_GAP_MS)
