@@ -1,0 +1,197 @@
+import { deepEqual, equal, ok } from 'node:assert/strict'
+import { join } from 'node:path'
+import { after, before, beforeEach, describe, it, type TestContext } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { Lab, ROOT, type LabHost } from '../../lab/lab.ts'
+import { machineSlowness } from '../testkit/machine-pace.ts'
+import { noLab } from './no-lab.ts'
+import { Traffic, type Kind, type TrafficReport } from './traffic.ts'
+
+const skip = noLab() ?? false
+const DESCRIPTION = fileURLToPath(new URL('../../deploy/examples/three.toml', import.meta.url))
+const MINUTES = 60_000
+const FILES = 60
+
+/** What docs/LAB.md promises; up to twice as much on a machine that has other work to do. */
+const ADDRESS_MOVED_MS = 1_000
+const READ_GAP_MS = 2_000
+const UPLOAD_GAP_MS = 10_000
+const TABLE_WHOLE_MS = 3_000
+/** Keepalived asks for readiness once a second, and believes the second answer. */
+const CHECK_MOVED_MS = 4_000
+const LOADED_MAX = 2
+/** GlusterFS: a host that is gone without a word is given up after ping-timeout (5 s); what waited goes on a moment later. */
+const GLUSTER_STALL_MS = 8_000
+/** Long enough to see what follows the end of one process. */
+const SETTLED_MS = 3_000
+const HEALED_MS = 90_000
+const POLL_MS = 100
+
+describe('three machines with every role on each', { skip, timeout: 9 * MINUTES }, () => {
+  let lab: Lab
+  let traffic: Traffic
+  let pace = 1
+
+  before(async () => {
+    const folder = join(ROOT, '.cache', 'lab', `test-${process.pid}`)
+    lab = await Lab.up({ description: DESCRIPTION, folder })
+    traffic = await Traffic.begin(lab, FILES)
+  })
+  beforeEach(async () => {
+    pace = Math.min(LOADED_MAX, await machineSlowness())
+    await traffic.restart()
+  })
+  after(async () => {
+    traffic?.end()
+    await lab?.stop()
+  })
+
+  const withinPace = (report: TrafficReport, kind: Kind, boundMs: number): void => {
+    const { count, longestGapMs } = report[kind]
+    ok(count > 0, `some ${kind} succeeded`)
+    ok(
+      longestGapMs <= boundMs * pace,
+      `longest gap of ${kind}: ${seconds(longestGapMs)}, at most ${seconds(boundMs)}`
+    )
+  }
+  const print = (t: TestContext, what: string, report: TrafficReport): void => {
+    const rows = (['read', 'upload', 'address', 'http'] as const).map(kind => {
+      const { count, longestGapMs, failures } = report[kind]
+      const failed = Object.entries(failures).map(([code, times]) => `${times} × ${code}`)
+      return `${kind} ${seconds(longestGapMs)} (${[`${count} ok`, ...failed].join(', ')})`
+    })
+    t.diagnostic(
+      `${what}; longest gaps: ${rows.join('; ')}; ${report.acknowledged} acknowledged; bounds × ${pace.toFixed(1)}`
+    )
+  }
+
+  it('give back through every member and every gateway what was uploaded through the virtual address', async t => {
+    equal(await traffic.put(traffic.setup.virtual, 'film'), 201)
+    deepEqual(await traffic.verify(['film']), [])
+    await sleep(1_000)
+    print(t, 'at peace', await traffic.report())
+  })
+
+  it('answer at the virtual address within a second after its host was cut off, and no read fails', async t => {
+    const owner = lab.host((await lab.ownerOf('gateway'))!)
+    await owner.cut()
+    await sleep(GLUSTER_STALL_MS)
+    const stalled = await traffic.report()
+    await sleep(SETTLED_MS * 2)
+    const later = await traffic.report()
+    const next = await lab.ownerOf('gateway')
+    await owner.heal()
+    print(t, `${owner.name} cut off, the address is at ${next}; while GlusterFS waits for it`, stalled)
+    print(t, 'after that', later)
+    withinPace(stalled, 'address', ADDRESS_MOVED_MS)
+    withinPace(later, 'read', GLUSTER_STALL_MS + READ_GAP_MS)
+    withinPace(later, 'upload', GLUSTER_STALL_MS + UPLOAD_GAP_MS)
+    deepEqual([stalled.read.failures, later.read.failures], [{}, {}], 'no read failed')
+    await untilWhole(lab)
+  })
+
+  it('read on when a tracker is killed, which knows every member again within 3 s of its first answer', async t => {
+    const host = lab.host('a')
+    const tracker = `${host.address}:21000`
+    await host.killUnit('tributary-tracker')
+    const killedMs = performance.now()
+    await until(async () => (await restartsOf(host, 'tributary-tracker')) > 0, 10_000)
+    await until(async () => (await traffic.active(tracker)) >= 0, 30_000)
+    const answeredMs = performance.now()
+    await until(async () => (await traffic.active(tracker)) === 3, 30_000)
+    const wholeMs = performance.now() - answeredMs
+    const report = await traffic.report()
+    print(
+      t,
+      `tracker killed, answered ${seconds(answeredMs - killedMs)} later, whole after ${seconds(wholeMs)}`,
+      report
+    )
+    withinPace(report, 'read', READ_GAP_MS)
+    withinPace(report, 'upload', UPLOAD_GAP_MS)
+    deepEqual(report.read.failures, {}, 'no read failed')
+    ok(wholeMs <= TABLE_WHOLE_MS * pace, `the table was whole after ${seconds(wholeMs)}`)
+  })
+
+  it('move the address away from a gateway that is frozen, as it is not ready', async t => {
+    const owner = lab.host((await lab.ownerOf('gateway'))!)
+    await owner.freeze('tributary-gateway')
+    await until(async () => ![undefined, owner.name].includes(await lab.ownerOf('gateway')), 15_000)
+    await sleep(SETTLED_MS)
+    const report = await traffic.report()
+    await owner.thaw('tributary-gateway')
+    print(t, `gateway of ${owner.name} frozen, the address is at ${await lab.ownerOf('gateway')}`, report)
+    withinPace(report, 'address', CHECK_MOVED_MS)
+    withinPace(report, 'http', CHECK_MOVED_MS + READ_GAP_MS)
+    await untilWhole(lab)
+  })
+
+  const killed: [title: string, unit: string, matching: string, watchedMs: number][] = [
+    ['an ID server', 'tributary-id', '', SETTLED_MS],
+    ['a storage server', 'tributary-storage', '', SETTLED_MS],
+    ['the gateway', 'tributary-gateway', '', SETTLED_MS],
+    ['a database node', 'mariadb', '', UPLOAD_GAP_MS],
+    ['a brick', 'glusterd', 'glusterfsd', SETTLED_MS],
+    ['glusterd', 'glusterd', 'sbin/glusterd', SETTLED_MS]
+  ]
+  for (const [title, unit, matching, watchedMs] of killed) {
+    it(`read on, and take uploads, when ${title} is killed`, async t => {
+      const host = lab.host(title === 'the gateway' ? (await lab.ownerOf('gateway'))! : 'b')
+      ok((await host.killUnit(unit, matching)) > 0, `${title} runs on ${host.name}`)
+      await sleep(watchedMs)
+      const report = await traffic.report()
+      print(t, `${title} of ${host.name} killed`, report)
+      // nobody but gluster starts a brick again
+      if (title === 'a brick') await host.run('timeout 60 gluster --mode=script volume start group001 force')
+      withinPace(report, 'read', READ_GAP_MS)
+      withinPace(report, 'upload', UPLOAD_GAP_MS)
+      deepEqual(report.read.failures, {}, 'no read failed')
+      await untilWhole(lab)
+    })
+  }
+
+  it('lose nothing when a whole host dies; reads and uploads go on, it comes back and heals', async t => {
+    const host = lab.host('c')
+    await host.kill()
+    await sleep(GLUSTER_STALL_MS + SETTLED_MS)
+    const dead = await traffic.report()
+    print(t, `${host.name} dead`, dead)
+    await host.start()
+    const startMs = performance.now()
+    await untilWhole(lab)
+    const healed = await traffic.report()
+    print(t, `${host.name} back, and healed after ${seconds(performance.now() - startMs)}`, healed)
+    withinPace(dead, 'address', CHECK_MOVED_MS)
+    withinPace(dead, 'read', GLUSTER_STALL_MS + READ_GAP_MS)
+    withinPace(dead, 'upload', GLUSTER_STALL_MS + UPLOAD_GAP_MS)
+    deepEqual([dead.read.failures, healed.read.failures], [{}, {}], 'no read failed')
+    deepEqual(await traffic.verify(), [], 'everything acknowledged is whole everywhere')
+  })
+})
+
+const seconds = (ms: number): string => `${(ms / 1_000).toFixed(2)} s`
+
+/** All roles ready, all bricks connected, nothing left to heal. */
+async function untilWhole(lab: Lab): Promise<void> {
+  await lab.untilReady()
+  const [first] = lab.hostsWith('brick')
+  await until(async () => {
+    const { exitCode, stdout } = await first!.run('timeout 20 gluster volume heal group001 info summary')
+    const entries = [...stdout.matchAll(/^Total Number of entries: (\S+)/gm)].map(([, count]) => count)
+    return exitCode === 0 && entries.length === 3 && entries.every(count => count === '0')
+  }, HEALED_MS)
+}
+
+async function restartsOf(host: LabHost, unit: string): Promise<number> {
+  const { units } = await host.status()
+  const found = units.find(({ name, state }) => name === `${unit}.service` && state === 'active')
+  return found?.restarts ?? 0
+}
+
+async function until(holds: () => Promise<boolean>, withinMs: number): Promise<void> {
+  const endMs = performance.now() + withinMs
+  while (!(await holds())) {
+    if (performance.now() > endMs) throw new Error(`not within ${seconds(withinMs)}`)
+    await sleep(POLL_MS)
+  }
+}
