@@ -23,7 +23,6 @@ const PROGRAMS = [
   { name: 'wget', binaries: ['wget'], package: 'wget' },
   { name: 'bindfs', binaries: ['bindfs'], package: 'bindfs' },
   { name: 'ps', binaries: ['ps'], package: 'procps' },
-  { name: 'ip', binaries: ['ip'], package: 'iproute2' },
   { name: 'debootstrap', binaries: ['debootstrap', 'dpkg-deb'], package: 'debootstrap' }
 ]
 
