@@ -50,7 +50,7 @@ describe('the Debian package', { skip, timeout: 300_000 }, () => {
 
   before(async () => {
     scratch = await mkdtemp(join(tmpdir(), 'tributary-debian-'))
-    afterwards(() => rm(scratch, { recursive: true, force: true }))
+    afterwards(() => rm(scratch, { recursive: true, force: true, maxRetries: 3 }))
     const [root] = await Promise.all([
       DebianRoot.make(join(scratch, 'root')),
       execute(process.execPath, [BUILD, '--out', scratch], { maxBuffer: MIB })
