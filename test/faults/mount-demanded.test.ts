@@ -1,6 +1,6 @@
 /** What `mount` demands of store paths: nothing is taken, served or written where the volume is not mounted. */
 import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict'
-import { cp, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
@@ -9,6 +9,7 @@ import { COMMANDS, encodeFrame, extension, type ClusterMember } from '@tributary
 import { Connection } from '@tributary/transport'
 import { startCluster, type ClusterOptions, type TestCluster } from '../testkit/cluster.ts'
 import { freePort } from '../testkit/ports.ts'
+import { runTributary } from '../testkit/program.ts'
 import { Bindfs } from './bindfs.ts'
 import { cleanUp } from './cleanup.ts'
 import { execute, mountTmpfs, noMounts, unmount } from './mounts.ts'
@@ -34,6 +35,13 @@ describe('a storage server whose mount is demanded', { skip: noMounts(['bindfs']
       return true
     })
     deepEqual((await readdir(root)).sort(), ['.tributary-store'], 'nothing was written')
+    const other = join(folder, 'other')
+    const database = `sqlite:${join(folder, 'index.db')}`
+    const init = ['storage', 'init', other, '--mount', 'fuse.glusterfs', '--database', database]
+    const { exitCode, stderr } = await runTributary(init)
+    equal(exitCode, 1)
+    match(stderr, /other must be on a mount of type fuse\.glusterfs/)
+    await rejects(stat(other), { code: 'ENOENT' }, 'nor is a store made there')
   })
 
   it('refuses to start where the marker is missing, or of another group', async t => {

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { formatAddress } from '@tributary/protocol'
 import { GlusterReplication } from '../../packages/storage/src/gluster-replication.ts'
 import { Volume } from '../../packages/storage/src/volume.ts'
 import { cleanUp } from '../faults/cleanup.ts'
@@ -14,6 +15,7 @@ import { contentOf } from '../faults/random.ts'
 import { WirePeer } from '../faults/wire-peer.ts'
 import { noGlusterfs, TestVolume } from '../testkit/glusterfs.ts'
 import { freePort } from '../testkit/ports.ts'
+import { runTributary } from '../testkit/program.ts'
 import { membersOf, startMirroredGroup } from './mirrored-group.ts'
 
 const execute = promisify(execFile)
@@ -77,6 +79,9 @@ describe('a group whose copies are counted', options, () => {
     ok(member!.serving && other!.serving && other!.taking)
     match(member!.reason ?? '', /takes no uploads and deletes now: 1 of 2 copies can be reached/)
     match(other!.reason ?? '', /1 of 2 copies can be reached/)
+    const { stdout } = await runTributary(['groups', '-t', formatAddress(cluster.tracker)])
+    match(stdout, /1 of 2 copies, takes nothing new: .*takes no uploads and deletes now/)
+    match(stdout, /1 of 2 copies: /)
     await rejects(refusing!.upload(key('refused'), contentOf('refused', FILE_BYTES)), { code: 'DEGRADED' })
     await rejects(refusing!.upload(key('refused'), contentOf('refused', 10)), { code: 'DEGRADED' })
     await rejects(refusing!.delete(key('doomed')), { code: 'DEGRADED' })

@@ -1,5 +1,6 @@
 /** A program that is run to its end, or ended: a player, a downloader. */
 import { spawn, type ChildProcess } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
 
 const OUTPUT_CHARACTERS_MAX = 4 * 1024 * 1024
 
@@ -49,6 +50,13 @@ export function runProgram(
       resolve({ exitCode, stdout, stderr })
     })
   })
+}
+
+/** The `tributary` command, from its sources. */
+export function runTributary(args: readonly string[], options?: ProgramOptions): Promise<ProgramEnd> {
+  const main = fileURLToPath(new URL('../../packages/cli/src/main.ts', import.meta.url))
+  const command = ['--conditions=tributary-source', '--no-warnings', main, ...args]
+  return runProgram(process.execPath, command, options)
 }
 
 /** Started and left to the caller, who ends it. */
