@@ -51,11 +51,14 @@ describe('the Debian package', { skip, timeout: 300_000 }, () => {
   before(async () => {
     scratch = await mkdtemp(join(tmpdir(), 'tributary-debian-'))
     afterwards(() => rm(scratch, { recursive: true, force: true, maxRetries: 3 }))
-    const [root] = await Promise.all([
+    // Both are waited for: one that is still under way would make the folder again that is removed.
+    const [root, built] = await Promise.allSettled([
       DebianRoot.make(join(scratch, 'root')),
       execute(process.execPath, [BUILD, '--out', scratch], { maxBuffer: MIB })
     ])
-    debian = root
+    if (root.status === 'rejected') throw root.reason
+    if (built.status === 'rejected') throw built.reason
+    debian = root.value
     deb = (await readdir(scratch)).find(name => name.endsWith('.deb'))!
     await copyFile(join(scratch, deb), join(debian.folder, 'tmp', deb))
     empty = await files()
