@@ -170,7 +170,7 @@ export class StoreRepair {
     await readJournals(this.#root, 0, ({ kind, facts }) => {
       if (!paths.has(facts.path)) return
       if (kind === 'stored') stored.set(facts.path, formatFileKey(facts))
-      else if (kind === 'deleted' || kind === 'withdrawn') {
+      else if (kind === 'deleted' || kind === 'withdrawn' || kind === 'moved') {
         stored.delete(facts.path)
         paths.delete(facts.path) // a place is used once: whatever a journal says before, it is gone
       }
