@@ -281,10 +281,11 @@ export class TestMount {
     await this.#client!.stop()
   }
 
-  /** Unmounts, also what is in use. */
+  /** Unmounts, also what is in use. The client goes first: a mount that hangs would hold up who unmounts it. */
   async stop(): Promise<void> {
-    await execute(programPath('umount')!, ['-l', this.point]).catch(() => {}) // not mounted any more
     await this.#client?.stop()
+    const flags = ['--lazy', '--no-canonicalize', '--internal-only']
+    await execute(programPath('umount')!, [...flags, this.point]).catch(() => {}) // not mounted any more
     await rm(`${this.point}.out`, { force: true })
   }
 }

@@ -48,18 +48,24 @@ export class Volume {
     this.#callsMax = callsMax
   }
 
+  /** One call at a time on a path of which nothing is known yet. */
+  static probe(root: string, deadlineMs = REMOTE_DEADLINE_MS): Volume {
+    return new Volume(root, false, deadlineMs, 1)
+  }
+
   /**
    * Finds out what is under `root`.
    *
    * @param callsMax Share of the thread pool, should it not be local.
+   * @param probe From `Volume.probe`, for who tries again and again: a try that hangs costs one thread, and not one each.
    * @throws {UnavailableError} STORE_UNAVAILABLE: it does not answer.
    */
   static async open(
     root: string,
     deadlineMs = REMOTE_DEADLINE_MS,
-    callsMax = REMOTE_CALLS_MAX
+    callsMax = REMOTE_CALLS_MAX,
+    probe = Volume.probe(root, deadlineMs)
   ): Promise<Volume> {
-    const probe = new Volume(root, false, deadlineMs, 1)
     const { type } = await probe.run('statfs', () => statfs(root))
     return new Volume(root, LOCAL_TYPES.has(type), deadlineMs, callsMax)
   }

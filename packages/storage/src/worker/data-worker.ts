@@ -94,6 +94,7 @@ export class DataWorker {
   readonly #needs: ProcessNeeds
   /** Store paths that could not be opened yet, and why. */
   readonly #absent = new Map<string, string>()
+  readonly #probes = new Map<string, Volume>()
   readonly #stores = new Map<string, Store>()
   #database: Database | undefined
   #ids: PeerPool | undefined
@@ -313,7 +314,9 @@ export class DataWorker {
       1,
       Math.min(REMOTE_CALLS_MAX, Math.floor(REMOTE_THREADS_MAX / config.stores.length))
     )
-    const volume = await Volume.open(root, deadlineMs, callsMax)
+    const probe = this.#probes.get(root) ?? Volume.probe(root, deadlineMs)
+    this.#probes.set(root, probe)
+    const volume = await Volume.open(root, deadlineMs, callsMax, probe)
     const path = await volume.run('path', () => realpath(root))
     checkMount(path, mount)
     const marker = await volume.run('marker', () => readMarker(root, { cluster, group: config.group }))
