@@ -17,8 +17,8 @@ import type { Secrets } from './secrets.ts'
 
 /** A server behind a virtual address must take what arrives for it, whether this host has it now or not. */
 const EVERY_ADDRESS = '0.0.0.0'
-/** Above network.ping-timeout: else every member gives up the volume while GlusterFS is still giving up one host. */
-const VOLUME_DEADLINE_S = 8
+/** Above twice network.ping-timeout, which is how long GlusterFS may take to give a brick up: else every member gives the volume up. */
+const VOLUME_DEADLINE_S = 12
 const GENERATED =
   "Made by 'tributary deploy render': change the description of the cluster, and render again."
 
