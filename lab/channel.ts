@@ -16,7 +16,12 @@ interface Peer {
   readonly connected: boolean
   on(event: 'message', listener: (message: unknown, socket: unknown) => void): unknown
   on(event: 'disconnect', listener: () => void): unknown
-  send?(message: Serializable, handle?: Socket, options?: object, done?: (error: Error | null) => void): boolean
+  send?(
+    message: Serializable,
+    handle?: Socket,
+    options?: object,
+    done?: (error: Error | null) => void
+  ): boolean
 }
 
 /** Answers questions; what it throws is told to whoever asked. */
@@ -27,6 +32,11 @@ export class Channel {
   readonly #waiting = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>()
   #lastId = 0
   #gone: string | undefined
+
+  /** For the side that mostly answers. */
+  static serve(peer: Peer, answer: Answer): Channel {
+    return new Channel(peer, answer)
+  }
 
   constructor(peer: Peer, answer: Answer) {
     this.#peer = peer

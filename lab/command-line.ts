@@ -10,7 +10,15 @@ export interface CommandLine {
 
 type Values = Readonly<Record<string, string | undefined>>
 
-const ESCAPES: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r', s: ' ', '\\': '\\', '"': '"', "'": "'" }
+const ESCAPES: Readonly<Record<string, string>> = {
+  n: '\n',
+  t: '\t',
+  r: '\r',
+  s: ' ',
+  '\\': '\\',
+  '"': '"',
+  "'": "'"
+}
 
 /**
  * @param text       value of an Exec…= key
@@ -20,9 +28,7 @@ const ESCAPES: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r', s
 export function parseCommandLine(text: string, values: Values, specifiers: Values): CommandLine {
   const prefix = /^[-@:+!|]*/.exec(text)![0]
   const words = splitWords(text.slice(prefix.length)).flatMap(word => {
-    const named = word.replace(/%(.)/g, (all, letter: string) =>
-      letter === '%' ? '%' : (specifiers[letter] ?? all)
-    )
+    const named = expandSpecifiers(word, specifiers)
     const whole = /^\$([A-Za-z_][A-Za-z0-9_]*)$/.exec(named)
     if (whole) return (values[whole[1]!] ?? '').split(/\s+/).filter(Boolean)
     return [
@@ -32,6 +38,11 @@ export function parseCommandLine(text: string, values: Values, specifiers: Value
     ]
   })
   return { words, mayFail: prefix.includes('-'), asRoot: /[+!]/.test(prefix) }
+}
+
+/** @param specifiers letter → text. `%%` is a percent sign, and what is not known stays as it is. */
+export function expandSpecifiers(text: string, specifiers: Values): string {
+  return text.replace(/%(.)/g, (all, letter: string) => (letter === '%' ? '%' : (specifiers[letter] ?? all)))
 }
 
 /** `A=1 "B=2 3"` of Environment=, and the words of a command. Quotes hold blanks together and are not kept. */
@@ -47,9 +58,9 @@ export function splitWords(text: string): string[] {
     } else if (quote !== '') {
       if (character === quote) quote = ''
       else word += character
-    } else if ((character === '"' || character === "'") && word === undefined) {
+    } else if (character === '"' || character === "'") {
       quote = character
-      word = ''
+      word ??= ''
     } else if (/\s/.test(character)) {
       if (word !== undefined) words.push(word)
       word = undefined

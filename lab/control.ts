@@ -67,7 +67,11 @@ export async function openControl(
     try {
       return await take(JSON.parse(order) as string[])
     } catch (error) {
-      return { exitCode: 1, stdout: '', stderr: `${error instanceof Error ? error.message : String(error)}\n` }
+      return {
+        exitCode: 1,
+        stdout: '',
+        stderr: `${error instanceof Error ? error.message : String(error)}\n`
+      }
     }
   }
   await new Promise<void>((resolve, reject) => {

@@ -109,8 +109,7 @@ function command(program: string, ...words: string[]): void {
   try {
     execFileSync(program, words, { stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' })
   } catch (error) {
-    const said = String((error as { stderr?: unknown }).stderr ?? '').trim()
+    const said = (error as { stderr?: string }).stderr?.trim() ?? ''
     throw new Error(`${program} ${words.join(' ')}: ${said}`, { cause: error })
   }
 }
-

@@ -8,7 +8,7 @@ import { createConnection, type Socket } from 'node:net'
 import { promisify } from 'node:util'
 import { Channel } from './channel.ts'
 import { childrenOf, NAMESPACES, nodeProgram } from './namespace.ts'
-import type { HostSetup } from './order.ts'
+import type { GroundOrders, HostSetup } from './order.ts'
 
 const execute = promisify(execFile)
 const BRIDGE = 'br0'
@@ -21,25 +21,28 @@ interface RunningHost {
 
 const hosts = new Map<string, RunningHost>()
 
-const handlers: Record<string, (args: any, socket?: Socket) => unknown> = {
-  bridge: async ({ address, prefix }: { address: string; prefix: number }) => {
+type Handlers = {
+  [Order in keyof GroundOrders]: (args: GroundOrders[Order]['args'], socket?: Socket) => unknown
+}
+
+const handlers: Handlers = {
+  bridge: async ({ address, prefix }) => {
     await ip('link', 'set', 'lo', 'up')
     await ip('link', 'add', BRIDGE, 'type', 'bridge', 'forward_delay', '0')
     await ip('address', 'add', `${address}/${prefix}`, 'dev', BRIDGE)
     await ip('link', 'set', BRIDGE, 'up')
   },
-  host: ({ setup, port }: { setup: HostSetup; port: string }) => startHost(setup, port),
-  kill: async ({ host, port }: { host: string; port: string }) => {
+  host: ({ setup, port }) => startHost(setup, port),
+  kill: async ({ host, port }) => {
     const found = hosts.get(host)
     if (!found) return
     found.process.kill('SIGKILL') // unshare takes process 1 with it, and that everything
     await found.ended
     await ip('link', 'delete', port).catch(() => {}) // the kernel, which takes its time, may have been faster
   },
-  link: ({ port, up }: { port: string; up: boolean }) => ip('link', 'set', port, up ? 'up' : 'down'),
-  forward: ({ address, port }: { address: string; port: number }, socket) => forward(socket!, address, port),
-  running: () => [...hosts.keys()],
-  order: ({ host, order, args }: { host: string; order: string; args: unknown }) => {
+  link: ({ port, up }) => ip('link', 'set', port, up ? 'up' : 'down'),
+  forward: ({ address, port }, socket) => forward(socket!, address, port),
+  order: ({ host, order, args }) => {
     const found = hosts.get(host)
     if (!found) throw new Error(`host ${host} is down`)
     return found.channel.call(order, args)
@@ -48,11 +51,15 @@ const handlers: Record<string, (args: any, socket?: Socket) => unknown> = {
 
 async function startHost(setup: HostSetup, port: string): Promise<void> {
   if (hosts.has(setup.name)) throw new Error(`host ${setup.name} runs already`)
-  const child = spawn('unshare', [...NAMESPACES, ...nodeProgram(process.execPath, new URL('./host.ts', import.meta.url))], {
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    detached: true,
-    env: process.env
-  })
+  const child = spawn(
+    'unshare',
+    [...NAMESPACES, ...nodeProgram(process.execPath, new URL('./host.ts', import.meta.url))],
+    {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      detached: true,
+      env: process.env
+    }
+  )
   const channel = new Channel(child, () => {
     throw new Error('a host asks nothing')
   })
@@ -88,8 +95,10 @@ async function ip(...words: string[]): Promise<void> {
 
 process.on('disconnect', () => process.exit(1))
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => {}) // the lab ends us, in its order
-new Channel(process, (order, args, socket) => {
-  const handler = handlers[order]
+Channel.serve(process, (order, args, socket) => {
+  const handler = handlers[order as keyof GroundOrders] as
+    | ((args: unknown, socket?: Socket) => unknown)
+    | undefined
   if (!handler) throw new Error(`the ground knows no order ${order}`)
   return handler(args, socket)
 })

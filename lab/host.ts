@@ -84,7 +84,10 @@ async function unitOf(name: string): Promise<Unit> {
 async function bringUp(unit: UnitFile): Promise<void> {
   const named = (...keys: string[]): string[] =>
     keys.flatMap(key => unit.words(key)).filter(name => /\.(service|mount)$/.test(name))
-  for (const name of named('Unit.Wants')) await unitOf(name).then(wanted => wanted.start()).catch(() => {}) // without it
+  for (const name of named('Unit.Wants'))
+    await unitOf(name)
+      .then(wanted => wanted.start())
+      .catch(() => {}) // without it
   for (const name of named('Unit.Requires', 'Unit.BindsTo')) await (await unitOf(name)).start()
   for (const path of unit.words('Unit.RequiresMountsFor')) {
     const parts = path.split('/').filter(Boolean)
@@ -121,7 +124,11 @@ function run(command: readonly string[], timeoutMs: number, stdin = ''): Promise
     stdio: ['pipe', 'pipe', 'pipe'],
     cwd: RENDERED,
     detached: true,
-    env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/root', LANG: 'C.UTF-8' }
+    env: {
+      PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+      HOME: '/root',
+      LANG: 'C.UTF-8'
+    }
   })
   let stdout = ''
   let stderr = ''
@@ -158,7 +165,7 @@ function tell(text: string): void {
 
 process.on('disconnect', () => process.exit(1))
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => {}) // whoever owns the lab ends it
-new Channel(process, (order, args) => {
+Channel.serve(process, (order, args) => {
   const handler = handlers[order as keyof HostOrders] as ((args: unknown) => unknown) | undefined
   if (!handler) throw new Error(`a host knows no order ${order}`)
   return handler(args)

@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Channel } from './channel.ts'
 import { makeDisk } from './disk.ts'
+import { RENDERED } from './furniture.ts'
 import { makeHostFolder } from './host-folder.ts'
 import { childrenOf, NAMESPACES, nodeProgram, TIED } from './namespace.ts'
 import type { CommandEnd, HostOrders, HostReport, HostSetup } from './order.ts'
@@ -28,7 +29,12 @@ const READY_MS = 120_000
 const POLL_MS = 200
 const STOP_MS = 90_000
 /** Ports of readiness, by role: docs/OPERATIONS.md; a storage server's further groups come after the first. */
-const READY_PORTS: Readonly<Record<string, number>> = { tracker: 21_900, id: 22_900, storage: 23_900, gateway: 8_080 }
+const READY_PORTS: Readonly<Record<string, number>> = {
+  tracker: 21_900,
+  id: 22_900,
+  storage: 23_900,
+  gateway: 8_080
+}
 
 export interface LabOptions {
   /** A cluster.toml, which is rendered; or `rendered`. */
@@ -111,7 +117,9 @@ export class LabHost {
     await this.boot()
     const failures: string[] = []
     for (const unit of this.units) {
-      await this.startUnit(unit).catch((error: unknown) => failures.push(error instanceof Error ? error.message : ''))
+      await this.startUnit(unit).catch((error: unknown) =>
+        failures.push(error instanceof Error ? error.message : '')
+      )
     }
     if (failures.length > 0) throw new Error(`host ${this.name}: ${failures.join('; ')}`)
   }
@@ -327,7 +335,9 @@ export class Lab {
   host(name: string): LabHost {
     const found = this.hosts.find(host => host.name === name)
     if (found) return found
-    throw new LabError(`There is no host ${name}; there are: ${this.hosts.map(({ name }) => name).join(', ')}.`)
+    throw new LabError(
+      `There is no host ${name}; there are: ${this.hosts.map(({ name }) => name).join(', ')}.`
+    )
   }
 
   hostsWith(role: string): LabHost[] {
@@ -367,10 +377,12 @@ export class Lab {
     } else if ('bootstrap' in step) {
       await this.host(step.host).bootstrapUnit(step.bootstrap)
     } else {
-      const command = ['bash', join('/mnt/rendered', step.run)]
+      const command = ['bash', join(RENDERED, step.run)]
       const { exitCode, stdout, stderr } = await this.host(step.host).run(command, { timeoutMs: STEP_MS })
       if (exitCode !== 0)
-        throw new Error(`${step.run} on ${step.host} ended with ${exitCode}:\n${`${stdout}${stderr}`.trim().slice(-2_000)}`)
+        throw new Error(
+          `${step.run} on ${step.host} ended with ${exitCode}:\n${`${stdout}${stderr}`.trim().slice(-2_000)}`
+        )
     }
   }
 
@@ -384,7 +396,8 @@ export class Lab {
     for (;;) {
       const missing = await this.notReady()
       if (missing.length === 0) return
-      if (performance.now() > endMs) throw new Error(`not ready after ${timeoutMs / 1_000} s: ${missing.join('; ')}`)
+      if (performance.now() > endMs)
+        throw new Error(`not ready after ${timeoutMs / 1_000} s: ${missing.join('; ')}`)
       await sleep(POLL_MS)
     }
   }
@@ -397,8 +410,15 @@ export class Lab {
         Object.entries(READY_PORTS)
           .filter(([role]) => host.roles.includes(role))
           .map(async ([role, port]) => {
-            const { stdout, exitCode } = await this.exec(['curl', '-sS', '-m', '2', `http://${host.address}:${port}/readyz`])
-            const isReady = exitCode === 0 && (JSON.parse(stdout || '{}') as { ready?: boolean }).ready === true
+            const { stdout, exitCode } = await this.exec([
+              'curl',
+              '-sS',
+              '-m',
+              '2',
+              `http://${host.address}:${port}/readyz`
+            ])
+            const isReady =
+              exitCode === 0 && (JSON.parse(stdout || '{}') as { ready?: boolean }).ready === true
             return isReady ? [] : [`${role} of ${host.name}: ${exitCode === 0 ? stdout.trim() : 'no answer'}`]
           })
       )
@@ -441,7 +461,10 @@ export class Lab {
   /** Any program in the client's namespace, with pipes. It ends with this process. */
   spawn(command: readonly string[]): ChildProcess {
     const [program, ...args] = [...this.#within(), ...command]
-    return spawn(program!, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NODE_TEST_CONTEXT: undefined } })
+    return spawn(program!, args, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, NODE_TEST_CONTEXT: undefined }
+    })
   }
 
   /** Joins a connection accepted on the machine (not read from yet) with the address within the lab. */
@@ -496,7 +519,9 @@ function unitName(name: string): string {
 
 function textOf(step: FirstStep): string {
   if ('start' in step) return `${step.start} on ${step.hosts.join(', ')}`
-  return 'bootstrap' in step ? `${step.bootstrap} on ${step.host}, the first of its cluster` : `${step.run} on ${step.host}`
+  return 'bootstrap' in step
+    ? `${step.bootstrap} on ${step.host}, the first of its cluster`
+    : `${step.run} on ${step.host}`
 }
 
 /** Runs the command of this source tree. @throws {LabError} what it said */
@@ -504,14 +529,30 @@ async function render(description: string, out: string): Promise<string> {
   const main = join(ROOT, 'packages', 'cli', 'src', 'main.ts')
   const args = ['--conditions=tributary-source', main, 'deploy', 'render', description, '--out', out]
   try {
-    await execute(process.execPath, args, { cwd: ROOT, env: { ...process.env, NODE_TEST_CONTEXT: undefined } })
+    await execute(process.execPath, args, {
+      cwd: ROOT,
+      env: { ...process.env, NODE_TEST_CONTEXT: undefined }
+    })
   } catch (error) {
-    throw new LabError(`The description cannot be rendered.\n${String((error as { stderr?: unknown }).stderr).trim()}`)
+    throw new LabError(
+      `The description cannot be rendered.\n${(error as { stderr?: string }).stderr?.trim() ?? ''}`
+    )
   }
   return out
 }
 
-const PROGRAMS = ['unshare', 'nsenter', 'ip', 'rsync', 'perl', 'curl', 'glusterd', 'keepalived', 'mariadbd', 'mount.glusterfs']
+const PROGRAMS = [
+  'unshare',
+  'nsenter',
+  'ip',
+  'rsync',
+  'perl',
+  'curl',
+  'glusterd',
+  'keepalived',
+  'mariadbd',
+  'mount.glusterfs'
+]
 const PROGRAM_FOLDERS = ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin']
 
 async function demandMachine(): Promise<void> {
@@ -522,7 +563,8 @@ async function demandMachine(): Promise<void> {
 /** Why no lab can be here, in one sentence; undefined where it can. */
 export function whyNoLab(): string | undefined {
   if (process.platform !== 'linux') return 'The lab needs Linux: its hosts are made of namespaces.'
-  if (process.getuid?.() !== 0) return 'The lab needs root: it makes namespaces, mounts and links. Try it with sudo.'
+  if (process.getuid?.() !== 0)
+    return 'The lab needs root: it makes namespaces, mounts and links. Try it with sudo.'
   if (!existsSync('/dev/fuse')) return 'The lab needs FUSE, and there is no /dev/fuse here: modprobe fuse.'
   const missing = PROGRAMS.filter(name => !PROGRAM_FOLDERS.some(folder => existsSync(join(folder, name))))
   if (missing.length === 0) return undefined

@@ -4,7 +4,13 @@ import { chmodSync, chownSync, mkdirSync, openSync, closeSync, readFileSync } fr
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
-import { parseCommandLine, parseEnvironmentFile, splitWords, type CommandLine } from './command-line.ts'
+import {
+  expandSpecifiers,
+  parseCommandLine,
+  parseEnvironmentFile,
+  splitWords,
+  type CommandLine
+} from './command-line.ts'
 import type { UnitFile } from './unit-file.ts'
 
 export const LOG_FOLDER = '/var/log/units'
@@ -36,7 +42,9 @@ export interface Account {
 /** @throws nobody of that name is in /etc/passwd */
 export function accountOf(user: string, group?: string): Account {
   const lineOf = (file: string, name: string): string[] => {
-    const lines = readFileSync(file, 'utf8').split('\n').map(line => line.split(':'))
+    const lines = readFileSync(file, 'utf8')
+      .split('\n')
+      .map(line => line.split(':'))
     const found = lines.find(fields => fields[0] === name || fields[2] === name)
     if (!found) throw new Error(`${file} has no ${name}`)
     return found
@@ -88,7 +96,8 @@ export async function prepare(
     ...(user === 'root' ? {} : { USER: account.name, LOGNAME: account.name })
   }
   for (const text of unit.list('Service.Environment'))
-    for (const word of splitWords(text)) Object.assign(values, parseEnvironmentFile(word))
+    for (const word of splitWords(text))
+      Object.assign(values, parseEnvironmentFile(expandSpecifiers(word, specifiers)))
   for (const named of unit.list('Service.EnvironmentFile')) {
     const path = named.replace(/^-/, '')
     const text = await readFile(path, 'utf8').catch(error => {
@@ -163,7 +172,9 @@ export async function launch(
 }
 
 function hardLimit(title: string): number {
-  const line = readFileSync('/proc/self/limits', 'utf8').split('\n').find(line => line.startsWith(title))
+  const line = readFileSync('/proc/self/limits', 'utf8')
+    .split('\n')
+    .find(line => line.startsWith(title))
   const hard = /^\s*\S+\s+(\S+)/.exec(line?.slice(title.length) ?? '')?.[1]
   return hard === undefined || hard === 'unlimited' ? Infinity : Number(hard)
 }

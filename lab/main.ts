@@ -71,7 +71,9 @@ async function runLab(): Promise<void> {
   const folder = values.folder === undefined ? join(LABS, name) : resolve(values.folder)
   const path = controlPath(folder, process.cwd())
   if (await isAnswering(path))
-    throw new LabError(`A lab is running in ${folder} already: npm run lab -- status shows it, -- stop ends it.`)
+    throw new LabError(
+      `A lab is running in ${folder} already: npm run lab -- status shows it, -- stop ends it.`
+    )
 
   const startMs = performance.now()
   const say = (text: string): void => {
@@ -135,7 +137,8 @@ async function openForwarder(lab: Lab, { host, port }: { host: string; port: num
       server.listen({ host: '127.0.0.1', port: at }, () => resolve(true))
     })
   if (values.port !== undefined) {
-    if (!(await listen(Number(values.port)))) throw new LabError(`Port ${values.port} of this machine is taken.`)
+    if (!(await listen(Number(values.port))))
+      throw new LabError(`Port ${values.port} of this machine is taken.`)
   } else if (!(await listen(HTTP_PORT))) await listen(0)
   return server
 }

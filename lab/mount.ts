@@ -115,5 +115,11 @@ export class Mount implements Unit {
 function isMounted(path: string): boolean {
   return readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
-    .some(line => line.split(' ')[4]?.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))) === path)
+    .some(
+      line =>
+        line
+          .split(' ')[4]
+          ?.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))) ===
+        path
+    )
 }

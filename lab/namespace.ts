@@ -3,10 +3,8 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 /** Arguments of unshare: all that is private to a host, and to the ground beneath the hosts. */
-export const NAMESPACES: readonly string[] = [
-  ...['--net', '--mount', '--pid', '--uts', '--ipc', '--fork', '--kill-child', '--mount-proc'],
-  ...['--propagation', 'private', '--']
-]
+export const NAMESPACES: readonly string[] =
+  '--net --mount --pid --uts --ipc --fork --kill-child --mount-proc --propagation private --'.split(' ')
 
 // Process 1 of a process namespace must reap orphans, which Node does not; a shell does, and ends with its child.
 const INIT = ['bash', '-c', '"$@" & wait "$!"', 'init']

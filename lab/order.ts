@@ -61,3 +61,17 @@ export interface HostOrders {
   /** Every unit, last first. */
   shutDown: { args: object; value: undefined }
 }
+
+/** Order → its arguments and answer, of the ground. `port`: a host's link at the bridge. */
+export interface GroundOrders {
+  bridge: { args: { address: string; prefix: number }; value: undefined }
+  /** Power on. */
+  host: { args: { setup: HostSetup; port: string }; value: undefined }
+  /** Power off. */
+  kill: { args: { host: string; port: string }; value: undefined }
+  link: { args: { port: string; up: boolean }; value: undefined }
+  /** Comes with a connection, which is joined with this address. */
+  forward: { args: { address: string; port: number }; value: undefined }
+  /** An order of HostOrders, passed on. */
+  order: { args: { host: string; order: string; args: unknown }; value: unknown }
+}

@@ -19,9 +19,13 @@ type Order = (lab: Lab, words: readonly string[], stop: () => void) => Promise<A
 const done = (stdout = '', exitCode = 0): Answer => ({ exitCode, stdout, stderr: '' })
 
 /** An order about one host, and a unit of it where `needsUnit`. */
-function onHost(work: (host: LabHost, unit: string, lab: Lab) => Promise<string | void>, needsUnit = false): Order {
+function onHost(
+  work: (host: LabHost, unit: string, lab: Lab) => Promise<string | void>,
+  needsUnit = false
+): Order {
   return async (lab, [name, unit, ...surplus]) => {
-    if (name === undefined) throw new LabError(`Name a host: ${lab.hosts.map(({ name }) => name).join(', ')}.`)
+    if (name === undefined)
+      throw new LabError(`Name a host: ${lab.hosts.map(({ name }) => name).join(', ')}.`)
     const host = lab.host(name)
     if (needsUnit && unit === undefined) throw new LabError(`Name a unit: ${host.units.join(', ')}.`)
     if (surplus.length > 0 || (!needsUnit && unit !== undefined))
@@ -51,9 +55,27 @@ const TAKEN = new Map<string, Order>([
   ],
   ['cut', onHost(demandUp(host => host.cut()))],
   ['heal', onHost(demandUp(host => host.heal()))],
-  ['freeze', onHost(demandUp(async (host, unit) => counted(await host.freeze(unit))), true)],
-  ['thaw', onHost(demandUp(async (host, unit) => counted(await host.thaw(unit))), true)],
-  ['restart', onHost(demandUp((host, unit) => host.restartUnit(unit)), true)],
+  [
+    'freeze',
+    onHost(
+      demandUp(async (host, unit) => counted(await host.freeze(unit))),
+      true
+    )
+  ],
+  [
+    'thaw',
+    onHost(
+      demandUp(async (host, unit) => counted(await host.thaw(unit))),
+      true
+    )
+  ],
+  [
+    'restart',
+    onHost(
+      demandUp((host, unit) => host.restartUnit(unit)),
+      true
+    )
+  ],
   [
     'logs',
     async (lab, [name, unit]) => {

@@ -51,7 +51,7 @@ export function processesOf(invocation: string, mainPid: number | undefined): Ho
   const chosen = new Set(
     all.filter(process => process.invocation === invocation || process.pid === mainPid).map(({ pid }) => pid)
   )
-  for (let size = -1; size !== chosen.size; ) {
+  for (let size = -1; size !== chosen.size;) {
     size = chosen.size
     for (const { pid, parent } of all) if (chosen.has(parent)) chosen.add(pid)
   }

@@ -15,6 +15,7 @@ const PROGRAMS = [
   { name: 'keepalived', binaries: ['keepalived'], package: 'keepalived' },
   { name: 'glusterfs', binaries: ['glusterd', 'gluster', 'glusterfs'], package: 'glusterfs-server' },
   { name: 'rsync', binaries: ['rsync'], package: 'rsync' },
+  { name: 'ip', binaries: ['ip', 'tc'], package: 'iproute2' },
   { name: 'ffmpeg', binaries: ['ffmpeg', 'ffprobe'], package: 'ffmpeg' },
   { name: 'mpv', binaries: ['mpv'], package: 'mpv' },
   { name: 'chromium', binaries: ['chromium'], package: 'chromium' },
@@ -35,7 +36,7 @@ const DPKG_LOCK_S = 300
  * Finds the programs the tests drive; as root on Debian, installs those that are missing.
  *
  * @returns {Promise<{ missing: string[], messages: string[] }>} `missing`: names as in TRIBUTARY_SKIP, `root` among them for
- *   what only root may do (mounts); `messages`: sentences for the person who runs the tests
+ *   what only root may do (mounts), `fuse` where there is no /dev/fuse; `messages`: sentences for the person who runs the tests
  */
 export async function provideProgramsForTests() {
   const root = process.getuid?.() === 0
@@ -47,7 +48,9 @@ export async function provideProgramsForTests() {
   }
   const missing = missingPrograms().map(program => program.name)
   if (missing.length > 0) messages.push(`Missing, and so their tests are skipped: ${missing.join(', ')}.`)
-  return { missing: root ? missing : [...missing, 'root'], messages }
+  const fuse = existsSync('/dev/fuse')
+  if (!fuse) messages.push('No FUSE (/dev/fuse): tests that mount volumes are skipped.')
+  return { missing: [...missing, ...(root ? [] : ['root']), ...(fuse ? [] : ['fuse'])], messages }
 }
 
 function missingPrograms() {

@@ -20,7 +20,7 @@ const ONE_AT_A_TIME = 1
 const TWO_CORES = 2
 
 /** Each folder of test/ is a run of its own, in this order; a folder not named here comes after them. */
-const SYSTEM_ORDER = ['engines', 'cluster', 'faults', 'players', 'browser']
+const SYSTEM_ORDER = ['engines', 'cluster', 'faults', 'players', 'browser', 'lab']
 /** Helpers of the tests, no tests. */
 const NO_STAGE = new Set(['testkit', 'tidy'])
 

@@ -29,7 +29,10 @@ describe('three machines with every role on each', { skip, timeout: 8 * MINUTES 
   let traffic: Traffic
 
   before(async () => {
-    lab = await Lab.up({ description: DESCRIPTION, folder: join(ROOT, '.cache', 'lab', `test-${process.pid}`) })
+    lab = await Lab.up({
+      description: DESCRIPTION,
+      folder: join(ROOT, '.cache', 'lab', `test-${process.pid}`)
+    })
     traffic = await Traffic.begin(lab, FILES)
   })
   after(async () => {
@@ -70,7 +73,11 @@ describe('three machines with every role on each', { skip, timeout: 8 * MINUTES 
     await until(async () => (await traffic.active(`${address}:21000`)) === 3, 30_000)
     const report = await traffic.report()
     const wholeMs = performance.now() - startedMs
-    print(t, `tracker killed, started again after ${seconds(startedMs - killedMs)}, whole ${seconds(wholeMs)} later`, report)
+    print(
+      t,
+      `tracker killed, started again after ${seconds(startedMs - killedMs)}, whole ${seconds(wholeMs)} later`,
+      report
+    )
     within(report, 'read', READ_GAP_MS)
     within(report, 'upload', UPLOAD_GAP_MS)
     deepEqual(report.read.failures, {}, 'no read failed')
@@ -112,7 +119,11 @@ describe('three machines with every role on each', { skip, timeout: 8 * MINUTES 
     await host.start()
     const startMs = performance.now()
     await untilWhole(lab)
-    print(t, `${host.name} back and healed after ${seconds(performance.now() - startMs)}`, await traffic.report())
+    print(
+      t,
+      `${host.name} back and healed after ${seconds(performance.now() - startMs)}`,
+      await traffic.report()
+    )
     within(dead, 'read', GLUSTER_STALL_MS + READ_GAP_MS)
     within(dead, 'upload', GLUSTER_STALL_MS + UPLOAD_GAP_MS)
     deepEqual(dead.read.failures, {}, 'no read failed')

@@ -73,7 +73,8 @@ export class Traffic {
   }
 
   /**
-   * Reads these files, or everything acknowledged, through the library, every gateway, and every member by itself.
+   * Reads these files, or everything acknowledged, through the library, and the last of them through every gateway and
+   * every member by itself.
    *
    * @returns what did not come back whole
    */

@@ -20,7 +20,7 @@ export function checkDeadFiles(tree: Tree): string[] {
   }
   for (const path of entries(tree)) visit(path)
   return [...tree.keys()]
-    .filter(path => /^(packages\/[^/]+\/(src|test)|test|bench|scripts)\/.*\.(ts|tsx|mjs)$/.test(path))
+    .filter(path => /^(packages\/[^/]+\/(src|test)|test|bench|lab|scripts)\/.*\.(ts|tsx|mjs)$/.test(path))
     .filter(path => !reached.has(path) && !path.endsWith('.d.ts'))
     .map(path => `${path} is reached from no entry; import it, or remove it`)
 }

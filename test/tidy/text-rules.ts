@@ -2,7 +2,7 @@
 import { scan } from './module-scanner.ts'
 import { sourceFiles, type Tree } from './tree.ts'
 
-const CODE = /^(packages|test|bench|scripts)\/.*\.(ts|tsx|mjs|js)$/
+const CODE = /^(packages|test|bench|lab|scripts)\/.*\.(ts|tsx|mjs|js)$/
 
 /** Brackets keep these from finding themselves. */
 const UNFINISHED = /\b(FIX[M]E|TO[D]O|XX[X]|HAC[K])\b/

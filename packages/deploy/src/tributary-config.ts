@@ -16,6 +16,8 @@ import type { Secrets } from './secrets.ts'
 
 /** A server behind a virtual address must take what arrives for it, whether this host has it now or not. */
 const EVERY_ADDRESS = '0.0.0.0'
+/** Above network.ping-timeout: else every member gives up the volume while GlusterFS is still giving up one host. */
+const VOLUME_DEADLINE_S = 8
 const GENERATED =
   "Made by 'tributary deploy render': change the description of the cluster, and render again."
 
@@ -88,7 +90,8 @@ function configText(description: Description, host: Host, secrets: Secrets): str
       member: host.name,
       // The sender's address could be a virtual one, which is another host's a moment later.
       advertise: [`${host.address}:${first.port}`],
-      workers: storage.workers
+      workers: storage.workers,
+      volume_deadline_s: VOLUME_DEADLINE_S
     }
   }
   if (host.roles.includes('gateway')) {

@@ -159,7 +159,7 @@ describe('rendering a changed description', () => {
       text,
       /replace-brick group001 10\.77\.0\.13:\/srv\/bricks\/group001\/brick 10\.77\.0\.14:\/srv\/bricks\/group001\/brick commit force/
     )
-    match(text, /peer probe 10\.77\.0\.14/)
+    match(text, /^probe 10\.77\.0\.14$/m)
     match(text, /peer detach 10\.77\.0\.13 force/)
     match(text, /heal group001 full/)
     match(notes.join('\n'), /takes the place/)
