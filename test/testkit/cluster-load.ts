@@ -110,11 +110,16 @@ export class ClusterLoad {
 
   /** Waits for what is in hand. @returns what happened since `start`. @throws a promise was broken. */
   async stop(): Promise<Phase> {
+    await this.settle()
+    this.#throwIfBroken()
+    return this.#phase
+  }
+
+  /** No new operation begins; resolves when all have ended. */
+  async settle(): Promise<void> {
     this.#stopping = true
     await this.#running
     this.#running = undefined
-    this.#throwIfBroken()
-    return this.#phase
   }
 
   /** Loads the cluster while `body` does its worst. */
@@ -124,8 +129,7 @@ export class ClusterLoad {
       const result = await body()
       return [result, await this.stop()]
     } finally {
-      this.#stopping = true
-      await this.#running
+      await this.settle()
     }
   }
 
@@ -146,10 +150,11 @@ export class ClusterLoad {
    * whichever door comes next.
    *
    * @param readers files at a time
+   * @param users   whose files
    */
-  async verifyThrough(door: Door, readers: number): Promise<Verdict> {
+  async verifyThrough(door: Door, readers: number, users: readonly string[] = this.users): Promise<Verdict> {
     const verdict: Verdict = { whole: 0, absent: 0 }
-    const left = [...this.#entries]
+    const left = this.#entries.filter(({ key }) => users.includes(key.user))
     const turns = Array.from({ length: readers }, async () => {
       for (let entry = left.pop(); entry; entry = left.pop()) {
         const found = await this.#check(door, entry)
@@ -160,6 +165,11 @@ export class ClusterLoad {
     })
     await Promise.all(turns)
     return verdict
+  }
+
+  /** Some file of this user that is there; undefined: there is none. */
+  someStored(user: string): FileKey | undefined {
+    return this.#entries.find(({ key, state }) => key.user === user && state === 'stored')?.key
   }
 
   /** Promises broken since this was last asked, as sentences. */
