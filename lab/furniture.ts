@@ -22,7 +22,16 @@ const SOURCE = join(LAB_FOLDER, 'source')
 export const RENDERED = join(LAB_FOLDER, 'rendered')
 
 /** @throws a mount failed, or a rendered file has no place here */
-export function furnish({ name, folder, rendered, source, node, compileCache, brickDisk, isNew }: HostSetup): void {
+export function furnish({
+  name,
+  folder,
+  rendered,
+  source,
+  node,
+  compileCache,
+  brickDisk,
+  isNew
+}: HostSetup): void {
   command('hostname', name)
   mount('-t', 'tmpfs', '-o', 'mode=0755', 'tmpfs', LAB_FOLDER)
   bind(source, SOURCE)

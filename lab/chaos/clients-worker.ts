@@ -6,7 +6,14 @@ import { Random } from '../../test/faults/random.ts'
 import { ClusterLoad, type Outcome } from '../../test/testkit/cluster-load.ts'
 import { httpDoor, libraryDoor, memberDoor, type Door } from '../../test/testkit/door.ts'
 import { Channel } from '../channel.ts'
-import { KINDS, type ClientsSetup, type Kind, type KindReports, type LedgerCounts, type ThroughDoor } from './clients.ts'
+import {
+  KINDS,
+  type ClientsSetup,
+  type Kind,
+  type KindReports,
+  type LedgerCounts,
+  type ThroughDoor
+} from './clients.ts'
 import { GapMeter } from './gap-meter.ts'
 
 const LIBRARY_CLIENTS = 6
@@ -24,7 +31,10 @@ const meters = Object.fromEntries(KINDS.map(kind => [kind, new GapMeter()])) as 
 const clients = Array.from({ length: LIBRARY_CLIENTS }, () => new Client({ trackers: setup.trackers }))
 const virtual = httpDoor(setup.virtual, setup.token)
 const load = new ClusterLoad({
-  doors: [...clients.map(client => libraryDoor(client)), ...Array.from({ length: HTTP_CLIENTS }, () => virtual)],
+  doors: [
+    ...clients.map(client => libraryDoor(client)),
+    ...Array.from({ length: HTTP_CLIENTS }, () => virtual)
+  ],
   random: new Random(setup.seed),
   users: USERS,
   pauseMs: PAUSE_MS,
@@ -32,7 +42,8 @@ const load = new ClusterLoad({
 })
 
 function note({ operation, door, startMs, failure }: Outcome): void {
-  const kind = door.kind === 'library' ? operation : KINDS.find(kind => kind.toLowerCase() === `http${operation}`)!
+  const kind =
+    door.kind === 'library' ? operation : KINDS.find(kind => kind.toLowerCase() === `http${operation}`)!
   meters[kind].ended(startMs, failure?.code)
 }
 
@@ -110,4 +121,4 @@ const orders: Record<string, (args: { tracker: string }) => unknown> = {
 }
 
 process.on('disconnect', () => process.exit())
-new Channel(process, (order, args) => orders[order]!(args as { tracker: string }))
+Channel.serve(process, (order, args) => orders[order]!(args as { tracker: string }))

@@ -49,7 +49,9 @@ export class Clients {
 
   /** They begin at once. */
   static async start(lab: Lab, seed: number): Promise<Clients> {
-    const child = lab.fork(new URL('./clients-worker.ts', import.meta.url), [JSON.stringify(await setupOf(lab, seed))])
+    const child = lab.fork(new URL('./clients-worker.ts', import.meta.url), [
+      JSON.stringify(await setupOf(lab, seed))
+    ])
     const channel = new Channel(child, () => {
       throw new Error('clients ask nothing')
     })

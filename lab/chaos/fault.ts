@@ -42,8 +42,8 @@ type Card = Fault['kind']
 
 /** Dealt out before it is shuffled again, so that a short run has seen a bit of everything. */
 const DECK: readonly Card[] = [
-  ...['kill', 'kill', 'kill', 'freeze', 'freeze', 'restart'] as const,
-  ...['cut', 'power', 'disk', 'link', 'heal'] as const
+  ...(['kill', 'kill', 'kill', 'freeze', 'freeze', 'restart'] as const),
+  ...(['cut', 'power', 'disk', 'link', 'heal'] as const)
 ]
 /** One in so many rounds has two faults at once, on the same host. */
 const TWICE = 3
@@ -75,7 +75,12 @@ export function* roundsOf(random: Random, plan: Plan): Generator<Round> {
     const cards = [deal(), ...(random.below(TWICE) === 0 ? [deal()] : [])]
     const faults = cards.map(card => faultOf(card, host, plan, random))
     const holdMs = Math.max(...faults.map(({ kind }) => HOLD_MS_MIN[kind])) + random.below(HOLD_MS_MORE)
-    yield { host: host.name, faults: compatible(faults), holdMs, restMs: REST_MS_MIN + random.below(REST_MS_MORE) }
+    yield {
+      host: host.name,
+      faults: compatible(faults),
+      holdMs,
+      restMs: REST_MS_MIN + random.below(REST_MS_MORE)
+    }
   }
 }
 
@@ -122,7 +127,9 @@ function volumesOf(host: PlanHost, plan: Plan): string[] {
 
 /** Every process of a host that may be killed or frozen by itself. */
 function processesOf(host: PlanHost, plan: Plan): OfProcess[] {
-  const services = host.units.filter(unit => unit.endsWith('.service')).map(unit => unit.replace('.service', ''))
+  const services = host.units
+    .filter(unit => unit.endsWith('.service'))
+    .map(unit => unit.replace('.service', ''))
   const whole = services
     .filter(unit => unit !== 'glusterd' && unit !== 'tributary-mounts')
     .map(unit => ({ unit, matching: '', what: unit.replace('tributary-', '') }))

@@ -53,7 +53,9 @@ export class Injector {
         return this.#spoilLink(host, fault.delayMs, fault.lossPercent)
       case 'heal': {
         // refused where a brick is away; whole again is waited for in any case
-        await host.run(['gluster', '--mode=script', 'volume', 'heal', fault.volume, 'full'], { timeoutMs: COMMAND_MS })
+        await host.run(['gluster', '--mode=script', 'volume', 'heal', fault.volume, 'full'], {
+          timeoutMs: COMMAND_MS
+        })
         return async () => {}
       }
     }
@@ -77,19 +79,26 @@ export class Injector {
 
   /** At both ends of the cable, so that both directions suffer. */
   async #spoilLink(host: LabHost, delayMs: number, lossPercent: number): Promise<Mend> {
-    const netem = [
-      ...['netem', 'limit', String(NETEM_PACKETS)],
-      ...['delay', `${delayMs / 2}ms`, `${delayMs / 4}ms`, 'loss', `${lossPercent / 2}%`]
-    ]
+    const delay = ['delay', `${delayMs / 2}ms`, `${delayMs / 4}ms`]
+    const netem = ['netem', 'limit', String(NETEM_PACKETS), ...delay, 'loss', `${lossPercent / 2}%`]
     const narrow = [...NARROW, 'latency', `${delayMs}ms`]
     const { device } = this.#lab.plan.hosts.find(({ name }) => name === host.name)!
     const tc = async (words: readonly string[]): Promise<boolean> => {
       const inside = await host.run(['tc', 'qdisc', words[0]!, 'dev', device, 'root', ...words.slice(1)])
-      const outside = await this.#lab.exec(['tc', 'qdisc', words[0]!, 'dev', host.port, 'root', ...words.slice(1)])
+      const outside = await this.#lab.exec([
+        'tc',
+        'qdisc',
+        words[0]!,
+        'dev',
+        host.port,
+        'root',
+        ...words.slice(1)
+      ])
       return inside.exitCode === 0 && outside.exitCode === 0
     }
     this.#hasNetem ??= await this.#knowsNetem(host)
-    if (!(await tc(['add', ...(this.#hasNetem ? netem : narrow)]))) throw new Error(`tc fails on ${host.name}`)
+    if (!(await tc(['add', ...(this.#hasNetem ? netem : narrow)])))
+      throw new Error(`tc fails on ${host.name}`)
     return async () => {
       await tc(['del'])
     }

@@ -32,7 +32,9 @@ const seed = values.seed === undefined ? randomInt(SEED_MAX) : Number(values.see
 const { layout } = values
 
 if (!(minutes > 0) || !Number.isSafeInteger(seed) || !LAYOUTS.includes(layout)) {
-  process.stderr.write(`--minutes is a number above 0, --seed an integer, --layout one of ${LAYOUTS.join(', ')}\n`)
+  process.stderr.write(
+    `--minutes is a number above 0, --seed an integer, --layout one of ${LAYOUTS.join(', ')}\n`
+  )
   process.exit(2)
 }
 try {
@@ -64,7 +66,8 @@ async function main(): Promise<number> {
       layout,
       onEvent: ({ ms, round, text }) => say(`${seconds(ms).padStart(8)}  ${round}  ${text}`)
     })
-    if (values.report !== undefined) await writeFile(resolve(values.report), `${JSON.stringify(report, null, 2)}\n`)
+    if (values.report !== undefined)
+      await writeFile(resolve(values.report), `${JSON.stringify(report, null, 2)}\n`)
     say(`\n${summaryOf(report)}`)
     return report.verdict === 'kept' ? 0 : 1
   } finally {

@@ -12,7 +12,12 @@ const ENVIRONMENT = 'set -a; . /etc/tributary/database.env; set +a;'
 
 interface FsckReport {
   readonly stores: readonly { readonly root: string; readonly files: number; readonly rows: number }[]
-  readonly findings: readonly { readonly kind: string; readonly path: string; readonly file: string; readonly detail: string }[]
+  readonly findings: readonly {
+    readonly kind: string
+    readonly path: string
+    readonly file: string
+    readonly detail: string
+  }[]
 }
 
 export interface StoreCheck {
@@ -45,10 +50,16 @@ export async function checkStores(lab: Lab): Promise<StoreCheck[]> {
   return checks
 }
 
-async function checkStore(host: LabHost, store: string): Promise<{ files: number; rows: number; broken: string[] }> {
-  const { exitCode, stdout, stderr } = await host.run(`${ENVIRONMENT} tributary fsck ${store} --checksums --json`, {
-    timeoutMs: FSCK_MS
-  })
+async function checkStore(
+  host: LabHost,
+  store: string
+): Promise<{ files: number; rows: number; broken: string[] }> {
+  const { exitCode, stdout, stderr } = await host.run(
+    `${ENVIRONMENT} tributary fsck ${store} --checksums --json`,
+    {
+      timeoutMs: FSCK_MS
+    }
+  )
   let report: FsckReport
   try {
     report = JSON.parse(stdout) as FsckReport
@@ -57,7 +68,10 @@ async function checkStore(host: LabHost, store: string): Promise<{ files: number
   }
   const findings = report.findings.map(({ kind, path, file, detail }) => `${kind} ${path} ${file}: ${detail}`)
   const left = await host.run(`cd ${store} && find .tmp -type f 2>/dev/null | head -${SHOWN_MAX}`)
-  const leftovers = left.stdout.split('\n').filter(Boolean).map(path => `${path} was left by an upload`)
+  const leftovers = left.stdout
+    .split('\n')
+    .filter(Boolean)
+    .map(path => `${path} was left by an upload`)
   const { files, rows } = report.stores[0]!
   return { files, rows, broken: [...findings, ...leftovers].slice(0, SHOWN_MAX) }
 }

@@ -81,9 +81,12 @@ export function summaryOf(report: ChaosReport): string {
     const gap = `longest gap ${seconds(longestGapMs).padStart(6)} (round ${gapRound}), slowest ${seconds(slowestMs).padStart(6)}`
     return `  ${NAMES[kind].padEnd(24)} ${String(count).padStart(6)} ok, ${gap}; failed: ${failed.join(', ') || 'none'}`
   })
-  const doors = report.verified.map(({ door, verdict }) => `  ${door}: ${verdict.whole} whole, ${verdict.absent} absent`)
+  const doors = report.verified.map(
+    ({ door, verdict }) => `  ${door}: ${verdict.whole} whole, ${verdict.absent} absent`
+  )
   const stores = report.stores.map(
-    ({ group, files, rows, settledMs }) => `  ${group}: ${files} files, ${rows} rows, compared after ${seconds(settledMs)}`
+    ({ group, files, rows, settledMs }) =>
+      `  ${group}: ${files} files, ${rows} rows, compared after ${seconds(settledMs)}`
   )
   const grown = Object.entries(report.residentAfter)
     .filter(([name]) => report.residentBefore[name] !== undefined)

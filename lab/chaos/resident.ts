@@ -20,7 +20,10 @@ async function residentOf(host: LabHost): Promise<Record<string, number>> {
   const { units } = await host.status()
   const { stdout } = await host.run("grep -H '^VmRSS:' /proc/[0-9]*/status 2>/dev/null; true")
   const byPid = new Map(
-    [...stdout.matchAll(/^\/proc\/(\d+)\/status:VmRSS:\s+(\d+) kB$/gm)].map(([, pid, kib]) => [Number(pid), Number(kib) * KIB])
+    [...stdout.matchAll(/^\/proc\/(\d+)\/status:VmRSS:\s+(\d+) kB$/gm)].map(([, pid, kib]) => [
+      Number(pid),
+      Number(kib) * KIB
+    ])
   )
   const sums: Record<string, number> = {}
   for (const { name, mainPid, processes } of units) {

@@ -22,7 +22,9 @@ export async function untilWhole(lab: Lab, clients: Clients, withinMs: number): 
 async function whatIsMissing(lab: Lab, clients: Clients): Promise<string[]> {
   const notReady = await lab.notReady()
   if (notReady.length > 0) return notReady
-  const unhealed = await Promise.all(lab.plan.groups.map(({ volume, members }) => unhealedOf(lab.host(members[0]!), volume)))
+  const unhealed = await Promise.all(
+    lab.plan.groups.map(({ volume, members }) => unhealedOf(lab.host(members[0]!), volume))
+  )
   const databases = lab.hostsWith('database')
   const unsynced = await Promise.all(databases.map(host => unsyncedOf(host, databases.length)))
   const wanted = lab.plan.groups.flatMap(({ members }) => members).length
@@ -54,5 +56,7 @@ async function unsyncedOf(host: LabHost, nodes: number): Promise<string[]> {
   })
   if (exitCode !== 0) return [`database of ${host.name} does not answer`]
   const [size, state] = stdout.trim().split('\n')
-  return Number(size) === nodes && state === SYNCED ? [] : [`database of ${host.name} is ${state}, of ${size} nodes`]
+  return Number(size) === nodes && state === SYNCED
+    ? []
+    : [`database of ${host.name} is ${state}, of ${size} nodes`]
 }

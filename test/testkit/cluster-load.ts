@@ -202,7 +202,10 @@ export class ClusterLoad {
     if (kind < UPLOADS || stored.length === 0) return this.#upload(door, this.#newEntry())
     if (kind < UPLOADS + UPLOADS_AGAIN) {
       const deleted = this.#entries.filter(({ state }) => state === 'deleted')
-      return this.#upload(door, deleted.length > 0 ? this.#again(this.#random.pick(deleted)) : this.#newEntry())
+      return this.#upload(
+        door,
+        deleted.length > 0 ? this.#again(this.#random.pick(deleted)) : this.#newEntry()
+      )
     }
     const entry = this.#random.pick(stored)
     return kind < UPLOADS + UPLOADS_AGAIN + DELETES ? this.#delete(door, entry) : this.#read(door, entry)
@@ -228,7 +231,9 @@ export class ClusterLoad {
     const failure = await this.#ask('upload', door, () => door.upload(entry.key, contentOfEntry(entry)))
     if (!failure) entry.state = 'stored'
     else if (failure.code === 'FILE_EXISTS')
-      this.#broken.push(`${nameOf(entry)} is new, and its upload through ${door.name} ended with ${failure.message}`)
+      this.#broken.push(
+        `${nameOf(entry)} is new, and its upload through ${door.name} ended with ${failure.message}`
+      )
     if (failure && !isUnknown(failure)) entry.state = 'refused'
   }
 
@@ -237,9 +242,14 @@ export class ClusterLoad {
     const before = { ...entry }
     const range = this.#random.below(RANGED) === 0 ? rangeOf(this.#random, entry.sizeBytes) : undefined
     let found: Buffer | undefined
-    const failure = await this.#ask('read', door, async () => {
-      found = await door.read(entry.key, range)
-    }, () => entry.state !== 'stored' || entry.edition !== before.edition)
+    const failure = await this.#ask(
+      'read',
+      door,
+      async () => {
+        found = await door.read(entry.key, range)
+      },
+      () => entry.state !== 'stored' || entry.edition !== before.edition
+    )
     const isTheSame = entry.state === 'stored' && entry.edition === before.edition
     if (failure?.code === 'FILE_NOT_FOUND' && isTheSame)
       this.#broken.push(`${nameOf(entry)} is stored, and was not found through ${door.name}`)

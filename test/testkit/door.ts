@@ -56,14 +56,18 @@ export function libraryDoor(client: Client): Door {
  * @param token   that writing needs, where it does
  */
 export function httpDoor(baseUrl: string, token?: string): Door {
-  const call = async (method: string, key: FileKey, init: RequestInit = {}): Promise<Buffer> => {
+  const call = async (
+    method: string,
+    key: FileKey,
+    more: { body?: Uint8Array<ArrayBuffer>; headers?: Record<string, string> } = {}
+  ): Promise<Buffer> => {
     const path = [key.application, key.user, key.file].map(encodeURIComponent).join('/')
-    const headers = { ...init.headers, ...(token !== undefined && { authorization: `Bearer ${token}` }) }
+    const headers = { ...more.headers, ...(token !== undefined && { authorization: `Bearer ${token}` }) }
     let response: Response
     let bytes: Buffer
     try {
       const signal = AbortSignal.timeout(HTTP_WITHIN_MS)
-      response = await fetch(`${baseUrl}/files/${path}`, { ...init, method, signal, headers })
+      response = await fetch(`${baseUrl}/files/${path}`, { ...more, method, signal, headers })
       bytes = Buffer.from(await response.arrayBuffer())
     } catch (error) {
       if ((error as Error).name === 'TimeoutError') throw new Failure('no answer', `${method} ${key.file}`)
@@ -77,7 +81,8 @@ export function httpDoor(baseUrl: string, token?: string): Door {
     kind: 'http',
     name: baseUrl,
     upload: async (key, content) => void (await call('PUT', key, { body: new Uint8Array(content) })),
-    read: (key, range) => call('GET', key, range && { headers: { range: `bytes=${range.start}-${range.end}` } }),
+    read: (key, range) =>
+      call('GET', key, range && { headers: { range: `bytes=${range.start}-${range.end}` } }),
     delete: async key => void (await call('DELETE', key))
   }
 }
@@ -103,7 +108,9 @@ export function memberDoor(address: Address): Door {
     name: `${address.host}:${address.port}`,
     upload: (key, content) => call(peer => peer.upload(key, content)),
     read: (key, range) =>
-      call(peer => (range ? peer.download(key, range.start, range.end - range.start + 1) : peer.download(key))),
+      call(peer =>
+        range ? peer.download(key, range.start, range.end - range.start + 1) : peer.download(key)
+      ),
     delete: key => call(peer => peer.delete(key))
   }
 }
