@@ -105,6 +105,7 @@ function report(): HostReport {
       name: unit.name,
       state: unit.state,
       detail: unit.detail,
+      restarts: unit.restarts,
       mainPid: unit.mainPid,
       processes: unit.processes().map(({ pid, state, command }) => ({ pid, state, command }))
     })),

@@ -16,17 +16,7 @@ const LABS = join(ROOT, '.cache', 'lab')
 const LAYOUTS = ['three', 'wide']
 const HTTP_PORT = 8_080
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    layout: { type: 'string', default: 'three' },
-    description: { type: 'string' },
-    folder: { type: 'string' },
-    port: { type: 'string' },
-    keep: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false }
-  }
-})
+const { values, positionals } = readArguments()
 
 try {
   const [order] = positionals
@@ -38,6 +28,26 @@ try {
   if (!(error instanceof LabError)) throw error
   process.stderr.write(`${error.message.trimEnd()}\n`)
   process.exitCode = 1
+}
+
+function readArguments() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        layout: { type: 'string', default: 'three' },
+        description: { type: 'string' },
+        folder: { type: 'string' },
+        port: { type: 'string' },
+        keep: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false }
+      }
+    })
+  } catch (error) {
+    const [said] = (error as Error).message.split('. ') // what follows is about parseArgs
+    process.stderr.write(`${said}.\n${USAGE}`)
+    process.exit(1)
+  }
 }
 
 async function orderElsewhere(words: readonly string[]): Promise<number> {

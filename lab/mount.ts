@@ -37,6 +37,11 @@ export class Mount implements Unit {
     return this.#failure
   }
 
+  /** systemd never mounts again by itself. */
+  get restarts(): number {
+    return 0
+  }
+
   get mainPid(): number | undefined {
     return this.processes()[0]?.pid
   }

@@ -27,6 +27,7 @@ export interface UnitStatus {
   readonly name: string
   readonly state: UnitState
   readonly detail: string
+  readonly restarts: number
   readonly mainPid: number | undefined
   /** Of all processes of the unit, within the host; T among the states: frozen. */
   readonly processes: readonly { readonly pid: number; readonly state: string; readonly command: string }[]

@@ -75,6 +75,10 @@ export class Service implements Unit {
     return [this.#result, restarts].filter(Boolean).join(', ')
   }
 
+  get restarts(): number {
+    return this.#restarts
+  }
+
   get mainPid(): number | undefined {
     return this.#mainPid
   }

@@ -8,6 +8,8 @@ export interface Unit {
   readonly state: UnitState
   /** Why it is in this state; empty where there is nothing to say. */
   readonly detail: string
+  /** How often it was started again by itself. */
+  readonly restarts: number
   readonly mainPid: number | undefined
   processes(): HostProcess[]
   /** Does nothing to an active unit. @param extra variables for this start alone. @throws it cannot be started */

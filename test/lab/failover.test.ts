@@ -1,8 +1,8 @@
 import { deepEqual, equal, ok } from 'node:assert/strict'
-import { after, before, describe, it, type TestContext } from 'node:test'
-import { fileURLToPath } from 'node:url'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { join } from 'node:path'
+import { after, before, beforeEach, describe, it, type TestContext } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { Lab, ROOT, type LabHost } from '../../lab/lab.ts'
 import { machineSlowness } from '../testkit/machine-pace.ts'
 import { noLab } from './no-lab.ts'
@@ -13,32 +13,58 @@ const DESCRIPTION = fileURLToPath(new URL('../../deploy/examples/three.toml', im
 const MINUTES = 60_000
 const FILES = 60
 
-/** What docs/OPERATIONS.md promises. */
+/** What docs/LAB.md promises; up to twice as much on a machine that has other work to do. */
 const ADDRESS_MOVED_MS = 1_000
-const ADDRESS_MOVED_LOADED_MS = 2_000
 const READ_GAP_MS = 2_000
 const UPLOAD_GAP_MS = 10_000
 const TABLE_WHOLE_MS = 3_000
-/** GlusterFS: a copy that is gone without a word is given up after ping-timeout (5 s), and what waited goes on a moment later. */
+/** Keepalived asks for readiness once a second, and believes the second answer. */
+const CHECK_MOVED_MS = 4_000
+const LOADED_MAX = 2
+/** GlusterFS: a host that is gone without a word is given up after ping-timeout (5 s); what waited goes on a moment later. */
 const GLUSTER_STALL_MS = 8_000
+/** Long enough to see what follows the end of one process. */
+const SETTLED_MS = 3_000
 const HEALED_MS = 90_000
 const POLL_MS = 100
 
-describe('three machines with every role on each', { skip, timeout: 8 * MINUTES }, () => {
+describe('three machines with every role on each', { skip, timeout: 9 * MINUTES }, () => {
   let lab: Lab
   let traffic: Traffic
+  let pace = 1
 
   before(async () => {
-    lab = await Lab.up({
-      description: DESCRIPTION,
-      folder: join(ROOT, '.cache', 'lab', `test-${process.pid}`)
-    })
+    const folder = join(ROOT, '.cache', 'lab', `test-${process.pid}`)
+    lab = await Lab.up({ description: DESCRIPTION, folder })
     traffic = await Traffic.begin(lab, FILES)
+  })
+  beforeEach(async () => {
+    pace = Math.min(LOADED_MAX, await machineSlowness())
+    await traffic.restart()
   })
   after(async () => {
     traffic?.end()
     await lab?.stop()
   })
+
+  const withinPace = (report: TrafficReport, kind: Kind, boundMs: number): void => {
+    const { count, longestGapMs } = report[kind]
+    ok(count > 0, `some ${kind} succeeded`)
+    ok(
+      longestGapMs <= boundMs * pace,
+      `longest gap of ${kind}: ${seconds(longestGapMs)}, at most ${seconds(boundMs)}`
+    )
+  }
+  const print = (t: TestContext, what: string, report: TrafficReport): void => {
+    const rows = (['read', 'upload', 'address', 'http'] as const).map(kind => {
+      const { count, longestGapMs, failures } = report[kind]
+      const failed = Object.entries(failures).map(([code, times]) => `${times} × ${code}`)
+      return `${kind} ${seconds(longestGapMs)} (${[`${count} ok`, ...failed].join(', ')})`
+    })
+    t.diagnostic(
+      `${what}; longest gaps: ${rows.join('; ')}; ${report.acknowledged} acknowledged; bounds × ${pace.toFixed(1)}`
+    )
+  }
 
   it('give back through every member and every gateway what was uploaded through the virtual address', async t => {
     equal(await traffic.put(traffic.setup.virtual, 'film'), 201)
@@ -47,104 +73,101 @@ describe('three machines with every role on each', { skip, timeout: 8 * MINUTES 
     print(t, 'at peace', await traffic.report())
   })
 
-  it('answer at the virtual address within a second after its host was cut off, and reads go on', async t => {
-    const slowness = await machineSlowness()
+  it('answer at the virtual address within a second after its host was cut off, and no read fails', async t => {
     const owner = lab.host((await lab.ownerOf('gateway'))!)
-    await traffic.restart()
     await owner.cut()
-    await sleep(GLUSTER_STALL_MS + READ_GAP_MS)
-    const cut = await traffic.report()
+    await sleep(GLUSTER_STALL_MS)
+    const stalled = await traffic.report()
+    await sleep(SETTLED_MS * 2)
+    const later = await traffic.report()
     const next = await lab.ownerOf('gateway')
     await owner.heal()
-    print(t, `${owner.name} cut off, the address went to ${next}, machine at ${slowness.toFixed(1)}`, cut)
-    within(cut, 'address', Math.min(ADDRESS_MOVED_LOADED_MS, ADDRESS_MOVED_MS * slowness))
-    within(cut, 'read', GLUSTER_STALL_MS + READ_GAP_MS)
-    deepEqual(cut.read.failures, {}, 'no read failed')
+    print(t, `${owner.name} cut off, the address is at ${next}; while GlusterFS waits for it`, stalled)
+    print(t, 'after that', later)
+    withinPace(stalled, 'address', ADDRESS_MOVED_MS)
+    withinPace(later, 'read', GLUSTER_STALL_MS + READ_GAP_MS)
+    withinPace(later, 'upload', GLUSTER_STALL_MS + UPLOAD_GAP_MS)
+    deepEqual([stalled.read.failures, later.read.failures], [{}, {}], 'no read failed')
     await untilWhole(lab)
   })
 
-  it('read on when a tracker is killed, which knows every member again within 3 s', async t => {
-    const { name, address } = lab.host('a')
-    await traffic.restart()
-    await lab.host(name).killUnit('tributary-tracker')
+  it('read on when a tracker is killed, which knows every member again within 3 s of its first answer', async t => {
+    const host = lab.host('a')
+    const tracker = `${host.address}:21000`
+    await host.killUnit('tributary-tracker')
     const killedMs = performance.now()
-    await until(async () => (await traffic.active(`${address}:21000`)) === 0, 2_000).catch(() => {}) // it may be faster
-    const startedMs = await startOf(lab.host(name), 'tributary-tracker')
-    await until(async () => (await traffic.active(`${address}:21000`)) === 3, 30_000)
+    await until(async () => (await restartsOf(host, 'tributary-tracker')) > 0, 10_000)
+    await until(async () => (await traffic.active(tracker)) >= 0, 30_000)
+    const answeredMs = performance.now()
+    await until(async () => (await traffic.active(tracker)) === 3, 30_000)
+    const wholeMs = performance.now() - answeredMs
     const report = await traffic.report()
-    const wholeMs = performance.now() - startedMs
     print(
       t,
-      `tracker killed, started again after ${seconds(startedMs - killedMs)}, whole ${seconds(wholeMs)} later`,
+      `tracker killed, answered ${seconds(answeredMs - killedMs)} later, whole after ${seconds(wholeMs)}`,
       report
     )
-    within(report, 'read', READ_GAP_MS)
-    within(report, 'upload', UPLOAD_GAP_MS)
+    withinPace(report, 'read', READ_GAP_MS)
+    withinPace(report, 'upload', UPLOAD_GAP_MS)
     deepEqual(report.read.failures, {}, 'no read failed')
-    ok(wholeMs < TABLE_WHOLE_MS * (await machineSlowness()), `the table was whole after ${seconds(wholeMs)}`)
+    ok(wholeMs <= TABLE_WHOLE_MS * pace, `the table was whole after ${seconds(wholeMs)}`)
   })
 
-  const killed: [title: string, unit: string, matching: string][] = [
-    ['an ID server', 'tributary-id', ''],
-    ['a storage server', 'tributary-storage', ''],
-    ['a gateway', 'tributary-gateway', ''],
-    ['a database node', 'mariadb', ''],
-    ['a brick', 'glusterd', 'glusterfsd'],
-    ['glusterd', 'glusterd', 'sbin/glusterd']
+  it('move the address away from a gateway that is frozen, as it is not ready', async t => {
+    const owner = lab.host((await lab.ownerOf('gateway'))!)
+    await owner.freeze('tributary-gateway')
+    await until(async () => ![undefined, owner.name].includes(await lab.ownerOf('gateway')), 15_000)
+    await sleep(SETTLED_MS)
+    const report = await traffic.report()
+    await owner.thaw('tributary-gateway')
+    print(t, `gateway of ${owner.name} frozen, the address is at ${await lab.ownerOf('gateway')}`, report)
+    withinPace(report, 'address', CHECK_MOVED_MS)
+    withinPace(report, 'http', CHECK_MOVED_MS + READ_GAP_MS)
+    await untilWhole(lab)
+  })
+
+  const killed: [title: string, unit: string, matching: string, watchedMs: number][] = [
+    ['an ID server', 'tributary-id', '', SETTLED_MS],
+    ['a storage server', 'tributary-storage', '', SETTLED_MS],
+    ['the gateway', 'tributary-gateway', '', SETTLED_MS],
+    ['a database node', 'mariadb', '', UPLOAD_GAP_MS],
+    ['a brick', 'glusterd', 'glusterfsd', SETTLED_MS],
+    ['glusterd', 'glusterd', 'sbin/glusterd', SETTLED_MS]
   ]
-  for (const [title, unit, matching] of killed) {
+  for (const [title, unit, matching, watchedMs] of killed) {
     it(`read on, and take uploads, when ${title} is killed`, async t => {
-      const host = unit === 'tributary-gateway' ? lab.host((await lab.ownerOf('gateway'))!) : lab.host('b')
-      await traffic.restart()
-      const count = await host.killUnit(unit, matching)
-      ok(count > 0, `${title} runs on ${host.name}`)
-      await sleep(unit === 'mariadb' ? UPLOAD_GAP_MS : 3_000)
+      const host = lab.host(title === 'the gateway' ? (await lab.ownerOf('gateway'))! : 'b')
+      ok((await host.killUnit(unit, matching)) > 0, `${title} runs on ${host.name}`)
+      await sleep(watchedMs)
       const report = await traffic.report()
       print(t, `${title} of ${host.name} killed`, report)
-      within(report, 'read', READ_GAP_MS)
-      within(report, 'upload', UPLOAD_GAP_MS)
+      // nobody but gluster starts a brick again
+      if (title === 'a brick') await host.run('timeout 60 gluster --mode=script volume start group001 force')
+      withinPace(report, 'read', READ_GAP_MS)
+      withinPace(report, 'upload', UPLOAD_GAP_MS)
       deepEqual(report.read.failures, {}, 'no read failed')
-      if (unit === 'glusterd') await host.restartUnit('glusterd') // brings its brick back
       await untilWhole(lab)
     })
   }
 
-  it('lose nothing and wait for nobody when a whole host dies; it comes back and heals', async t => {
+  it('lose nothing when a whole host dies; reads and uploads go on, it comes back and heals', async t => {
     const host = lab.host('c')
-    await traffic.restart()
     await host.kill()
-    await sleep(GLUSTER_STALL_MS + UPLOAD_GAP_MS)
+    await sleep(GLUSTER_STALL_MS + SETTLED_MS)
     const dead = await traffic.report()
     print(t, `${host.name} dead`, dead)
     await host.start()
     const startMs = performance.now()
     await untilWhole(lab)
-    print(
-      t,
-      `${host.name} back and healed after ${seconds(performance.now() - startMs)}`,
-      await traffic.report()
-    )
-    within(dead, 'read', GLUSTER_STALL_MS + READ_GAP_MS)
-    within(dead, 'upload', GLUSTER_STALL_MS + UPLOAD_GAP_MS)
-    deepEqual(dead.read.failures, {}, 'no read failed')
+    const healed = await traffic.report()
+    print(t, `${host.name} back, and healed after ${seconds(performance.now() - startMs)}`, healed)
+    withinPace(dead, 'address', CHECK_MOVED_MS)
+    withinPace(dead, 'read', GLUSTER_STALL_MS + READ_GAP_MS)
+    withinPace(dead, 'upload', GLUSTER_STALL_MS + UPLOAD_GAP_MS)
+    deepEqual([dead.read.failures, healed.read.failures], [{}, {}], 'no read failed')
     deepEqual(await traffic.verify(), [], 'everything acknowledged is whole everywhere')
   })
 })
-
-function within(report: TrafficReport, kind: Kind, boundMs: number): void {
-  const { count, longestGapMs } = report[kind]
-  ok(count > 0, `some ${kind} succeeded`)
-  ok(longestGapMs <= boundMs, `longest gap of ${kind}: ${seconds(longestGapMs)}, at most ${seconds(boundMs)}`)
-}
-
-function print(t: TestContext, what: string, report: TrafficReport): void {
-  const rows = (['read', 'upload', 'address', 'http'] as const).map(kind => {
-    const { count, longestGapMs, failures } = report[kind]
-    const failed = Object.entries(failures).map(([code, times]) => `${times} × ${code}`)
-    return `${kind} ${seconds(longestGapMs)} (${[`${count} ok`, ...failed].join(', ')})`
-  })
-  t.diagnostic(`${what}; longest gaps: ${rows.join('; ')}; ${report.acknowledged} acknowledged`)
-}
 
 const seconds = (ms: number): string => `${(ms / 1_000).toFixed(2)} s`
 
@@ -159,13 +182,10 @@ async function untilWhole(lab: Lab): Promise<void> {
   }, HEALED_MS)
 }
 
-/** When the unit's present main process was first seen running. */
-async function startOf(host: LabHost, unit: string): Promise<number> {
-  await until(async () => {
-    const { units } = await host.status()
-    return units.some(({ name, state }) => name === `${unit}.service` && state === 'active')
-  }, 10_000)
-  return performance.now()
+async function restartsOf(host: LabHost, unit: string): Promise<number> {
+  const { units } = await host.status()
+  const found = units.find(({ name, state }) => name === `${unit}.service` && state === 'active')
+  return found?.restarts ?? 0
 }
 
 async function until(holds: () => Promise<boolean>, withinMs: number): Promise<void> {

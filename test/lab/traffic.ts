@@ -82,6 +82,7 @@ export class Traffic {
     return this.#channel.call('verify', { files }) as Promise<string[]>
   }
 
+  /** Members that this tracker alone takes for active; -1: it does not answer. */
   active(tracker: string): Promise<number> {
     return this.#channel.call('active', { tracker }) as Promise<number>
   }

@@ -8,6 +8,7 @@ import {
 } from '@tributary/protocol'
 import type { FileKey } from '@tributary/protocol'
 import type { PeerPool, PieceTaker } from '@tributary/transport'
+import { ALONE_MS, ALONE_SILENCE_MS } from './company.ts'
 import type { Location } from './locations.ts'
 import type { MemberCalls } from './member-calls.ts'
 import type { Member } from './members.ts'
@@ -109,7 +110,10 @@ export class ContentStream {
             location = await abortable(this.#calls.locations.ask(this.#content.key), signal)
             member = this.#calls.members.pick(location.members)
           }
-          if (member) this.#transfer = await this.#open(member, signal)
+          if (member) {
+            const times = hastyTimes(this.#times, location, failures)
+            this.#transfer = await this.#open(member, times, signal)
+          }
         }
         if (this.#transfer) await this.#transfer.pump(deliver)
         if (this.#positionBytes >= this.#endBytes) return
@@ -141,7 +145,7 @@ export class ContentStream {
   }
 
   /** Asks `member` for what is missing of this very content. */
-  async #open(member: Member, signal: AbortSignal | undefined): Promise<Transfer> {
+  async #open(member: Member, times: TransferTimes, signal: AbortSignal | undefined): Promise<Transfer> {
     const { key, facts } = this.#content
     const offset = this.#positionBytes
     const lengthBytes = this.#endBytes - offset
@@ -154,13 +158,7 @@ export class ContentStream {
           'an older storage server cannot go on with a file by its generation'
         )
       }
-      return (this.#transfer = Transfer.download(
-        lease,
-        member,
-        { key, offset, lengthBytes },
-        facts,
-        this.#times
-      ))
+      return (this.#transfer = Transfer.download(lease, member, { key, offset, lengthBytes }, facts, times))
     }
     if (facts.generation === '') {
       lease.release()
@@ -170,7 +168,7 @@ export class ContentStream {
       )
     }
     const request = { ...key, generation: facts.generation, start: offset, end: this.#endBytes - 1 }
-    const transfer = (this.#transfer = Transfer.fetch(lease, member, request, this.#times))
+    const transfer = (this.#transfer = Transfer.fetch(lease, member, request, times))
     const head = await transfer.head
     if (head.generation !== facts.generation) {
       const wrong = new RejectedError('GENERATION_MISMATCH', `${formatFileKey(key)} was replaced meanwhile`)
@@ -194,5 +192,14 @@ export class ContentStream {
     this.#ended = error
     clearTimeout(this.#unclaimed)
     this.#transfer?.cut(error)
+  }
+}
+
+/** A silent server is left for another one soon, while there are some that were not tried; then each gets its full time. */
+export function hastyTimes(times: TransferTimes, { members }: Location, failures: number): TransferTimes {
+  if (failures >= members.length - 1) return times
+  return {
+    callTimeoutMs: Math.min(times.callTimeoutMs, ALONE_MS),
+    silenceMs: Math.min(times.silenceMs, ALONE_SILENCE_MS)
   }
 }

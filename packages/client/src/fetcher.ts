@@ -18,7 +18,8 @@ import {
   type FileKey
 } from '@tributary/protocol'
 import type { PeerPool } from '@tributary/transport'
-import { ContentStream } from './content-stream.ts'
+import { inCompany } from './company.ts'
+import { ContentStream, hastyTimes } from './content-stream.ts'
 import type { Fetched, FetchedContent, FetchOptions } from './contract.ts'
 import { checkContentBytes } from './fetch-reply.ts'
 import type { Location } from './locations.ts'
@@ -52,7 +53,7 @@ export class Fetcher {
       if (member && member.failingUntilMs < performance.now()) {
         member.inFlight++
         try {
-          return await this.#fetchSmall(member, location, options)
+          return await this.#inCompany(member, location, options)
         } catch (error) {
           if (isCode(error, 'FILE_NOT_FOUND')) this.#calls.locations.forget(key)
           else if (!worthElsewhere(error)) throw error
@@ -62,10 +63,33 @@ export class Fetcher {
         }
       }
     }
-    return this.#calls.ask(key, options.signal, (member, where) =>
-      isLarge(where, options)
-        ? this.#fetchLarge(member, where, options)
-        : this.#fetchSmall(member, where, options)
+    return this.#calls.ask(key, options.signal, (member, where) => this.#inCompany(member, where, options))
+  }
+
+  /** From `member`; where it is silent, from others of the group as well. */
+  #inCompany(
+    member: Member,
+    location: Location,
+    options: FetchOptions,
+    tried: ReadonlySet<Member> = new Set()
+  ): Promise<Fetched> {
+    const asked = isLarge(location, options)
+      ? this.#fetchLarge(member, location, options)
+      : this.#fetchSmall(member, location, options)
+    if (location.members.length === 1) return asked
+    return inCompany(
+      asked,
+      () => {
+        const all = new Set([...tried, member])
+        const other = this.#calls.members.pick(location.members, all)
+        this.#calls.members.failed(member)
+        if (!other) return undefined
+        other.inFlight++
+        return this.#inCompany(other, location, options, all).finally(() => other.inFlight--)
+      },
+      surplus => {
+        if (surplus.outcome === 'content') surplus.cancel()
+      }
     )
   }
 
@@ -123,7 +147,7 @@ export class Fetcher {
       return this.#fetchSmall(member, location, options)
     }
     const request = { ...location.key, ...conditionsOf(options) }
-    const transfer = Transfer.fetch(lease, member, request, this.#times)
+    const transfer = Transfer.fetch(lease, member, request, hastyTimes(this.#times, location, 0))
     const head = await abortable(transfer.head, options.signal).catch((error: Error) => {
       transfer.cut(error)
       throw error

@@ -15,6 +15,7 @@ import {
   type ListedFile
 } from '@tributary/protocol'
 import type { PeerPool } from '@tributary/transport'
+import { inCompany } from './company.ts'
 import type { ClientEvent } from './contract.ts'
 import { readReply } from './peer-reply.ts'
 import { abortable, leavesDoubt, worthElsewhere } from './retry-rules.ts'
@@ -115,31 +116,53 @@ export class TrackerCalls {
     decode: (body: Buffer, ours: boolean) => T,
     signal: AbortSignal | undefined
   ): Promise<T> {
+    const waiting = this.#inOrder()
+    const askNext = (): Promise<T> | undefined => {
+      const tracker = waiting.shift()
+      if (!tracker) return undefined
+      return inCompany(this.#askOne(tracker, frameFor, decode, signal), () => {
+        if (waiting.length > 0) tracker.silentUntilMs = performance.now() + SILENT_MS
+        return askNext()
+      })
+    }
     let failure: Error | undefined
-    for (const tracker of this.#inOrder()) {
-      let ours = false
+    for (let asked = askNext(); asked; asked = askNext()) {
       try {
-        const reply = this.#pool.call(tracker.address, knows => frameFor((ours = knows)), {
-          timeoutMs: this.#timeoutMs,
-          replyBytesMax: LISTING_BYTES_MAX
-        })
-        const body = await abortable(reply, signal)
-        const answer = readReply(() => decode(body, ours))
-        tracker.silentUntilMs = 0
-        this.#good = this.#trackers.indexOf(tracker)
-        return answer
+        return await asked
       } catch (error) {
-        if (leavesDoubt(error)) tracker.silentUntilMs = performance.now() + SILENT_MS
-        else if (!worthElsewhere(error) && !(error instanceof ProtocolError)) throw error
+        if (!isItsOwn(error)) throw error
         // A tracker that answered, if only to refuse, tells more than one that could not be reached.
         if (!failure || leavesDoubt(failure)) failure = error as Error
-        if (this.#trackers.length > 1) {
-          const text = `tracker ${formatAddress(tracker.address)}: ${(error as Error).message}`
-          this.#onEvent({ level: 'warn', text })
-        }
       }
     }
     throw failure ?? new UnavailableError('CONNECTION_LOST', 'no tracker is known')
+  }
+
+  async #askOne<T>(
+    tracker: Tracker,
+    frameFor: (ours: boolean) => Buffer,
+    decode: (body: Buffer, ours: boolean) => T,
+    signal: AbortSignal | undefined
+  ): Promise<T> {
+    let ours = false
+    try {
+      const reply = this.#pool.call(tracker.address, knows => frameFor((ours = knows)), {
+        timeoutMs: this.#timeoutMs,
+        replyBytesMax: LISTING_BYTES_MAX
+      })
+      const body = await abortable(reply, signal)
+      const answer = readReply(() => decode(body, ours))
+      tracker.silentUntilMs = 0
+      this.#good = this.#trackers.indexOf(tracker)
+      return answer
+    } catch (error) {
+      if (leavesDoubt(error)) tracker.silentUntilMs = performance.now() + SILENT_MS
+      if (this.#trackers.length > 1 && isItsOwn(error)) {
+        const text = `tracker ${formatAddress(tracker.address)}: ${error.message}`
+        this.#onEvent({ level: 'warn', text })
+      }
+      throw error
+    }
   }
 
   #inOrder(): Tracker[] {
@@ -148,6 +171,11 @@ export class TrackerCalls {
     const silent = turned.filter(tracker => tracker.silentUntilMs > nowMs)
     return silent.length === 0 ? turned : [...turned.filter(tracker => !silent.includes(tracker)), ...silent]
   }
+}
+
+/** The tracker's own failure, which another one need not share. */
+function isItsOwn(error: unknown): error is Error {
+  return leavesDoubt(error) || worthElsewhere(error) || error instanceof ProtocolError
 }
 
 function needsOurs(body: Buffer, ours: boolean, what: string): Buffer {

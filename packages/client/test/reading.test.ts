@@ -221,6 +221,59 @@ describe('fetching a file', { timeout: 20_000 }, () => {
     ok(performance.now() - beganMs < 300, 'no call waits for them any more')
   })
 
+  it('asks another server when one is silent, long before its time is up, and the first answer counts', async t => {
+    const patient = { callTimeoutMs: 8_000, silenceMs: 8_000 }
+    for (const sizeBytes of [1_000, 3_000_000]) {
+      const content = randomBytes(sizeBytes)
+      const silent = new Set<number>()
+      const server = (index: number) => (_: Request, well: () => Buffer) =>
+        silent.has(index) ? undefined : well()
+      const { client, storages } = await clusterWith(t, content, [server(0), server(1), server(2)], patient)
+      await collect(await client.fetch(KEY, {})) // its size is known now
+      silent.add(0).add(1)
+      const beganMs = performance.now()
+      for (let time = 0; time < 6; time++) ok((await collect(await client.fetch(KEY, {}))).equals(content))
+      const tookMs = performance.now() - beganMs
+      ok(tookMs < 3_500, `two silent servers cost a second each, not ${tookMs} ms`)
+      equal(storages.filter(({ requests }) => requests.length > 0).length, 3)
+    }
+  })
+
+  it('takes the answer of a slow server when that comes first after all', async t => {
+    const content = randomBytes(1_000)
+    let isSlow = false
+    const { client } = await clusterWith(
+      t,
+      content,
+      [0, 1].map(() => (_: Request, well: () => Buffer) => {
+        if (!isSlow) return well()
+        return new Promise<Buffer>(resolve => setTimeout(() => resolve(well()), 1_500))
+      }),
+      { callTimeoutMs: 8_000 }
+    )
+    await client.fetch(KEY, {})
+    isSlow = true
+    const beganMs = performance.now()
+    deepEqual(await collect(await client.fetch(KEY, {})), content)
+    ok(performance.now() - beganMs < 2_300, 'the second one, asked a second later, is not waited for')
+  })
+
+  it('goes on soon with another server where one falls silent in mid-body, however patient', async t => {
+    const content = randomBytes(3_000_000)
+    const half = (request: Request, well: () => Buffer): Answer => {
+      const reply = well()
+      if (reply.byteLength < 1_000_000) return reply
+      request.socket.write(reply.subarray(0, 1_000_000))
+    }
+    const { client } = await clusterWith(t, content, [half, (_, well) => well()], {
+      callTimeoutMs: 8_000,
+      silenceMs: 8_000
+    })
+    const beganMs = performance.now()
+    for (let time = 0; time < 2; time++) ok((await collect(await client.fetch(KEY, {}))).equals(content))
+    ok(performance.now() - beganMs < 4_500)
+  })
+
   it('waits for a group without a server, within its time', async t => {
     const content = randomBytes(10)
     const storage = await scriptedServer(t, 'storage', ({ body }) =>
@@ -318,6 +371,18 @@ describe('trackers', { timeout: 20_000 }, () => {
     for (let i = 0; i < 10; i++) await client.fetch({ ...KEY, file: `film${i}` }, {})
     ok(performance.now() - beganMs < 300)
     equal(silent.requests.length, 1)
+  })
+
+  it('have company when they are silent, long before their time is up', async t => {
+    const content = randomBytes(10)
+    const silent = await scriptedServer(t, 'tracker', () => undefined)
+    const storage = await scriptedServer(t, 'storage', ({ body }) =>
+      fetchReplyOf(body, content, factsFor(content, 0))
+    )
+    const client = clientOf(t, [silent, await trackerFor(t, [storage])], { callTimeoutMs: 8_000 })
+    const beganMs = performance.now()
+    for (let i = 0; i < 10; i++) await client.fetch({ ...KEY, file: `film${i}` }, {})
+    ok(performance.now() - beganMs < 2_000, 'it costs a second, once')
   })
 
   it('come back after all of them failed', async t => {

@@ -21,6 +21,10 @@ export function operatorReadme(description: Description, plan: Plan): string {
     ...(description.virtualAddresses.length > 0 ? ['keepalived'] : []),
     ...(redis ? ['redis-server', 'redis-sentinel'] : [])
   ]
+  const units = new Set(plan.hosts.flatMap(host => host.units))
+  const started = ['mariadb', 'redis-server', 'redis-sentinel', 'keepalived'].filter(name =>
+    units.has(`${name}.service`)
+  )
   return `# Cluster ${plan.cluster}
 
 Made by \`tributary deploy render\`. Change the description and render again, not these files. They hold passwords: keep
@@ -39,7 +43,12 @@ Install on each host what it needs of: ${packages.join(', ')}; and \`tributary\`
         : ' Bricks lie in /srv/bricks: mount a disk of its own there, or the volumes are not made.'
       : ''
   }
-${redis ? 'Debian starts Redis and Sentinel when they are installed: `systemctl stop redis-server redis-sentinel` first.\n' : ''}
+${
+  started.length > 0
+    ? `Debian starts servers when they are installed. Before the first start, stop what it started: \`systemctl stop ${started.join(' ')}\` on each host that has it; a
+database that already runs would not become the first of a cluster.\n`
+    : ''
+}
 From this folder, for each host (here \`HOST\`, reached by ssh as root; nothing of its own folders is changed):
 
 \`\`\`sh
