@@ -90,9 +90,9 @@ class ChaosRun {
     await this.#waitUntilWhole('at the end')
     const before = await countRestarts(this.#lab)
     const ledger = await this.#clients.ledger()
-    const verified = await this.#clients.verify()
-    this.#broken.push(...verified.flatMap(({ broken }) => broken))
-    this.#tell(`read back through ${verified.length} ways`)
+    const { doors, broken } = await this.#clients.verify()
+    this.#broken.push(...broken)
+    this.#tell(`read back through ${doors.length} ways`)
     const stores = await checkStores(this.#lab)
     this.#broken.push(...stores.flatMap(({ broken }) => broken))
     this.#tell('index and disk compared')
@@ -112,7 +112,7 @@ class ChaosRun {
       slowness: this.#slowness,
       kinds: this.#totals,
       ledger,
-      verified: verified.map(({ door, verdict }) => ({ door, verdict })),
+      verified: doors,
       stores,
       residentBefore,
       residentAfter,

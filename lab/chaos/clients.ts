@@ -33,6 +33,11 @@ export interface LedgerCounts {
 export interface ThroughDoor {
   readonly door: string
   readonly verdict: Verdict
+}
+
+export interface ReadBack {
+  readonly doors: readonly ThroughDoor[]
+  /** Sentences; none where every promise was kept. */
   readonly broken: readonly string[]
 }
 
@@ -79,8 +84,8 @@ export class Clients {
   }
 
   /** Reads every file back through the library, each member by itself, each gateway and the virtual address. */
-  verify(): Promise<ThroughDoor[]> {
-    return this.#channel.call('verify') as Promise<ThroughDoor[]>
+  verify(): Promise<ReadBack> {
+    return this.#channel.call('verify') as Promise<ReadBack>
   }
 
   /** How many members this tracker alone takes for active. */

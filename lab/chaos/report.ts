@@ -1,6 +1,5 @@
 /** What a run of chaos tells: one JSON object, and a summary for people. */
-import type { Verdict } from '../../test/testkit/cluster-load.ts'
-import { KINDS, type Kind, type LedgerCounts } from './clients.ts'
+import { KINDS, type Kind, type LedgerCounts, type ThroughDoor } from './clients.ts'
 import type { KindReport } from './gap-meter.ts'
 import type { StoreCheck } from './reckoning.ts'
 import { mebibytes, type Resident } from './resident.ts'
@@ -33,7 +32,7 @@ export interface ChaosReport {
   readonly slowness: number
   readonly kinds: Readonly<Record<Kind, KindTotal>>
   readonly ledger: LedgerCounts
-  readonly verified: readonly { readonly door: string; readonly verdict: Verdict }[]
+  readonly verified: readonly ThroughDoor[]
   readonly stores: readonly StoreCheck[]
   readonly residentBefore: Resident
   readonly residentAfter: Resident
