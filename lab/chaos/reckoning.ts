@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Lab, LabHost } from '../lab.ts'
 
-const FSCK_MS = 300_000
+const FSCK_MS = 600_000
 /** Deletes and uploads that a fault has cut are finished by whoever finds them, within this. */
 const SETTLE_MS = 90_000
 const POLL_MS = 5_000
