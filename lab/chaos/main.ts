@@ -2,23 +2,25 @@
  * Chaos in a lab: see docs/CHAOS.md.
  *
  *   npm run chaos [-- --minutes N] [--seed S] [--layout three|wide] [--report FILE] [--keep]
+ *   npm run chaos -- table REPORT…      the table of docs/CHAOS.md, of reports that were kept
  *
  * Exit code 0: every promise was kept; 1: one was broken, or the lab cannot be here; 2: wrong flags.
  */
 import { randomInt } from 'node:crypto'
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Lab, LabError, ROOT } from '../lab.ts'
 import { runChaos } from './chaos-run.ts'
 import { BRICK_DISK_BYTES } from './disk-size.ts'
-import { seconds, summaryOf } from './report.ts'
+import { seconds, summaryOf, tableOf, type ChaosReport } from './report.ts'
 
 const LAYOUTS = ['three', 'wide']
 const MINUTES = '3'
 const SEED_MAX = 2 ** 31
 
-const { values } = parseArgs({
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     minutes: { type: 'string', default: MINUTES },
     seed: { type: 'string' },
@@ -27,11 +29,17 @@ const { values } = parseArgs({
     keep: { type: 'boolean', default: false }
   }
 })
+const [order, ...paths] = positionals
+if (order === 'table') {
+  const texts = await Promise.all(paths.map(path => readFile(path, 'utf8')))
+  process.stdout.write(tableOf(texts.map(text => JSON.parse(text) as ChaosReport)))
+  process.exit()
+}
 const minutes = Number(values.minutes)
 const seed = values.seed === undefined ? randomInt(SEED_MAX) : Number(values.seed)
 const { layout } = values
 
-if (!(minutes > 0) || !Number.isSafeInteger(seed) || !LAYOUTS.includes(layout)) {
+if (order !== undefined || !(minutes > 0) || !Number.isSafeInteger(seed) || !LAYOUTS.includes(layout)) {
   process.stderr.write(
     `--minutes is a number above 0, --seed an integer, --layout one of ${LAYOUTS.join(', ')}\n`
   )

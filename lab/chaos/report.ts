@@ -105,3 +105,22 @@ export function summaryOf(report: ChaosReport): string {
     ''
   ].join('\n')
 }
+
+/** Runs side by side, as a table of Markdown. Gaps in seconds. */
+export function tableOf(reports: readonly ChaosReport[]): string {
+  const row = (cells: readonly (string | number)[]): string => `| ${cells.join(' | ')} |\n`
+  const gapOf = (report: ChaosReport, kind: Kind): string =>
+    (report.kinds[kind].longestGapMs / 1_000).toFixed(1)
+  const head =
+    'layout,seed,minutes,rounds,faults,files whole,deleted,operations,gap: read,upload,read by HTTP,address,machine slower by,verdict'
+  const operations = KINDS.filter(kind => kind !== 'address')
+  const rows = reports.map(report => {
+    const { layout, seed, minutes, rounds, faults, ledger, kinds } = report
+    const count = operations.reduce((sum, kind) => sum + kinds[kind].count, 0)
+    const gaps = (['read', 'upload', 'httpRead', 'address'] as const).map(kind => gapOf(report, kind))
+    const facts = [layout, seed, minutes, rounds, faults, ledger.stored, ledger.deleted, count]
+    return [...facts, ...gaps, report.slowness.toFixed(1), report.verdict]
+  })
+  const titles = head.split(',')
+  return [titles, titles.map(() => '---'), ...rows].map(row).join('')
+}
