@@ -36,6 +36,7 @@ export class PieceBuffers {
 export class FileReply implements StreamedReply {
   readonly head: Buffer
   readonly contentBytes: number
+  readonly #files: OpenFiles
   readonly #entry: OpenFile
   readonly #buffers: PieceBuffers
   readonly #release: () => void
@@ -54,6 +55,7 @@ export class FileReply implements StreamedReply {
   ) {
     this.head = head
     this.contentBytes = contentBytes
+    this.#files = files
     this.#entry = entry
     this.#buffers = buffers
     this.#offset = offset
@@ -109,7 +111,13 @@ export class FileReply implements StreamedReply {
     if (!store.volume.local) {
       return store.volume
         .run('read', () => readAsync(fd, buffer, 0, bytes, this.#offset))
-        .then(({ bytesRead }) => this.#checkWhole(bytesRead, bytes))
+        .then(
+          ({ bytesRead }) => this.#checkWhole(bytesRead, bytes),
+          (error: unknown) => {
+            this.#files.forget(this.#entry.row) // its descriptor may be what is wrong
+            throw error
+          }
+        )
     }
     if (this.#asyncReads > 0) {
       this.#asyncReads--

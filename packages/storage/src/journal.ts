@@ -9,6 +9,7 @@ import { closeSync, fdatasync as fdatasyncCallback, fdatasyncSync, openSync, wri
 import { open, readdir, readFile, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { TributaryError } from '@tributary/protocol'
 import { GroupSync } from './group-sync.ts'
 import { decodeRecord, nextRecordStart, type JournalRecord } from './journal-record.ts'
 import { makeStoreDirectory, makeStoreDirectorySync, syncStoreDirectoriesSync } from './store-directory.ts'
@@ -20,6 +21,13 @@ const DAY_MS = 86_400_000
 /** Records that a full disk did not take are kept for the next append; what is beyond that is found on disk only. */
 const OWED_RECORDS_MAX = 10_000
 
+/** A day's file on a volume that is not local. */
+interface OpenDay {
+  readonly handle: FileHandle
+  /** Records written through it that no sync has covered: whether a lost descriptor has kept them nobody knows. */
+  readonly unsynced: Buffer[]
+}
+
 export class Journal {
   readonly #volume: Volume
   readonly #folder: string
@@ -28,7 +36,7 @@ export class Journal {
   #owed: Buffer[] = []
   #day = -1
   #fd: number | undefined
-  #handle: FileHandle | undefined
+  #open: OpenDay | undefined
   #tail: Promise<unknown> = Promise.resolve()
 
   /** @param member Name of the writer; nobody else writes under it. */
@@ -43,10 +51,10 @@ export class Journal {
    * disk does not take come first at the next append: the reader passes over what was half written.
    */
   append(records: readonly Buffer[]): void | Promise<void> {
-    const all = this.#owed.length === 0 ? [...records] : [...this.#owed, ...records]
+    let all = this.#owed.length === 0 ? [...records] : [...this.#owed, ...records]
     this.#owed = []
     const owe = (error: unknown): never => {
-      this.#owed.unshift(...all.slice(0, OWED_RECORDS_MAX - this.#owed.length))
+      this.#owe(all)
       throw error
     }
     if (this.#volume.local) {
@@ -60,8 +68,13 @@ export class Journal {
     const appended = this.#tail
       .then(() =>
         this.#volume.run('journal', async () => {
-          const handle = await this.#todaysHandle()
-          checkWhole((await handle.writev(all)).bytesWritten, all)
+          try {
+            await this.#write(all)
+          } catch (error) {
+            if (!isOfDescriptor(error)) throw error
+            all = [...this.#lose(), ...all]
+            await this.#write(all)
+          }
         })
       )
       .catch(owe)
@@ -78,14 +91,45 @@ export class Journal {
     await this.#tail
     if (this.#fd !== undefined) closeSync(this.#fd)
     this.#fd = undefined
-    await this.#handle?.close()
-    this.#handle = undefined
+    await this.#open?.handle.close()
+    this.#open = undefined
   }
 
   async #syncNow(): Promise<void> {
     if (this.#fd !== undefined) await fdatasync(this.#fd)
-    const handle = this.#handle
-    if (handle) await this.#volume.run('journal sync', () => handle.datasync())
+    if (this.#volume.local) return
+    if (this.#owed.length > 0) await this.append([])
+    const day = this.#open
+    if (!day) return
+    const count = day.unsynced.length
+    try {
+      await this.#volume.run('journal sync', () => day.handle.datasync())
+      day.unsynced.splice(0, count)
+    } catch (error) {
+      if (isOfDescriptor(error) && this.#open === day) this.#owe(this.#lose())
+      throw error
+    }
+  }
+
+  #owe(records: readonly Buffer[]): void {
+    this.#owed.unshift(...records.slice(0, OWED_RECORDS_MAX - this.#owed.length))
+  }
+
+  async #write(records: readonly Buffer[]): Promise<void> {
+    const { handle, unsynced } = await this.#todaysFile()
+    if (records.length === 0) return
+    checkWhole((await handle.writev(records)).bytesWritten, records)
+    unsynced.push(...records)
+    unsynced.splice(0, unsynced.length - OWED_RECORDS_MAX) // where nothing is ever synced
+  }
+
+  /** The next record opens the file anew. @returns what has to be written again */
+  #lose(): Buffer[] {
+    const day = this.#open
+    this.#open = undefined
+    if (!day) return []
+    this.#volume.chore(() => day.handle.close())
+    return day.unsynced
   }
 
   #today(): number {
@@ -109,19 +153,33 @@ export class Journal {
     return this.#fd
   }
 
-  async #todaysHandle(): Promise<FileHandle> {
+  async #todaysFile(): Promise<OpenDay> {
     const day = Math.floor(this.#nowMs() / DAY_MS)
-    if (day !== this.#day || !this.#handle) {
+    if (day !== this.#day || !this.#open) {
       const { root } = this.#volume
       await makeStoreDirectory(root, this.#folder)
-      const next = await open(join(root, this.#folder, `${dayName(day)}.log`), 'a', 0o644)
-      await this.#handle?.datasync()
-      await this.#handle?.close()
-      this.#handle = next
+      const handle = await open(join(root, this.#folder, `${dayName(day)}.log`), 'a', 0o644)
+      const last = this.#open
+      try {
+        await last?.handle.datasync()
+        await last?.handle.close()
+      } catch (error) {
+        await handle.close()
+        throw error
+      }
+      this.#open = { handle, unsynced: [] }
       this.#day = day
     }
-    return this.#handle
+    return this.#open
   }
+}
+
+/**
+ * The volume answers, but not for this descriptor: its mount died and came back, or its copies came and went until none
+ * knew it. A full disk is no such case, and one that hangs is not either.
+ */
+function isOfDescriptor(error: unknown): boolean {
+  return !(error instanceof TributaryError) && (error as NodeJS.ErrnoException).code !== 'ENOSPC'
 }
 
 function checkWhole(written: number, records: readonly Buffer[]): void {

@@ -13,6 +13,7 @@ import {
   invariant,
   mapKeyOf,
   RejectedError,
+  TributaryError,
   UnavailableError,
   type FileKey
 } from '@tributary/protocol'
@@ -159,6 +160,7 @@ export class OpenFiles {
       .then(
         ({ bytesRead }) => keepContent(entry, bytes, bytesRead),
         (error: unknown) => {
+          this.#drop(entry) // the descriptor may be what is wrong: the next one gets another
           throw storeError(error, 'the read')
         }
       )
@@ -193,7 +195,7 @@ export class OpenFiles {
       const { nlink } = await entry.store.volume.run('stat', () => entry.handle!.stat())
       return nlink === 0
     } catch (error) {
-      return isGoneCode((error as NodeJS.ErrnoException).code)
+      return isOfDescriptor(error)
     } finally {
       release()
     }
@@ -290,15 +292,15 @@ export class OpenFiles {
     const release = this.use(entry)
     try {
       // A file system of the network may answer from what it remembers: the index knows of a delete at once.
-      const isCurrent = await this.#isCurrent(entry)
-      const { nlink } = await entry.store.volume.run('stat', () => entry.handle!.stat())
-      if (nlink > 0 && isCurrent) {
-        entry.checkedMs = performance.now()
-        return entry
+      if (await this.#isCurrent(entry)) {
+        const { nlink } = await entry.store.volume.run('stat', () => entry.handle!.stat())
+        if (nlink > 0) {
+          entry.checkedMs = performance.now()
+          return entry
+        }
       }
     } catch (error) {
-      const failure = storeError(error, 'the read')
-      if (!isGoneCode((error as NodeJS.ErrnoException).code)) throw failure
+      if (!isOfDescriptor(error)) throw error
     } finally {
       release()
     }
@@ -317,9 +319,13 @@ export class OpenFiles {
   }
 }
 
-/** What a file system of the network says of a file that is there no more. */
-function isGoneCode(code: string | undefined): boolean {
-  return code === 'ENOENT' || code === 'ESTALE'
+/**
+ * A file system of the network that answers, but not for this descriptor: the file is gone (ENOENT, ESTALE), or its mount was
+ * (ENOTCONN), or its copies came and went one after the other until none knew the descriptor (EBADFD, which Node has no
+ * name for). What is true now is found by opening it anew. A volume that hangs is another matter.
+ */
+function isOfDescriptor(error: unknown): boolean {
+  return !(error instanceof TributaryError)
 }
 
 function isUnchanged({ fd, links, changedMs }: OpenFile): boolean {
