@@ -14,8 +14,10 @@ const orders: Record<string, (args: { url: string; seconds: number }) => unknown
     return video.until(({ currentTime, frames }) => currentTime > 0.3 && frames > 5, 'began')
   },
   playOn: ({ seconds }) => video!.untilPlayedOn(seconds),
+  pause: () => video!.pause(),
   seek: async ({ seconds }) => {
     await video!.seek(seconds)
+    await video!.play()
     return video!.until(({ currentTime }) => currentTime > seconds + 0.5, `went on after ${seconds} s`)
   },
   close: () => window?.close()

@@ -33,6 +33,10 @@ export class Player {
     return this.#channel.call('playOn', { seconds }) as Promise<VideoState>
   }
 
+  async pause(): Promise<void> {
+    await this.#channel.call('pause')
+  }
+
   /** Jumps there, and plays on. */
   seek(seconds: number): Promise<VideoState> {
     return this.#channel.call('seek', { seconds }) as Promise<VideoState>
