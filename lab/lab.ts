@@ -4,9 +4,9 @@
  */
 import { execFile, fork, spawn, type ChildProcess } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, rm } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import type { Socket } from 'node:net'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -27,6 +27,11 @@ const COMMAND_MS = 60_000
 const STEP_MS = 180_000
 const READY_MS = 120_000
 const POLL_MS = 200
+/** Without it, nothing that is in a folder is removed. */
+const MARKER = '.tributary-lab'
+const LOG_LINES = 12
+/** What galera_new_cluster sets. */
+const NEW_CLUSTER = { _WSREP_NEW_CLUSTER: '--wsrep-new-cluster' }
 const STOP_MS = 90_000
 /** Ports of readiness, by role: docs/OPERATIONS.md; a storage server's further groups come after the first. */
 const READY_PORTS: Readonly<Record<string, number>> = {
@@ -169,7 +174,7 @@ export class LabHost {
 
   /** The first database node of a new cluster, or of one that has stopped as a whole. */
   bootstrapUnit(unit: string): Promise<void> {
-    return this.startUnit(unit, { _WSREP_NEW_CLUSTER: '--wsrep-new-cluster' })
+    return this.startUnit(unit, NEW_CLUSTER)
   }
 
   /**
@@ -296,15 +301,20 @@ export class Lab {
   static async lay(options: LabOptions): Promise<Lab> {
     await demandMachine()
     const { folder, onProgress = () => {} } = options
-    await rm(folder, { recursive: true, force: true })
-    await mkdir(join(folder, 'compile'), { recursive: true, mode: 0o755 })
-    await execute('chmod', ['1777', join(folder, 'compile')])
-    const rendered = options.rendered ?? (await render(options.description!, join(folder, 'rendered')))
-    const plan = await readPlan(rendered)
-    onProgress(`${plan.cluster}: ${plan.hosts.length} hosts`)
-    for (const { name } of plan.hosts) {
-      await makeHostFolder(join(folder, 'hosts', name), name, plan)
-      if (options.brickDiskBytes !== undefined) await makeDisk(diskOf(folder, name), options.brickDiskBytes)
+    await takeFolder(folder)
+    let rendered: string
+    let plan: Plan
+    try {
+      rendered = options.rendered ?? (await render(options.description!, folder))
+      plan = await readPlan(rendered)
+      onProgress(`${plan.cluster}: ${plan.hosts.length} hosts`)
+      for (const { name } of plan.hosts) {
+        await makeHostFolder(join(folder, 'hosts', name), name, plan)
+        if (options.brickDiskBytes !== undefined) await makeDisk(diskOf(folder, name), options.brickDiskBytes)
+      }
+    } catch (error) {
+      await removeFolder(folder)
+      throw error
     }
     const module = new URL('./ground.ts', import.meta.url)
     const child = spawn(
@@ -373,9 +383,9 @@ export class Lab {
 
   async #take(step: FirstStep): Promise<void> {
     if ('start' in step) {
-      await Promise.all(step.hosts.map(name => this.host(name).startUnit(step.start)))
+      await Promise.all(step.hosts.map(name => this.#first(this.host(name), step.start, {})))
     } else if ('bootstrap' in step) {
-      await this.host(step.host).bootstrapUnit(step.bootstrap)
+      await this.#first(this.host(step.host), step.bootstrap, NEW_CLUSTER)
     } else {
       const command = ['bash', join(RENDERED, step.run)]
       const { exitCode, stdout, stderr } = await this.host(step.host).run(command, { timeoutMs: STEP_MS })
@@ -383,6 +393,16 @@ export class Lab {
         throw new Error(
           `${step.run} on ${step.host} ended with ${exitCode}:\n${`${stdout}${stderr}`.trim().slice(-2_000)}`
         )
+    }
+  }
+
+  /** What a unit wrote goes with the lab's folder: so the end of it goes with the failure. */
+  async #first(host: LabHost, unit: string, env: Record<string, string>): Promise<void> {
+    try {
+      await host.startUnit(unit, env)
+    } catch (error) {
+      const tail = (await host.logs(unit)).trimEnd().split('\n').slice(-LOG_LINES).join('\n')
+      throw new Error(`${host.name}: ${(error as Error).message}\n${tail}`.trimEnd(), { cause: error })
     }
   }
 
@@ -499,6 +519,20 @@ export class Lab {
   }
 }
 
+/** Makes it anew. @throws {LabError} it holds something, and no lab made it */
+async function takeFolder(folder: string): Promise<void> {
+  const names = await readdir(folder).catch((): string[] => [])
+  if (names.length > 0 && !names.includes(MARKER))
+    throw new LabError(`${folder} is not empty, and no lab made it: name another folder.`)
+  await removeFolder(folder)
+  await mkdir(join(folder, 'compile'), { recursive: true, mode: 0o755 })
+  await writeFile(
+    join(folder, MARKER),
+    'A lab of Tributary keeps its hosts here, and empties this folder when it starts.\n'
+  )
+  await chmod(join(folder, 'compile'), 0o1777) // programs of several users share it
+}
+
 /** The kernel is a moment behind: what it unmounts may be busy yet. */
 async function removeFolder(folder: string): Promise<void> {
   await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: POLL_MS })
@@ -524,19 +558,26 @@ function textOf(step: FirstStep): string {
     : `${step.run} on ${step.host}`
 }
 
-/** Runs the command of this source tree. @throws {LabError} what it said */
-async function render(description: string, out: string): Promise<string> {
+/**
+ * Runs the command of this source tree on a copy, since passwords are made beside the description.
+ *
+ * @throws {LabError} what it said
+ */
+async function render(description: string, folder: string): Promise<string> {
   const main = join(ROOT, 'packages', 'cli', 'src', 'main.ts')
-  const args = ['--conditions=tributary-source', main, 'deploy', 'render', description, '--out', out]
+  const [out, copy] = [join(folder, 'rendered'), join(folder, basename(description))]
+  const secrets = (path: string): string => path.replace(/\.toml$/, '.secrets.toml')
   try {
+    await copyFile(description, copy)
+    if (existsSync(secrets(description))) await copyFile(secrets(description), secrets(copy))
+    const args = ['--conditions=tributary-source', main, 'deploy', 'render', copy, '--out', out]
     await execute(process.execPath, args, {
       cwd: ROOT,
       env: { ...process.env, NODE_TEST_CONTEXT: undefined }
     })
   } catch (error) {
-    throw new LabError(
-      `The description cannot be rendered.\n${(error as { stderr?: string }).stderr?.trim() ?? ''}`
-    )
+    const { stderr, message } = error as { stderr?: string; message: string }
+    throw new LabError(`The description cannot be rendered.\n${(stderr ?? message).trim()}`)
   }
   return out
 }

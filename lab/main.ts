@@ -156,17 +156,22 @@ async function openForwarder(lab: Lab, { host, port }: { host: string; port: num
 function advice(lab: Lab, forwarder: Server | undefined): string {
   const at = forwarder?.address()
   const url = typeof at === 'object' && at !== null ? `http://127.0.0.1:${at.port}` : undefined
-  const { name } = lab.hosts[0]!
-  const gateway = lab.hostsWith('gateway')[0]?.name ?? name
+  const nameOf = (role: string): string => (lab.hostsWith(role)[0] ?? lab.hosts[0]!).name
+  const [gateway, storage, database] = ['gateway', 'storage', 'database'].map(nameOf)
+  const tracker = lab.hostsWith('tracker')[0]?.address ?? ''
+  const tries: [order: string, what: string][] = [
+    ['status', 'hosts, units, and who has which virtual address'],
+    [`run ${storage} -- tributary groups -t ${tracker}`, 'members, as a tracker sees them'],
+    [`cut ${gateway}`, `its network cable is pulled; heal ${gateway} puts it back`],
+    [`kill ${storage}`, `its power fails; start ${storage} brings it back`],
+    [`freeze ${database} mariadb`, `kill -STOP; thaw ${database} mariadb`],
+    [`logs ${database} mariadb`, 'what a unit wrote']
+  ]
+  const width = Math.max(...tries.map(([order]) => order.length))
   return [
     '',
     ...(url === undefined ? [] : [`  ${url}   the gateway of the cluster, from this machine`]),
-    `  npm run lab -- status              hosts, units, and who has which virtual address`,
-    `  npm run lab -- run ${name} -- tributary groups --config /etc/tributary/tributary.toml`,
-    `  npm run lab -- cut ${gateway}               its network cable is pulled; heal ${gateway} puts it back`,
-    `  npm run lab -- kill ${name}              its power fails; start ${name} brings it back`,
-    `  npm run lab -- freeze ${name} mariadb    kill -STOP; thaw ${name} mariadb`,
-    `  npm run lab -- logs ${name} mariadb      what a unit wrote`,
+    ...tries.map(([order, what]) => `  npm run lab -- ${order.padEnd(width)}   ${what}`),
     '  Ctrl-C stops all of it',
     ''
   ].join('\n')

@@ -29,6 +29,7 @@ describe('npm run lab', { skip, timeout: 120_000 }, () => {
       [['--layout', 'huge'], /^There is no layout huge; there are: three, wide\.\n$/],
       [['dance'], /^There is no order dance\.\n/],
       [['status', '--folder', folder], /^No lab is running: start one with npm run lab\.\n$/],
+      [['--folder', ROOT], /^.* is not empty, and no lab made it: name another folder\.\n$/],
       [['--layuot', 'three'], /^Unknown option '--layuot'/],
       [
         ['--description', join(folder, 'none.toml'), '--folder', join(folder, 'lab')],

@@ -126,7 +126,7 @@ describe('a host of the lab', { skip, timeout: 120_000 }, () => {
     )
     await until(async () => (await unit('sleeper')).processes.length === 2)
     equal(await host.freeze('sleeper'), 2)
-    ok((await unit('sleeper')).processes.every(({ state }) => state === 'T'))
+    await until(async () => (await unit('sleeper')).processes.every(({ state }) => state === 'T'))
     await host.thaw('sleeper')
     await host.stopUnit('sleeper')
     await sleep(500) // longer than RestartSec

@@ -15,8 +15,10 @@ const PAUSE_MS = 40
 /** A program that asks again and again: a new connection each time, as a player has that lost one. */
 const HTTP_TRY_MS = 400
 const UPLOADERS = 3
+/** Every one is read again in the end. */
+const UPLOAD_PAUSE_MS = 200
 const SIZE_MAX = 100_000
-const CHECKS_AT_A_TIME = 4
+const CHECKS_AT_A_TIME = 12
 /** The last ones: those were stored while something was wrong, or just before. */
 const SAMPLE = 150
 
@@ -83,14 +85,14 @@ function codeOf(error: unknown): string {
   return error instanceof Error ? `${error.name}: ${error.message}` : String(error)
 }
 
-async function loop(kind: Kind, work: () => Promise<boolean>): Promise<void> {
+async function loop(kind: Kind, work: () => Promise<boolean>, pauseMs = PAUSE_MS): Promise<void> {
   for (;;) {
     try {
       if (await work()) meters[kind].ok()
     } catch (error) {
       meters[kind].failed(codeOf(error))
     }
-    await sleep(PAUSE_MS)
+    await sleep(pauseMs)
   }
 }
 
@@ -172,7 +174,8 @@ const orders: Record<string, (args: any) => unknown> = {
       return true
     })
     // several: one whose last byte went to a host that vanished waits for a long time, and is one client's affair
-    for (let one = 0; one < UPLOADERS; one++) void loop('upload', async () => (await uploadOne()) !== '')
+    for (let one = 0; one < UPLOADERS; one++)
+      void loop('upload', async () => (await uploadOne()) !== '', UPLOAD_PAUSE_MS)
     void loop('address', async () => (await get(`${setup.virtual}/healthz`, HTTP_TRY_MS)).byteLength > 0)
     void loop('http', async () => {
       await readOverHttp(setup.virtual, someFile()!, HTTP_TRY_MS)

@@ -29,6 +29,7 @@ import type {
 import { downloadToFile } from './download-file.ts'
 import { readableOf } from './download-stream.ts'
 import { Fetcher, sizeFrame } from './fetcher.ts'
+import { KeptContents } from './kept-contents.ts'
 import { Locations } from './locations.ts'
 import { MemberCalls } from './member-calls.ts'
 import { Members } from './members.ts'
@@ -71,7 +72,8 @@ export class Client {
     const members = new Members()
     const locations = new Locations(this.#trackers, members)
     this.#calls = new MemberCalls(members, locations, options.retryForMs ?? RETRY_FOR_MS, onEvent)
-    this.#fetcher = new Fetcher(this.#calls, reads, { callTimeoutMs, silenceMs })
+    const kept = new KeptContents(options.keptContentBytesMax ?? 0)
+    this.#fetcher = new Fetcher(this.#calls, reads, { callTimeoutMs, silenceMs }, kept)
     this.#uploader = new Uploader(this.#calls, writes, { callTimeoutMs, commitTimeoutMs, silenceMs })
     this.#remover = new Remover(this.#calls, writes, { callTimeoutMs, commitTimeoutMs })
   }

@@ -26,6 +26,11 @@ export interface ClientOptions {
   retryForMs?: number
   /** Connections to one server. */
   connectionsPerPeerMax?: number
+  /**
+   * Memory for content of small files (up to 64 KiB) that are fetched whole again and again: a storage server is then
+   * only asked whether it is unchanged. Bytes of such files are shared and must not be written to. Default 0: none.
+   */
+  keptContentBytesMax?: number
   /** Version of the program, for the servers' logs. */
   version?: string
   /** Told what was survived: a server that failed, another one taken. */

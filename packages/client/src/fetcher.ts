@@ -22,6 +22,7 @@ import { inCompany } from './company.ts'
 import { ContentStream, hastyTimes } from './content-stream.ts'
 import type { Fetched, FetchedContent, FetchOptions } from './contract.ts'
 import { checkContentBytes } from './fetch-reply.ts'
+import type { KeptContent, KeptContents } from './kept-contents.ts'
 import type { Location } from './locations.ts'
 import type { MemberCalls } from './member-calls.ts'
 import type { Member } from './members.ts'
@@ -36,12 +37,14 @@ export class Fetcher {
   readonly #calls: MemberCalls
   readonly #pool: PeerPool
   readonly #times: TransferTimes
+  readonly #kept: KeptContents
   readonly #replyBound: { timeoutMs: number; replyBytesMax: number }
 
-  constructor(calls: MemberCalls, pool: PeerPool, times: TransferTimes) {
+  constructor(calls: MemberCalls, pool: PeerPool, times: TransferTimes, kept: KeptContents) {
     this.#calls = calls
     this.#pool = pool
     this.#times = times
+    this.#kept = kept
     this.#replyBound = { timeoutMs: times.callTimeoutMs, replyBytesMax: REPLY_BYTES_MAX }
   }
 
@@ -95,24 +98,36 @@ export class Fetcher {
 
   async #fetchSmall(member: Member, location: Location, options: FetchOptions): Promise<Fetched> {
     let ours = true
+    const plain = isPlain(options)
+    const kept = plain ? location.kept : undefined
     const reply = this.#pool.call(
       member.address,
       knows => {
         ours = knows
-        return knows ? smallFrame(location, options) : sizeFrame(location.key)
+        if (!knows) return sizeFrame(location.key)
+        return kept ? askFrame(location.key, kept) : smallFrame(location, options, plain)
       },
       this.#replyBound
     )
     const body = await (options.signal ? abortable(reply, options.signal) : reply)
     if (!ours) return this.#fetchLegacy(member, location, readSize(body), options)
     const { fields, content } = readReply(() => splitFieldBlock(body))
+    if (kept?.unchanged?.bytes.equals(fields) && content.byteLength === 0) {
+      return wholeContent(kept.unchanged.facts, kept.content)
+    }
     const known = location.factsBytes
     if (known && known.equals(fields) && content.byteLength === location.facts!.sizeBytes) {
+      // The second time: it may well come a third time.
+      this.#kept.keep(location, location.facts!.generation, content)
       return wholeContent(location.facts!, content)
     }
     const head = readFields(extension.fetchReply, fields)
     checkContentBytes(head, content.byteLength)
     const facts = factsOf(head)
+    if (kept && head.notModified && head.generation === kept.generation) {
+      kept.unchanged = { bytes: Buffer.from(fields), facts }
+      return wholeContent(facts, kept.content)
+    }
     if (head.notModified || head.unsatisfiable) {
       return { facts, outcome: head.notModified ? 'not-modified' : 'unsatisfiable' }
     }
@@ -250,9 +265,17 @@ function isLarge(
   return Math.min(end ?? Infinity, facts.sizeBytes - 1) - from + 1 > INLINE_BYTES_MAX
 }
 
-function smallFrame(location: Location, options: FetchOptions): Buffer {
+function askFrame(key: FileKey, kept: KeptContent): Buffer {
+  return (kept.askFrame ??= fetchFrame({
+    ...key,
+    unlessGeneration: kept.generation,
+    contentBytesMax: INLINE_BYTES_MAX
+  }))
+}
+
+function smallFrame(location: Location, options: FetchOptions, plain: boolean): Buffer {
   const contentBytesMax = options.factsOnly ? 0 : INLINE_BYTES_MAX
-  if (isPlain(options)) {
+  if (plain) {
     return (location.wholeFrame ??= fetchFrame({ ...location.key, contentBytesMax }))
   }
   return fetchFrame({ ...location.key, ...conditionsOf(options), contentBytesMax })

@@ -3,6 +3,7 @@
  * one that was remembered asks again before it believes that a file is not there.
  */
 import { checkFileKey, mapKeyOf, type FileFacts, type FileKey } from '@tributary/protocol'
+import type { KnownFile } from './kept-contents.ts'
 import type { Member, Members } from './members.ts'
 import type { TrackerCalls } from './tracker-calls.ts'
 
@@ -11,7 +12,7 @@ const FRESH_MS = 5_000
 /** Files whose place, size and last facts are remembered; about 1 KiB each. */
 const LOCATIONS_MAX = 20_000
 
-export interface Location {
+export interface Location extends KnownFile {
   readonly key: FileKey
   group: string
   /** undefined: a legacy tracker did not say. */
@@ -96,6 +97,7 @@ function newLocation(
     untilMs,
     wholeFrame: undefined,
     factsBytes: undefined,
-    facts: undefined
+    facts: undefined,
+    kept: undefined
   }
 }

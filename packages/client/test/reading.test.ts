@@ -69,6 +69,117 @@ async function folder(t: TestContext): Promise<string> {
   return path
 }
 
+describe('keeping content of small files', { timeout: 20_000 }, () => {
+  const keptContentBytesMax = 10_000
+
+  /** Bytes of content that the server sent for each FETCH. */
+  async function keeping(t: TestContext, content: () => Buffer, generation: () => string) {
+    const sent: number[] = []
+    const { client } = await clusterWith(
+      t,
+      Buffer.alloc(0),
+      [
+        request => {
+          const now = content()
+          const reply = fetchReplyOf(request.body, now, factsFor(now, crc32(now), generation()))
+          sent.push(reply.includes(now) ? now.byteLength : 0)
+          return reply
+        }
+      ],
+      { keptContentBytesMax }
+    )
+    return { client, sent, read: async () => collect(await client.fetch(KEY, {})) }
+  }
+
+  it('asks whether one that was read twice is unchanged, and has it sent no more', async t => {
+    const content = randomBytes(4096)
+    const { read, sent, client } = await keeping(
+      t,
+      () => content,
+      () => 'aa01'
+    )
+    for (let time = 0; time < 5; time++) deepEqual(await read(), content)
+    deepEqual(sent, [4096, 4096, 0, 0, 0])
+    const fetched = await client.fetch(KEY, {})
+    deepEqual(fetched.facts, factsFor(content, crc32(content)))
+    const part = await client.fetch(KEY, { start: 1, end: 2 })
+    deepEqual(await collect(part), content.subarray(1, 3))
+  })
+
+  it('gives what took its place, and its facts, at once', async t => {
+    let content = randomBytes(4096)
+    let generation = 'aa01'
+    const { read, client } = await keeping(
+      t,
+      () => content,
+      () => generation
+    )
+    for (let time = 0; time < 4; time++) deepEqual(await read(), content)
+    content = randomBytes(4096)
+    generation = 'aa02'
+    for (let time = 0; time < 4; time++) {
+      const fetched = await client.fetch(KEY, {})
+      deepEqual(await collect(fetched), content)
+      equal(fetched.facts.generation, 'aa02')
+    }
+  })
+
+  it('never gives one that is deleted', async t => {
+    const content = randomBytes(100)
+    let deleted = false
+    const { client } = await clusterWith(
+      t,
+      content,
+      [(_, well) => (deleted ? failure('storage', 'FILE_NOT_FOUND') : well())],
+      { keptContentBytesMax }
+    )
+    for (let time = 0; time < 4; time++) deepEqual(await collect(await client.fetch(KEY, {})), content)
+    deleted = true
+    await rejects(client.fetch(KEY, {}), { code: 'FILE_NOT_FOUND' })
+  })
+
+  it('keeps no more bytes than it may, the latest ones', async t => {
+    const content = randomBytes(4096)
+    let sent = 0
+    const { client } = await clusterWith(
+      t,
+      content,
+      [
+        (_, well) => {
+          const reply = well()
+          if (reply.includes(content)) sent++
+          return reply
+        }
+      ],
+      { keptContentBytesMax }
+    )
+    const read = async (file: string): Promise<number> => {
+      const before = sent
+      deepEqual(await collect(await client.fetch({ ...KEY, file }, {})), content)
+      return sent - before
+    }
+    for (const file of ['a', 'b', 'c']) {
+      equal(await read(file), 1)
+      equal(await read(file), 1)
+    }
+    deepEqual([await read('c'), await read('b'), await read('a')], [0, 0, 1])
+  })
+
+  it('keeps none unless it is told to', async t => {
+    const content = randomBytes(100)
+    let sent = 0
+    const { client } = await clusterWith(t, content, [
+      (_, well) => {
+        const reply = well()
+        if (reply.includes(content)) sent++
+        return reply
+      }
+    ])
+    for (let time = 0; time < 4; time++) await client.fetch(KEY, {})
+    equal(sent, 4)
+  })
+})
+
 describe('fetching a file', { timeout: 20_000 }, () => {
   it('gives a small one whole, with one question to the tracker for many fetches', async t => {
     const content = randomBytes(4096)

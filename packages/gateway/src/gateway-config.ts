@@ -75,6 +75,14 @@ export const gatewayConfig = defineConfig(
       describe:
         'Cache-Control of files. An id may be deleted and used again, so caches ask by ETag by default.'
     },
+    kept_content_bytes: {
+      type: 'bytes',
+      default: 32 * MIB,
+      min: 0,
+      max: 16 * 1024 * MIB,
+      describe:
+        'Memory for small files (up to 64KiB) that are read often; storage is still asked each time whether they are unchanged.'
+    },
     upload_max_bytes: {
       type: 'bytes',
       default: TIB,

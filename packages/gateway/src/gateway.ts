@@ -101,6 +101,7 @@ class HttpGateway implements Gateway {
       new Client({
         trackers: config.trackers.map(({ host, port }) => ({ host, port })),
         version,
+        keptContentBytesMax: config.keptContentBytes,
         onEvent: ({ level, text }) => log[level](text)
       })
     this.#owner = { application: config.defaultApp, user: config.defaultUser }

@@ -280,7 +280,7 @@ class StorageCommands {
     if (request.generation !== undefined && request.generation !== generation) {
       throw new RejectedError('GENERATION_MISMATCH', 'the file was replaced meanwhile')
     }
-    if (request.unlessGeneration === generation) return this.#facts(entry, mediaType, { notModified: true })
+    if (request.unlessGeneration === generation) return this.#unchanged(entry, mediaType)
     const ranged =
       (request.start !== undefined || request.suffix !== undefined) &&
       (request.rangeGeneration === undefined || request.rangeGeneration === generation)
@@ -298,7 +298,16 @@ class StorageCommands {
     return this.#bytes(entry, 'fetch', block, range.offset, range.lengthBytes)
   }
 
-  #facts(entry: OpenFile, mediaType: string, outcome: object): Reply {
+  /** Made once: whoever keeps a small file asks no more than this. */
+  #unchanged(entry: OpenFile, mediaType: string): Reply {
+    const made = entry.replies.get('unchanged')
+    if (made) return made
+    const reply = this.#facts(entry, mediaType, { notModified: true })
+    if (isTypeSettled(entry)) entry.replies.set('unchanged', reply)
+    return reply
+  }
+
+  #facts(entry: OpenFile, mediaType: string, outcome: object): Buffer {
     return replyOf(
       'storage',
       fieldBlock(extension.fetchReply.encode({ ...factsOf(entry.row, mediaType), ...outcome }))
@@ -367,9 +376,13 @@ function factsOf(row: FileRow, mediaType: string) {
 function wholeBlock(entry: OpenFile, mediaType: string): Buffer {
   if (entry.block) return entry.block
   const block = fieldBlock(extension.fetchReply.encode(factsOf(entry.row, mediaType)))
-  // A type that could not be looked for this time is looked for again.
-  if (entry.row.mediaType !== '' || entry.mediaType !== undefined) entry.block = block
+  if (isTypeSettled(entry)) entry.block = block
   return block
+}
+
+/** A type that could not be looked for this time is looked for again. */
+function isTypeSettled({ row, mediaType }: OpenFile): boolean {
+  return row.mediaType !== '' || mediaType !== undefined
 }
 
 function fieldBlock(fields: Buffer): Buffer {
