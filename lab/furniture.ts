@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { accountOf } from './launch.ts'
+import { mountDisk } from './disk.ts'
 import type { HostSetup } from './order.ts'
 
 /** Where a host sees what is the lab's and no machine would have. */
@@ -21,7 +22,16 @@ const SOURCE = join(LAB_FOLDER, 'source')
 export const RENDERED = join(LAB_FOLDER, 'rendered')
 
 /** @throws a mount failed, or a rendered file has no place here */
-export function furnish({ name, folder, rendered, source, node, compileCache, isNew }: HostSetup): void {
+export function furnish({
+  name,
+  folder,
+  rendered,
+  source,
+  node,
+  compileCache,
+  brickDisk,
+  isNew
+}: HostSetup): void {
   command('hostname', name)
   mount('-t', 'tmpfs', '-o', 'mode=0755', 'tmpfs', LAB_FOLDER)
   bind(source, SOURCE)
@@ -29,12 +39,17 @@ export function furnish({ name, folder, rendered, source, node, compileCache, is
   bind(compileCache, join(LAB_FOLDER, 'compile'))
   writeFileSync(join(LAB_FOLDER, 'node'), '')
   mount('--bind', node, join(LAB_FOLDER, 'node'))
+  if (brickDisk !== undefined) {
+    writeFileSync(join(LAB_FOLDER, 'disk'), '')
+    mount('--bind', brickDisk, join(LAB_FOLDER, 'disk'))
+  }
   for (const part of PRIVATE_FOLDERS) bind(join(folder, part), join(LAB_FOLDER, 'host', part))
   // an overlay, since the machine need not have what a package of ours would put there
   const [upper, work] = ['usr', 'work'].map(part => join(LAB_FOLDER, 'overlay', part))
   for (const path of [upper!, work!]) mkdirSync(path, { recursive: true })
   mount('-t', 'overlay', '-o', `lowerdir=/usr,upperdir=${upper},workdir=${work}`, 'overlay', '/usr')
   for (const part of PRIVATE_FOLDERS) mount('--bind', join(LAB_FOLDER, 'host', part), `/${part}`)
+  if (brickDisk !== undefined) mountDisk(join(LAB_FOLDER, 'disk'), '/srv/bricks')
   for (const [path, mode] of TMPFS) mount('-t', 'tmpfs', '-o', `mode=${mode}`, 'tmpfs', path)
   mount('-t', 'sysfs', 'sysfs', '/sys')
   mount('-o', 'remount,bind,ro', '/')

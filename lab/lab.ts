@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Channel } from './channel.ts'
+import { makeDisk } from './disk.ts'
 import { RENDERED } from './furniture.ts'
 import { makeHostFolder } from './host-folder.ts'
 import { childrenOf, NAMESPACES, nodeProgram, TIED } from './namespace.ts'
@@ -51,6 +52,8 @@ export interface LabOptions {
   readonly onProgress?: (text: string) => void
   /** Leaves the folder, with the hosts' logs, when the lab stops. Default: no. */
   readonly keep?: boolean
+  /** A disk of its own for the bricks of each host, so that it can be full. Default: none, they share the machine's. */
+  readonly brickDiskBytes?: number
 }
 
 export interface HostStatus extends HostReport {
@@ -249,7 +252,7 @@ export class Lab {
   #stopped: Promise<void> | undefined
 
   private constructor(
-    { folder, keep = false }: LabOptions,
+    { folder, keep = false, brickDiskBytes }: LabOptions,
     rendered: string,
     plan: Plan,
     ground: Channel,
@@ -271,7 +274,8 @@ export class Lab {
         rendered,
         source: ROOT,
         node: globalThis.process.execPath,
-        compileCache: join(folder, 'compile')
+        compileCache: join(folder, 'compile'),
+        brickDisk: brickDiskBytes === undefined ? undefined : diskOf(folder, host.name)
       }
       return new LabHost(host, `host${index}`, ground, setup)
     })
@@ -304,7 +308,10 @@ export class Lab {
       rendered = options.rendered ?? (await render(options.description!, folder))
       plan = await readPlan(rendered)
       onProgress(`${plan.cluster}: ${plan.hosts.length} hosts`)
-      for (const { name } of plan.hosts) await makeHostFolder(join(folder, 'hosts', name), name, plan)
+      for (const { name } of plan.hosts) {
+        await makeHostFolder(join(folder, 'hosts', name), name, plan)
+        if (options.brickDiskBytes !== undefined) await makeDisk(diskOf(folder, name), options.brickDiskBytes)
+      }
     } catch (error) {
       await removeFolder(folder)
       throw error
@@ -535,6 +542,8 @@ function environment(folder: string): NodeJS.ProcessEnv {
   // set if we were started from a test: a program of ours would then take itself for one
   return { ...process.env, NODE_TEST_CONTEXT: undefined, NODE_COMPILE_CACHE: join(folder, 'compile') }
 }
+
+const diskOf = (folder: string, host: string): string => join(folder, 'disks', `${host}.ext4`)
 
 const prefixOf = (plan: Plan): number => plan.virtualAddresses[0]?.prefix ?? NETWORK_PREFIX
 

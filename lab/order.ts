@@ -17,6 +17,8 @@ export interface HostSetup {
   readonly node: string
   /** Shared by all of the lab's Node processes. */
   readonly compileCache: string
+  /** An image of a file system for /srv/bricks. Without one, bricks lie on the machine's disk. */
+  readonly brickDisk?: string | undefined
   /** It was never started: the rendered files come first. */
   readonly isNew: boolean
 }

@@ -13,6 +13,7 @@ import { programOf } from './tool.mjs'
  * @property {string} name
  * @property {string[]} files
  * @property {number} concurrency  test files at a time
+ * @property {number} [msMax]      instead of what is the most for any stage
  */
 
 /** These measure time or drive whole machines' worth of processes: on 2 cores they disturb each other. */
@@ -21,6 +22,8 @@ const TWO_CORES = 2
 
 /** Each folder of test/ is a run of its own, in this order; a folder not named here comes after them. */
 const SYSTEM_ORDER = ['engines', 'cluster', 'faults', 'glusterfs', 'players', 'browser', 'package', 'lab']
+/** Whole clusters are started and healed there, several times. */
+const LAB_MS_MAX = 15 * 60_000
 /** Helpers of the tests, no tests. */
 const NO_STAGE = new Set(['testkit', 'tidy'])
 
@@ -63,7 +66,8 @@ function testStages() {
   const system = ordered.map(name => ({
     name,
     files: [...(name === 'engines' ? ofEngines : []), ...testFiles(join('test', name))],
-    concurrency: ONE_AT_A_TIME
+    concurrency: ONE_AT_A_TIME,
+    ...(name === 'lab' ? { msMax: LAB_MS_MAX } : {})
   }))
   return [
     { name: 'tidy', files: testFiles(join('test', 'tidy')), concurrency: TWO_CORES },

@@ -126,9 +126,9 @@ async function runTests(stage, node, env) {
     ...stage.files
   ]
   if (stage.files.length === 0) return { passed: 0, failed: 0, skipped: 0 }
-  const options = { cwd: ROOT, env, stdin: 'ignore', timeoutMs: STAGE_MS_MAX }
-  const { exitCode, timedOut } = await runToEnd(node, args, options)
-  if (timedOut) console.log(`${stage.name} was ended after ${formatDuration(STAGE_MS_MAX)}.`)
+  const timeoutMs = stage.msMax ?? STAGE_MS_MAX
+  const { exitCode, timedOut } = await runToEnd(node, args, { cwd: ROOT, env, stdin: 'ignore', timeoutMs })
+  if (timedOut) console.log(`${stage.name} was ended after ${formatDuration(timeoutMs)}.`)
   const counts = readCounts(countsPath)
   if (counts === undefined) return { passed: 0, failed: 1, skipped: 0 }
   const { passed, skipped } = counts

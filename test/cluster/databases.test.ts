@@ -13,7 +13,8 @@ import { noRedis } from '../testkit/redis.ts'
 import { until } from '../testkit/tributary-process.ts'
 import { RunningUp } from '../testkit/up.ts'
 import { diskAgrees } from './agreement.ts'
-import { ClusterLoad, describePhase } from './cluster-load.ts'
+import { doorsOf } from './doors.ts'
+import { ClusterLoad, describePhase } from '../testkit/cluster-load.ts'
 import { startMariadbAndRedis } from './engines.ts'
 
 const USER = 'databases'
@@ -39,7 +40,7 @@ describe('a cluster whose database and cache fail', { skip, timeout: 240_000 }, 
   before(async () => {
     backing = await startMariadbAndRedis()
     up = await RunningUp.start(backing)
-    load = new ClusterLoad(up, new Random(), USER)
+    load = new ClusterLoad({ doors: doorsOf(up), random: new Random(), users: [USER] })
     // Each server is tried once, so that every answer is seen as it comes.
     client = up.client({ retryForMs: 0 })
     warm = Array.from({ length: WARM_FILES }, (_, index) => `warm-${index}`)

@@ -6,7 +6,8 @@ import { Random } from '../faults/random.ts'
 import { machineSlowness } from '../testkit/machine-pace.ts'
 import { ROLES, RunningUp, type Role } from '../testkit/up.ts'
 import { diskAgrees } from './agreement.ts'
-import { ClusterLoad, describePhase } from './cluster-load.ts'
+import { doorsOf } from './doors.ts'
+import { ClusterLoad, describePhase } from '../testkit/cluster-load.ts'
 import { ENGINES, type Backing } from './engines.ts'
 
 /** With two idle cores; where the machine is slower, by so much. */
@@ -41,7 +42,7 @@ for (const engine of ENGINES) {
       before(async () => {
         backing = await engine.start()
         up = await RunningUp.start(backing)
-        load = new ClusterLoad(up, random, 'kills')
+        load = new ClusterLoad({ doors: doorsOf(up), random, users: ['kills'] })
       })
       after(async () => {
         await up?.close()

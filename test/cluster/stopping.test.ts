@@ -10,7 +10,8 @@ import { Random } from '../faults/random.ts'
 import { cleanUps } from '../testkit/clean-ups.ts'
 import { RunningUp } from '../testkit/up.ts'
 import { diskAgrees } from './agreement.ts'
-import { ClusterLoad, describePhase } from './cluster-load.ts'
+import { doorsOf } from './doors.ts'
+import { ClusterLoad, describePhase } from '../testkit/cluster-load.ts'
 import { ENGINES } from './engines.ts'
 import { GatedReader } from './gated-reader.ts'
 
@@ -39,7 +40,7 @@ for (const engine of ENGINES) {
         const stored = await fetch(up.urlOf(USER, 'film'), { method: 'PUT', body: content })
         equal(stored.status, 201)
 
-        const load = new ClusterLoad(up, new Random(), USER)
+        const load = new ClusterLoad({ doors: doorsOf(up), random: new Random(), users: [USER] })
         load.start()
         // One that can be ended within the time, one whose reader has fallen asleep.
         const quick = new GatedReader((await fetch(up.urlOf(USER, 'film'))).body!, 10 * MIB)
@@ -87,7 +88,7 @@ for (const engine of ENGINES) {
 
         const again = await RunningUp.start({ ...backing, folder })
         afterwards(() => again.close())
-        load.moveTo(again)
+        load.moveTo(doorsOf(again))
         const verdict = await load.verify()
         equal(
           createHash('sha256')

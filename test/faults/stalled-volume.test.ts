@@ -1,6 +1,6 @@
 /** A file system that hangs, and one that goes away: nobody else notices, and nothing is written where it was. */
 import { deepEqual, equal, ok, rejects } from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -111,11 +111,32 @@ describe('a store path that hangs', { skip: noMounts(['bindfs']) ?? false, timeo
     await cluster.stop()
     deepEqual(await readdir(mounted), [], 'the folder beneath is as it was')
   })
+
+  it('whose mount died and came back gives what it gave before, by descriptors of the dead one', async t => {
+    const { cluster, bindfs, mounted } = await startStage(t)
+    const peer = await WirePeer.greeted(cluster.storages[0]!)
+    cleanUp(t, () => peer.close())
+    const sizes = { 'kept-small': 2_000, 'kept-large': FILE_BYTES, 'deleted-later': FILE_BYTES }
+    for (const [file, bytes] of Object.entries(sizes)) {
+      await peer.upload(key(file), contentOf(file, bytes))
+      await peer.download(key(file))
+    }
+    bindfs.kill('SIGKILL')
+    await until(async () => (await memberOf(cluster)).reason !== '', 'it is told')
+    await unmountOnly(mounted)
+    await bindfs.again()
+    await until(async () => (await memberOf(cluster)).reason === '', 'all is well again')
+    for (const [file, bytes] of Object.entries(sizes))
+      ok((await peer.download(key(file))).equals(contentOf(file, bytes)), file)
+    await peer.delete(key('deleted-later'))
+    await rejects(peer.download(key('deleted-later')), { code: 'FILE_NOT_FOUND' })
+  })
 })
 
 interface Stage {
   cluster: TestCluster
-  bindfs: { kill: (signal: NodeJS.Signals) => void }
+  /** `again`: mounts it once more, when it was killed and unmounted. */
+  bindfs: { kill: (signal: NodeJS.Signals) => void; again: () => Promise<void> }
   healthUrl: string
   mounted: string
   backing: string
@@ -131,9 +152,15 @@ async function startStage(t: TestContext): Promise<Stage> {
   const mounted = join(folder, 'mounted')
   await mkdir(backing)
   await mkdir(mounted)
-  const bindfs = spawn(programPath('bindfs')!, ['-f', '--no-allow-other', backing, mounted], {
-    stdio: 'ignore'
-  })
+  const beneath = (await stat(folder)).dev
+  const mount = async (): Promise<ChildProcess> => {
+    const child = spawn(programPath('bindfs')!, ['-f', '--no-allow-other', backing, mounted], {
+      stdio: 'ignore'
+    })
+    await until(async () => (await stat(mounted)).dev !== beneath, 'bindfs is mounted')
+    return child
+  }
+  let bindfs = await mount()
   cleanUp(t, async () => {
     await unmountOnly(mounted)
     const gone = bindfs.exitCode === null && bindfs.signalCode === null ? once(bindfs, 'exit') : undefined
@@ -141,8 +168,6 @@ async function startStage(t: TestContext): Promise<Stage> {
     bindfs.kill('SIGKILL')
     await gone
   })
-  const beneath = (await stat(folder)).dev
-  await until(async () => (await stat(mounted)).dev !== beneath, 'bindfs is mounted')
   const adminPort = await freePort()
   const cluster = await startCluster({
     storeRoots: [fast, mounted],
@@ -158,7 +183,12 @@ async function startStage(t: TestContext): Promise<Stage> {
   })
   return {
     cluster,
-    bindfs: { kill: signal => void bindfs.kill(signal) },
+    bindfs: {
+      kill: signal => void bindfs.kill(signal),
+      again: async () => {
+        bindfs = await mount()
+      }
+    },
     healthUrl: `http://127.0.0.1:${adminPort}/readyz`,
     mounted,
     backing

@@ -120,16 +120,19 @@ export class MysqlInserts {
   }
 
   #insert(rows: FileRow[], timeoutMs: number): Promise<InsertOutcome[]> {
-    // Several servers insert at once: rows locked in one order cannot lock each other out.
-    const sorted = rows.length === 1 ? rows : rows.toSorted(byKey)
-    const size = STATEMENT_SIZES.find(each => each >= sorted.length)!
-    const values: MysqlValue[] = []
-    for (let index = 0; index < size; index++) pushValues(values, sorted[Math.min(index, sorted.length - 1)]!)
     return this.#pool.run(
       async connection => {
-        const { affectedRows } = await connection.change(STATEMENTS.get(size)!, values)
-        if (affectedRows === rows.length) return rows.map(() => ({ inserted: true }) as const)
-        return outcomesOf(rows, await findAll(connection, rows))
+        if ((await insertInto(connection, rows)) === rows.length)
+          return rows.map(() => ({ inserted: true }) as const)
+        const found = await findAll(connection, rows)
+        // What was in the way and is not there has been deleted through another node of a cluster, and this one had yet to
+        // hear of it. Now it has: names that are free are taken.
+        const freed = rows.filter(row => !found.has(keyTextOf(row)))
+        if (freed.length > 0) {
+          await insertInto(connection, freed)
+          for (const [name, row] of await findAll(connection, freed)) found.set(name, row)
+        }
+        return outcomesOf(rows, found)
       },
       { timeoutMs, isWrite: true }
     )
@@ -147,6 +150,17 @@ export class MysqlInserts {
       call.reject(unknown)
     }
   }
+}
+
+/** @returns how many of them were not there */
+async function insertInto(connection: MysqlConnection, rows: readonly FileRow[]): Promise<number> {
+  // Several servers insert at once: rows locked in one order cannot lock each other out.
+  const sorted = rows.length === 1 ? rows : rows.toSorted(byKey)
+  const size = STATEMENT_SIZES.find(each => each >= sorted.length)!
+  const values: MysqlValue[] = []
+  for (let index = 0; index < size; index++) pushValues(values, sorted[Math.min(index, sorted.length - 1)]!)
+  const { affectedRows } = await connection.change(STATEMENTS.get(size)!, values)
+  return affectedRows
 }
 
 async function findAll(connection: MysqlConnection, rows: readonly FileRow[]): Promise<Map<string, FileRow>> {

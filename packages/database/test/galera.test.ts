@@ -1,4 +1,6 @@
 import { deepEqual, equal, ok, rejects } from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect, createServer, type AddressInfo } from 'node:net'
 import { after, before, describe, it } from 'node:test'
 import { noMariadb, startMariadb, type Mariadb } from '../../../test/testkit/mariadb.ts'
 import { freePort } from '../../../test/testkit/ports.ts'
@@ -30,6 +32,35 @@ async function galeraFlags(): Promise<string[]> {
   ]
 }
 
+/** The node, through a way on which `before` happens whenever it is about to be asked causally. @returns its address */
+async function withDelay(
+  url: string,
+  before: () => Promise<unknown>
+): Promise<{ url: string; close: () => void }> {
+  const target = new URL(url)
+  const [port, hostname] = [Number(target.port), target.hostname]
+  const server = createServer(outer => {
+    const inner = connect(port, hostname)
+    const end = (): void => {
+      outer.destroy()
+      inner.destroy()
+    }
+    for (const socket of [outer, inner]) socket.on('error', end).on('close', end)
+    inner.pipe(outer)
+    outer.on('data', chunk => {
+      if (!String(chunk).includes('wsrep_sync_wait=1')) return inner.write(chunk)
+      outer.pause()
+      void before().then(() => {
+        inner.write(chunk)
+        outer.resume()
+      })
+    })
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  target.port = String((server.address() as AddressInfo).port)
+  return { url: target.href, close: () => server.close() }
+}
+
 describe('a Galera node', { skip: noGalera() ?? false, timeout: 60_000 }, () => {
   let server: Mariadb
   let database: Database
@@ -59,6 +90,26 @@ describe('a Galera node', { skip: noGalera() ?? false, timeout: 60_000 }, () => 
     equal(await database.counters.reserve('galera', 3), 0n)
     ok(await database.leases.take('galera', 'a', 1_000))
     await server.sql('SET GLOBAL general_log = OFF')
+  })
+
+  it('that has yet to hear of a delete through another node: gives the name away all the same', async t => {
+    const deleted = fileRow()
+    await database.files.insert([deleted])
+    let isInTheWay = false // opening asks causally too
+    const way = await withDelay(server.url, async () => {
+      if (isInTheWay) await database.files.remove(deleted, deleted.generation)
+    })
+    t.after(way.close)
+    const other = await openDatabase(way.url, options)
+    t.after(() => other.close())
+    isInTheWay = true
+    const again = fileRow({ file: deleted.file })
+    const untouched = fileRow()
+    deepEqual(await other.files.insert([untouched, again]), [{ inserted: true }, { inserted: true }])
+    deepEqual(await database.files.find(deleted, { causal: true }), again)
+    deepEqual(await other.files.insert([fileRow({ file: again.file })]), [
+      { inserted: false, existing: again }
+    ])
   })
 
   it('out of step: is not opened', async () => {

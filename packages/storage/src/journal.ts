@@ -9,6 +9,7 @@ import { closeSync, fdatasync as fdatasyncCallback, fdatasyncSync, openSync, wri
 import { open, readdir, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { TributaryError } from '@tributary/protocol'
 import { GroupSync } from './group-sync.ts'
 import { decodeRecord, nextRecordStart, RECORD_BYTES_MAX, type JournalRecord } from './journal-record.ts'
 import { makeStoreDirectory, makeStoreDirectorySync, syncStoreDirectoriesSync } from './store-directory.ts'
@@ -26,6 +27,13 @@ const GROWTH_BYTES = 64 * 1024
 /** All but the last byte of what a record begins with. */
 const MAGIC_TAIL_BYTES = 3
 
+/** A day's file on a volume that is not local. */
+interface OpenDay {
+  readonly handle: FileHandle
+  /** Records written through it that no sync has covered: whether a lost descriptor has kept them nobody knows. */
+  readonly unsynced: Buffer[]
+}
+
 export class Journal {
   readonly #volume: Volume
   readonly #folder: string
@@ -34,7 +42,7 @@ export class Journal {
   #owed: Buffer[] = []
   #day = -1
   #fd: number | undefined
-  #handle: FileHandle | undefined
+  #open: OpenDay | undefined
   #tail: Promise<unknown> = Promise.resolve()
 
   /** @param member Name of the writer; nobody else writes under it. */
@@ -49,10 +57,10 @@ export class Journal {
    * disk does not take come first at the next append: the reader passes over what was half written.
    */
   append(records: readonly Buffer[]): void | Promise<void> {
-    const all = this.#owed.length === 0 ? [...records] : [...this.#owed, ...records]
+    let all = this.#owed.length === 0 ? [...records] : [...this.#owed, ...records]
     this.#owed = []
     const owe = (error: unknown): never => {
-      this.#owed.unshift(...all.slice(0, OWED_RECORDS_MAX - this.#owed.length))
+      this.#owe(all)
       throw error
     }
     if (this.#volume.local) {
@@ -66,13 +74,16 @@ export class Journal {
     const appended = this.#tail
       .then(() =>
         this.#volume.run('journal', async () => {
-          checkWhole(await this.#write(all), all)
+          try {
+            await this.#write(all)
+          } catch (error) {
+            if (!isOfDescriptor(error)) throw error
+            all = [...this.#lose(), ...all]
+            await this.#write(all)
+          }
         })
       )
-      .catch((error: unknown) => {
-        this.#letGo()
-        return owe(error)
-      })
+      .catch(owe)
     this.#tail = appended.catch(() => {})
     return appended
   }
@@ -86,43 +97,45 @@ export class Journal {
     await this.#tail
     if (this.#fd !== undefined) closeSync(this.#fd)
     this.#fd = undefined
-    await this.#handle?.close()
-    this.#handle = undefined
+    await this.#open?.handle.close()
+    this.#open = undefined
   }
 
   async #syncNow(): Promise<void> {
     if (this.#fd !== undefined) await fdatasync(this.#fd)
-    const handle = this.#handle
-    if (!handle) return
+    if (this.#volume.local) return
+    if (this.#owed.length > 0) await this.append([])
+    const day = this.#open
+    if (!day) return
+    const count = day.unsynced.length
     try {
-      await this.#volume.run('journal sync', () => handle.datasync())
+      await this.#volume.run('journal sync', () => day.handle.datasync())
+      day.unsynced.splice(0, count)
     } catch (error) {
-      this.#letGo()
+      if (isOfDescriptor(error) && this.#open === day) this.#owe(this.#lose())
       throw error
     }
   }
 
-  /** @returns Bytes written. A descriptor that died since the last append is replaced. */
-  async #write(records: Buffer[]): Promise<number> {
-    try {
-      const handle = await this.#todaysHandle()
-      return (await handle.writev(records)).bytesWritten
-    } catch (error) {
-      if (!isDead(error) || !this.#handle) throw error
-      this.#letGo()
-      const handle = await this.#todaysHandle()
-      return (await handle.writev(records)).bytesWritten
-    }
+  #owe(records: readonly Buffer[]): void {
+    this.#owed.unshift(...records.slice(0, OWED_RECORDS_MAX - this.#owed.length))
   }
 
-  /**
-   * The file is opened again at the next append: a descriptor on a volume that was unmounted, or whose client died, works
-   * no more, however well the volume does later.
-   */
-  #letGo(): void {
-    const handle = this.#handle
-    this.#handle = undefined
-    if (handle) this.#volume.chore(() => handle.close())
+  async #write(records: readonly Buffer[]): Promise<void> {
+    const { handle, unsynced } = await this.#todaysFile()
+    if (records.length === 0) return
+    checkWhole((await handle.writev(records)).bytesWritten, records)
+    unsynced.push(...records)
+    unsynced.splice(0, unsynced.length - OWED_RECORDS_MAX) // where nothing is ever synced
+  }
+
+  /** The next record opens the file anew. @returns what has to be written again */
+  #lose(): Buffer[] {
+    const day = this.#open
+    this.#open = undefined
+    if (!day) return []
+    this.#volume.chore(() => day.handle.close())
+    return day.unsynced
   }
 
   #today(): number {
@@ -146,24 +159,33 @@ export class Journal {
     return this.#fd
   }
 
-  async #todaysHandle(): Promise<FileHandle> {
+  async #todaysFile(): Promise<OpenDay> {
     const day = Math.floor(this.#nowMs() / DAY_MS)
-    if (day !== this.#day || !this.#handle) {
+    if (day !== this.#day || !this.#open) {
       const { root } = this.#volume
       await makeStoreDirectory(root, this.#folder)
-      const next = await open(join(root, this.#folder, `${dayName(day)}.log`), 'a', 0o644)
-      await this.#handle?.datasync()
-      await this.#handle?.close()
-      this.#handle = next
+      const handle = await open(join(root, this.#folder, `${dayName(day)}.log`), 'a', 0o644)
+      const last = this.#open
+      try {
+        await last?.handle.datasync()
+        await last?.handle.close()
+      } catch (error) {
+        await handle.close()
+        throw error
+      }
+      this.#open = { handle, unsynced: [] }
       this.#day = day
     }
-    return this.#handle
+    return this.#open
   }
 }
 
-/** What a network volume says of a descriptor that its client no longer knows: nothing was written. */
-function isDead(error: unknown): boolean {
-  return ['ENOTCONN', 'EBADFD', 'ESTALE'].includes((error as NodeJS.ErrnoException).code ?? '')
+/**
+ * The volume answers, but not for this descriptor: its mount died and came back, or its copies came and went until none
+ * knew it. A full disk is no such case, and one that hangs is not either.
+ */
+function isOfDescriptor(error: unknown): boolean {
+  return !(error instanceof TributaryError) && (error as NodeJS.ErrnoException).code !== 'ENOSPC'
 }
 
 function checkWhole(written: number, records: readonly Buffer[]): void {

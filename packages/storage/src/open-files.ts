@@ -239,7 +239,7 @@ export class OpenFiles {
       const { nlink } = await entry.store.volume.run('stat', () => entry.handle!.stat())
       return nlink === 0
     } catch (error) {
-      return isGoneCode((error as NodeJS.ErrnoException).code)
+      return isOfDescriptor(error)
     } finally {
       release()
     }
@@ -395,6 +395,15 @@ export class OpenFiles {
       return true
     }
   }
+}
+
+/**
+ * A file system of the network that answers, but not for this descriptor: the file is gone (ENOENT, ESTALE), or its mount was
+ * (ENOTCONN), or its copies came and went one after the other until none knew the descriptor (EBADFD, which Node has no
+ * name for). What is true now is found by opening it anew. A volume that hangs is another matter.
+ */
+function isOfDescriptor(error: unknown): boolean {
+  return !(error instanceof TributaryError)
 }
 
 /** What a file system of the network says of a file that is there no more. */

@@ -1,0 +1,74 @@
+import { deepEqual, equal, ok } from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { runChaos } from '../../lab/chaos/chaos-run.ts'
+import { BRICK_DISK_BYTES } from '../../lab/chaos/disk-size.ts'
+import { summaryOf } from '../../lab/chaos/report.ts'
+import { Lab, ROOT } from '../../lab/lab.ts'
+import { makeFilm } from '../testkit/film.ts'
+import { missingPrograms } from '../testkit/service.ts'
+import { noLab } from './no-lab.ts'
+import { Player } from './player.ts'
+
+const skip = noLab() ?? false
+const noPlayer = missingPrograms(['ffmpeg', 'chromium'])
+const DESCRIPTION = fileURLToPath(new URL('../../deploy/examples/three.toml', import.meta.url))
+const MINUTE_MS = 60_000
+const CHAOS_MINUTES = 3
+/** Any would do; this one has had every kind of fault within its minutes on a fast machine. */
+const SEED = 20_261
+/** In two steps, each of which may stand still for a while: more than a browser has fetched ahead when its gateway dies. */
+const PLAY_ON_S = 8
+const FILM_PATH = '/files/media/players/film'
+
+describe('a cluster of three machines', { skip, timeout: 10 * MINUTE_MS }, () => {
+  let lab: Lab
+
+  before(async () => {
+    const folder = join(ROOT, '.cache', 'lab', `chaos-test-${process.pid}`)
+    lab = await Lab.up({ description: DESCRIPTION, folder, brickDiskBytes: BRICK_DISK_BYTES })
+  })
+  after(() => lab?.stop())
+
+  it(
+    'plays a film on when the host of its gateway dies, and when a storage host does',
+    { skip: noPlayer },
+    async t => {
+      const { host, port } = lab.address('gateway')
+      const url = `http://${host}:${port}${FILM_PATH}`
+      const film = await makeFilm({ seconds: 60 })
+      const token = (await lab.hosts[0]!.run(['cat', '/etc/tributary/write-token'])).stdout.trim()
+      const put = ['curl', '-sS', '-f', '-T', film.path, '-H', `Authorization: Bearer ${token}`, url]
+      equal((await lab.exec(put)).exitCode, 0)
+      const player = await Player.open(lab, url)
+      try {
+        const gateway = lab.host((await lab.ownerOf('gateway'))!)
+        await gateway.kill()
+        await player.playOn(PLAY_ON_S)
+        const { currentTime } = await player.playOn(PLAY_ON_S)
+        t.diagnostic(
+          `${gateway.name}, which had the address, died; the film went on to ${currentTime.toFixed(1)} s`
+        )
+        await gateway.start()
+        await lab.untilReady()
+        const owner = await lab.ownerOf('gateway')
+        const storage = lab.hosts.find(({ name }) => name !== owner && name !== gateway.name)!
+        await storage.kill()
+        const { currentTime: then } = await player.seek(45)
+        t.diagnostic(`${storage.name} died; after a jump the film went on at ${then.toFixed(1)} s`)
+        await storage.start()
+        await lab.untilReady()
+      } finally {
+        await player.close()
+      }
+    }
+  )
+
+  it(`keeps every promise in ${CHAOS_MINUTES} minutes of chaos`, async t => {
+    const report = await runChaos(lab, { minutes: CHAOS_MINUTES, seed: SEED, layout: 'three' })
+    for (const line of summaryOf(report).trimEnd().split('\n')) t.diagnostic(line)
+    deepEqual(report.broken, [])
+    ok(report.faults > 0 && report.ledger.stored > 0, 'there were faults, and files')
+  })
+})
