@@ -118,7 +118,7 @@ describe('a backup of a running cluster', { skip, timeout: 300_000 }, () => {
     stop.abort()
     await Promise.all(workers)
     equal(saved.exitCode, 0, saved.err)
-    match(saved.out, /saved: the index, with \d+ files .* journals of 1 stores/)
+    match(saved.out, /saved: the index, with \d+ files .* journals of 1 store,/)
     ok(!existsSync(`${out}.part`))
 
     // What the backup does not know.

@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { runBackup } from '@tributary/storage'
 import { databaseUrls } from '../database-flag.ts'
+import { countText } from '../quantity-text.ts'
 import type { Terminal } from '../terminal.ts'
 import { programVersion } from '../version.ts'
 
@@ -42,7 +43,7 @@ Examples:
       if (flags.json) return port.writeOut(`${JSON.stringify(manifest)}\n`)
       const { counts, startedAtMs, endedAtMs } = manifest
       port.writeOut(
-        `${out}: the index, with ${counts.files} files and ${counts.routes} users, and the journals of ${stores.length} stores, in ${((endedAtMs - startedAtMs) / 1_000).toFixed(1)} s\n`
+        `${out}: the index, with ${countText(counts.files, 'file')} and ${countText(counts.routes, 'user')}, and the journals of ${countText(stores.length, 'store')}, in ${((endedAtMs - startedAtMs) / 1_000).toFixed(1)} s\n`
       )
       port.writeOut('The files themselves are not in it: copy the stores as well.\n')
     })

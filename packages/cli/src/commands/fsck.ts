@@ -3,7 +3,7 @@ import { InvalidArgumentError, type Command } from 'commander'
 import { runFsck, SETTLE_MS, type Finding, type FsckReport, type Repair } from '@tributary/storage'
 import { databaseUrls } from '../database-flag.ts'
 import { EXIT_CODES, QuietExit, UsageError } from '../exit-code.ts'
-import { bytesText, visibleText } from '../quantity-text.ts'
+import { bytesText, countText, visibleText } from '../quantity-text.ts'
 import type { Terminal } from '../terminal.ts'
 
 const HOUR_MS = 3_600_000
@@ -107,7 +107,9 @@ class TextOutput implements Output {
 
   end({ stores, others, rebuilt, differences, repairs, refused }: FsckReport): void {
     for (const { root, group, files, bytes, rows, journals } of stores) {
-      this.#port.writeOut(`${root} (${group}): ${files} files, ${bytesText(bytes)}, ${rows} rows\n`)
+      this.#port.writeOut(
+        `${root} (${group}): ${countText(files, 'file')}, ${bytesText(bytes)}, ${countText(rows, 'row')}\n`
+      )
       if (journals.damaged > 0)
         this.#port.writeOut(`${root}: ${journals.damaged} damaged places in ${journals.files} journals\n`)
     }
@@ -117,12 +119,14 @@ class TextOutput implements Output {
     if (rebuilt) {
       const { inserted, already, removed, conflicts, journalDamage } = rebuilt
       this.#port.writeOut(
-        `index: ${inserted} rows entered, ${already} were there, ${removed} of deleted files removed, ${conflicts} in conflict; ${journalDamage} damaged journal records\n`
+        `index: ${countText(inserted, 'row')} entered, ${already} were there, ${removed} of deleted files removed, ${conflicts} in conflict; ${journalDamage} damaged journal records\n`
       )
     }
     if (repairs + refused > 0)
       this.#port.writeOut(`${repairs} ${this.#isDry ? 'would be ' : ''}repaired, ${refused} refused\n`)
-    this.#port.writeOut(differences === 0 ? 'index and disk agree\n' : `${differences} differences\n`)
+    this.#port.writeOut(
+      differences === 0 ? 'index and disk agree\n' : `${countText(differences, 'difference')}\n`
+    )
   }
 
   #line(parts: readonly string[]): void {

@@ -8,7 +8,7 @@ import { withClient, type ClientRun } from '../client-command.ts'
 import { databaseUrls } from '../database-flag.ts'
 import { EXIT_CODES, QuietExit, UsageError } from '../exit-code.ts'
 import { FileMover, type MoveReport } from '../file-mover.ts'
-import { bytesText, visibleText } from '../quantity-text.ts'
+import { bytesText, countText, visibleText } from '../quantity-text.ts'
 import { sentenceOf, type Terminal } from '../terminal.ts'
 import { programVersion } from '../version.ts'
 
@@ -179,14 +179,14 @@ function tell(report: MoveReport, isWhole: boolean, dryRun: boolean, run: Client
   if (run.json) return run.print(JSON.stringify({ done: isWhole, ...report }))
   const { files, bytes, users, gone, failed, failures, targets } = report
   for (const [group, sums] of Object.entries(targets)) {
-    run.print(`${group}: ${sums.files} files, ${bytesText(sums.bytes)}`)
+    run.print(`${group}: ${countText(sums.files, 'file')}, ${bytesText(sums.bytes)}`)
   }
   const rest = [
-    ...(users > 0 ? [`${users} users`] : []),
-    ...(gone > 0 ? [`${gone} files were deleted meanwhile`] : []),
-    ...(failed > 0 ? [`${failed} files failed`] : [])
+    ...(users > 0 ? [countText(users, 'user')] : []),
+    ...(gone > 0 ? [`${countText(gone, 'file')} deleted meanwhile`] : []),
+    ...(failed > 0 ? [`${countText(failed, 'file')} failed`] : [])
   ]
-  const what = `${files} files, ${bytesText(bytes)}`
+  const what = `${countText(files, 'file')}, ${bytesText(bytes)}`
   run.print([dryRun ? `${what} would be moved` : `${what} moved`, ...rest].join(', '))
   for (const failure of failures) run.remark(visibleText(failure))
 }
@@ -250,15 +250,15 @@ function lineOf(group: ListedGroup): string {
   ].filter(Boolean)
   const servers = members === undefined ? 'members unknown' : `${activeMembers} of ${members} members active`
   const more = notes.length > 0 ? ` (${notes.join(', ')})` : ''
-  return `${visibleText(name)}: ${servers}, ${users} users, ${files} files, ${bytesText(bytes)}${more}`
+  return `${visibleText(name)}: ${servers}, ${countText(users, 'user')}, ${countText(files, 'file')}, ${bytesText(bytes)}${more}`
 }
 
 function reasonsToKeep({ files, users, activeMembers }: ListedGroup): string[] {
   if (activeMembers === undefined)
     throw new Error('whether the group has active storage servers is not known')
   return [
-    ...(files > 0 ? [`${files} files`] : []),
-    ...(users > 0 ? [`${users} users`] : []),
+    ...(files > 0 ? [countText(files, 'file')] : []),
+    ...(users > 0 ? [countText(users, 'user')] : []),
     ...(activeMembers > 0 ? [`${activeMembers} active storage servers`] : [])
   ]
 }

@@ -2,7 +2,7 @@ import { resolve } from 'node:path'
 import { InvalidArgumentError, type Command } from 'commander'
 import { runRestore } from '@tributary/storage'
 import { databaseUrls } from '../database-flag.ts'
-import { visibleText } from '../quantity-text.ts'
+import { countText, visibleText } from '../quantity-text.ts'
 import type { Terminal } from '../terminal.ts'
 
 const IDS_AHEAD = 1_000_000
@@ -50,16 +50,16 @@ Examples:
       const { manifest, restored, replayed, findings, notGiven } = report
       for (const { store, group, files } of notGiven) {
         port.writeError(
-          `tributary: store ${store} of ${visibleText(group)} (${files} files) was not given: what became of it after the backup is not known; run fsck --rebuild-index with it before its servers start\n`
+          `tributary: store ${store} of ${visibleText(group)} (${countText(files, 'file')}) was not given: what became of it after the backup is not known; run fsck --rebuild-index with it before its servers start\n`
         )
       }
       if (flags.json) return port.writeOut(`${JSON.stringify(report)}\n`)
       port.writeOut(
-        `backup of ${new Date(manifest.startedAtMs).toISOString()}: ${restored.files} files, ${restored.routes} users, ${restored.groups} groups, ${restored.applications} applications\n`
+        `backup of ${new Date(manifest.startedAtMs).toISOString()}: ${countText(restored.files, 'file')}, ${countText(restored.routes, 'user')}, ${countText(restored.groups, 'group')}, ${countText(restored.applications, 'application')}\n`
       )
       const { inserted, removed, conflicts, journalDamage } = replayed
       port.writeOut(
-        `newer than it: ${inserted} files entered, ${removed} that were deleted taken out, ${conflicts} in conflict; ${journalDamage} damaged journal records\n`
+        `newer than it: ${countText(inserted, 'file')} entered, ${removed} that were deleted taken out, ${conflicts} in conflict; ${journalDamage} damaged journal records\n`
       )
       for (const { kind, path, file, detail } of findings) {
         port.writeOut(`${kind}  ${visibleText(path)}  ${visibleText(file)}  ${visibleText(detail)}\n`)
