@@ -13,6 +13,8 @@ import type { Space, Volume } from './volume.ts'
 
 /** Uploads that bring many new directories do not make this grow for ever. */
 const KNOWN_DIRECTORIES_MAX = 100_000
+/** Temporary files that could not be removed yet, because the volume was away. */
+const OWED_REMOVALS_MAX = 10_000
 /** Ids that may be found taken in a row before an upload gives up. */
 const NAME_TRIES_MAX = 1_000
 
@@ -53,6 +55,7 @@ export class Store {
   #promisedBytes = 0
   readonly #reserveBytes: number
   readonly #directories = new Set<string>()
+  readonly #owedRemovals: (() => Promise<void>)[] = []
 
   constructor(parts: StoreParts) {
     this.marker = parts.marker
@@ -85,8 +88,10 @@ export class Store {
     return this.#space.totalBytes
   }
 
+  /** Free space; that it could be had is the moment for what the volume did not let us remove before. */
   async measure(): Promise<void> {
     this.#space = await this.volume.space()
+    for (const remove of this.#owedRemovals.splice(0)) this.volume.chore(remove)
   }
 
   /**
@@ -198,17 +203,31 @@ export class Store {
    */
   async discard(temporary: string, named?: string): Promise<void> {
     const remove = async (): Promise<void> => {
-      if (named !== undefined) {
-        const [own, other] = await Promise.all([
-          stat(temporary, { bigint: true }),
-          stat(this.absolute(named), { bigint: true }).catch(() => undefined)
-        ])
-        if (other?.ino === own.ino && other.dev === own.dev) await unlink(this.absolute(named))
+      try {
+        if (named !== undefined) {
+          const [own, other] = await Promise.all([
+            stat(temporary, { bigint: true }),
+            stat(this.absolute(named), { bigint: true }).catch(() => undefined)
+          ])
+          if (other?.ino === own.ino && other.dev === own.dev) await unlink(this.absolute(named))
+        }
+        await unlink(temporary)
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'ENOENT' && (await this.#isMounted())) return
+        // What is beyond the bound goes at the next start.
+        if (this.#owedRemovals.length < OWED_REMOVALS_MAX) this.#owedRemovals.push(remove)
       }
-      await unlink(temporary)
     }
-    if (this.volume.local) await remove().catch(() => {})
+    if (this.volume.local) await remove()
     else this.volume.chore(remove)
+  }
+
+  /** Nothing is there where the volume is not mounted: that a file is missing says something only beside the marker. */
+  #isMounted(): Promise<boolean> {
+    return stat(this.absolute(MARKER_NAME)).then(
+      () => true,
+      () => false
+    )
   }
 
   /** Makes the absence of a removed file durable. */

@@ -1,6 +1,6 @@
 /** Small uploads, what a crash leaves of them, and deletes. */
 import { deepEqual, equal, ok, rejects } from 'node:assert/strict'
-import { readdir, readFile, rm, truncate, unlink, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, truncate, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import type { FileIndex } from '@tributary/database'
@@ -321,6 +321,27 @@ function bound(files: FileIndex): FileIndex {
     stores: () => files.stores()
   }
 }
+
+describe('a temporary file that the volume does not let go', () => {
+  it('goes when the volume is back, and is not forgotten while its mount point is empty', async t => {
+    const { root, store } = await openParts(t)
+    const temporary = join(store.temporary, 'left')
+    await writeFile(temporary, CONTENT)
+    await rename(root, `${root}.unmounted`)
+    await mkdir(root)
+    await store.discard(temporary)
+    await store.measure()
+    await rm(root, { recursive: true })
+    await rename(`${root}.unmounted`, root)
+    deepEqual(await readdir(store.temporary), ['left'])
+    await store.measure()
+    const endMs = performance.now() + 2_000
+    while ((await readdir(store.temporary)).length > 0) {
+      ok(performance.now() < endMs, 'it is still there')
+      await new Promise(resolve => setTimeout(resolve, 10))
+    }
+  })
+})
 
 function recoverAgain({ volume, store, journal, database }: Parts, files?: FileIndex): Promise<Recovered> {
   return recover({
