@@ -29,6 +29,10 @@ export interface StoreParts {
   durable: boolean
 }
 
+/** A temporary file that could not be removed: tried again so often, so much later. After that it waits for the next start. */
+const REMOVE_TRIES = 100
+const REMOVE_AGAIN_MS = 3_000
+
 export class Store {
   readonly marker: StoreMarker
   readonly volume: Volume
@@ -182,7 +186,17 @@ export class Store {
       await unlink(temporary)
     }
     if (this.volume.local) await remove().catch(() => {})
-    else this.volume.chore(remove)
+    else this.#removeAgain(remove, REMOVE_TRIES)
+  }
+
+  /** What a volume of the network refuses for a moment, as it has no majority or no mount, it does later. */
+  #removeAgain(remove: () => Promise<void>, tries: number): void {
+    this.volume.chore(() =>
+      remove().catch((error: NodeJS.ErrnoException) => {
+        if (error.code === 'ENOENT' || tries <= 1) return // it is gone, or the next start clears it
+        setTimeout(() => this.#removeAgain(remove, tries - 1), REMOVE_AGAIN_MS).unref()
+      })
+    )
   }
 
   /** Makes the absence of a removed file durable. */
