@@ -15,7 +15,7 @@ import { programPath } from '../testkit/service.ts'
 import { cleanUp } from './cleanup.ts'
 import { mountTmpfs, noMounts, unmount } from './mounts.ts'
 import { contentOf } from './random.ts'
-import { WirePeer } from './wire-peer.ts'
+import { uploadHead, WirePeer } from './wire-peer.ts'
 
 const DEADLINE_MS = 1_000
 const SOON_MS = 8_000
@@ -113,7 +113,7 @@ describe('a store path that hangs', { skip: noMounts(['bindfs']) ?? false, timeo
   })
 
   it('whose mount died and came back gives what it gave before, by descriptors of the dead one', async t => {
-    const { cluster, bindfs, mounted } = await startStage(t)
+    const { cluster, bindfs, mounted, backing } = await startStage(t)
     const peer = await WirePeer.greeted(cluster.storages[0]!)
     cleanUp(t, () => peer.close())
     const sizes = { 'kept-small': 2_000, 'kept-large': FILE_BYTES, 'deleted-later': FILE_BYTES }
@@ -121,7 +121,12 @@ describe('a store path that hangs', { skip: noMounts(['bindfs']) ?? false, timeo
       await peer.upload(key(file), contentOf(file, bytes))
       await peer.download(key(file))
     }
+    const cut = await WirePeer.greeted(cluster.storages[0]!)
+    cut.socket.write(uploadHead(key('cut'), 10 * FILE_BYTES))
+    cut.socket.write(contentOf('cut', FILE_BYTES))
+    await until(async () => (await filesBelow(join(backing, '.tmp'))).length > 0, 'an upload has begun')
     bindfs.kill('SIGKILL')
+    cut.close()
     await until(async () => (await memberOf(cluster)).reason !== '', 'it is told')
     await unmountOnly(mounted)
     await bindfs.again()
@@ -130,6 +135,10 @@ describe('a store path that hangs', { skip: noMounts(['bindfs']) ?? false, timeo
       ok((await peer.download(key(file))).equals(contentOf(file, bytes)), file)
     await peer.delete(key('deleted-later'))
     await rejects(peer.download(key('deleted-later')), { code: 'FILE_NOT_FOUND' })
+    await until(
+      async () => (await filesBelow(join(backing, '.tmp'))).length === 0,
+      'the upload has left nothing'
+    )
   })
 })
 
