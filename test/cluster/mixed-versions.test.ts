@@ -20,7 +20,7 @@ import {
 import { contentOf } from '../faults/random.ts'
 import { Refused, WirePeer } from '../faults/wire-peer.ts'
 import { cleanUps } from '../testkit/clean-ups.ts'
-import { startRole, type RoleServer } from '../testkit/role-processes.ts'
+import { prepareCluster, startRole, type RoleServer } from '../testkit/role-processes.ts'
 import { TributaryProcess, until } from '../testkit/tributary-process.ts'
 
 const SERVES_WITHIN_MS = 40_000
@@ -64,15 +64,7 @@ describe('versions side by side', { timeout: 120_000 }, () => {
   before(async () => {
     const folder = await mkdtemp(join(tmpdir(), 'tributary-versions-'))
     afterwards(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }))
-    const databaseUrl = `sqlite:${join(folder, 'index.db')}`
-    for (const args of [
-      ['db', 'migrate'],
-      ['db', 'add-application', 'media'],
-      ['storage', 'init', join(folder, 'store'), '--group', 'group001']
-    ]) {
-      const { exitCode } = await new TributaryProcess([...args, '--database', databaseUrl], { folder }).ended
-      equal(exitCode, 0)
-    }
+    const { databaseUrl, store } = await prepareCluster(folder)
     const start = async (...args: Parameters<typeof startRole>): Promise<RoleServer> => {
       const server = await startRole(...args)
       afterwards(() => server.stop())
@@ -83,7 +75,7 @@ describe('versions side by side', { timeout: 120_000 }, () => {
     const id = await start('id', 'id', folder, { database })
     const storage = await start('storage', 'storage', folder, {
       database,
-      stores: [join(folder, 'store')],
+      stores: [store],
       trackers: [tracker.address],
       id_servers: [id.address],
       reserve_bytes: '1MiB'

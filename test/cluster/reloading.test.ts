@@ -8,8 +8,8 @@ import { after, before, describe, it } from 'node:test'
 import { promisify } from 'node:util'
 import { cleanUps } from '../testkit/clean-ups.ts'
 import { freePort } from '../testkit/ports.ts'
-import { startRole, type RoleServer } from '../testkit/role-processes.ts'
-import { TributaryProcess, until } from '../testkit/tributary-process.ts'
+import { prepareCluster, startRole, type RoleServer } from '../testkit/role-processes.ts'
+import { until } from '../testkit/tributary-process.ts'
 import { RunningUp } from '../testkit/up.ts'
 
 const TAKEN_WITHIN_MS = 10_000
@@ -29,15 +29,7 @@ describe('SIGHUP', { timeout: 120_000 }, () => {
     afterwards(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }))
     tokenFile = join(folder, 'token')
     await writeFile(tokenFile, 'first\n')
-    const databaseUrl = `sqlite:${join(folder, 'index.db')}`
-    for (const args of [
-      ['db', 'migrate'],
-      ['db', 'add-application', 'media'],
-      ['storage', 'init', join(folder, 'store'), '--group', 'group001']
-    ]) {
-      const { exitCode } = await new TributaryProcess([...args, '--database', databaseUrl], { folder }).ended
-      equal(exitCode, 0)
-    }
+    const { databaseUrl, store } = await prepareCluster(folder)
     const start = async (...args: Parameters<typeof startRole>): Promise<RoleServer> => {
       const server = await startRole(...args)
       afterwards(() => server.stop())
@@ -49,7 +41,7 @@ describe('SIGHUP', { timeout: 120_000 }, () => {
     const ids = await start('id', 'id', folder, { database })
     storage = await start('storage', 'storage', folder, {
       database,
-      stores: [join(folder, 'store')],
+      stores: [store],
       trackers: [tracker.address],
       id_servers: [ids.address],
       reserve_bytes: '1MiB',

@@ -21,6 +21,27 @@ export interface RoleServer {
 
 export type Settings = Readonly<Record<string, string | number | boolean | readonly string[]>>
 
+/**
+ * A migrated index with the application `media`, and a store of group001, in `folder`: made by the command, as an
+ * operator does.
+ *
+ * @throws what the command wrote, where it did not end with 0.
+ */
+export async function prepareCluster(folder: string): Promise<{ databaseUrl: string; store: string }> {
+  const databaseUrl = `sqlite:${join(folder, 'index.db')}`
+  const store = join(folder, 'store')
+  for (const args of [
+    ['db', 'migrate'],
+    ['db', 'add-application', 'media'],
+    ['storage', 'init', store, '--group', 'group001']
+  ]) {
+    const command = new TributaryProcess([...args, '--database', databaseUrl], { folder })
+    const { exitCode } = await command.ended
+    if (exitCode !== 0) throw new Error(`${args.join(' ')} ended with ${exitCode}: ${command.err}`)
+  }
+  return { databaseUrl, store }
+}
+
 /** @param role The command's verb, which is also the table of the file. */
 export async function startRole(
   role: 'tracker' | 'id' | 'storage' | 'gateway',
