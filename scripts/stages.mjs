@@ -36,8 +36,6 @@ function toolStages() {
   const tool = (name, ...args) => ({ program: programOf(name), args })
   return [
     { name: 'format', commands: () => [tool('oxfmt', '--check', '.')] },
-    { name: 'lint', commands: () => [tool('oxlint', '--type-aware', '--deny-warnings')] },
-    { name: 'types', commands: () => [tool('tsc', '-p', 'tsconfig.json')] },
     {
       name: 'build',
       commands: () => [
@@ -46,6 +44,9 @@ function toolStages() {
         ...builtCommand()
       ]
     },
+    // After the build: the linter looks into other packages by what was built, and what an earlier commit built is not this one's.
+    { name: 'lint', commands: () => [tool('oxlint', '--type-aware', '--deny-warnings')] },
+    { name: 'types', commands: () => [tool('tsc', '-p', 'tsconfig.json')] },
     { name: 'knip', commands: () => [tool('knip', '--no-progress', '--no-config-hints')] }
   ]
 }
