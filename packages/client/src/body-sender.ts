@@ -17,6 +17,12 @@ export interface SendTimes {
   commitTimeoutMs: number
 }
 
+export interface SendHooks {
+  onProgress(bytes: number): void
+  /** Waits for the final reply; may give up before `commitTimeoutMs`, when nobody can be there to send it. */
+  awaiting(reply: Promise<Buffer>): Promise<Buffer>
+}
+
 /** A failure before the last byte had left: nothing can have been stored. */
 export class NotSentError extends Error {
   readonly failure: Error
@@ -38,7 +44,7 @@ export class BodySender {
   readonly #connection: Connection
   readonly #times: SendTimes
   readonly #signal: AbortSignal | undefined
-  readonly #onProgress: (bytes: number) => void
+  readonly #hooks: SendHooks
   #interrupt: ((error: Error) => void) | undefined
   #refused: Error | undefined
   #unsentBytes = 0
@@ -48,16 +54,11 @@ export class BodySender {
   /** What was sent before the part in hand has left its buffer. */
   #drained = false
 
-  constructor(
-    connection: Connection,
-    times: SendTimes,
-    signal: AbortSignal | undefined,
-    onProgress: (bytes: number) => void
-  ) {
+  constructor(connection: Connection, times: SendTimes, signal: AbortSignal | undefined, hooks: SendHooks) {
     this.#connection = connection
     this.#times = times
     this.#signal = signal
-    this.#onProgress = onProgress
+    this.#hooks = hooks
   }
 
   /**
@@ -132,7 +133,7 @@ export class BodySender {
         throw hasLeft() ? failure : new NotSentError(failure)
       })
       this.#lastLeftMs = performance.now()
-      return await reply
+      return await this.#hooks.awaiting(reply)
     } finally {
       clearInterval(watch)
       this.#signal?.removeEventListener('abort', onAbort)
@@ -170,7 +171,7 @@ export class BodySender {
     const leaving = this.#connection.send(part)
     if (leaving) await leaving
     this.#drained = leaving !== undefined || this.#connection.unsentBytes === 0
-    this.#onProgress(part.byteLength)
+    this.#hooks.onProgress(part.byteLength)
   }
 
   #look(): void {

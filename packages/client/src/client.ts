@@ -30,6 +30,7 @@ import { downloadToFile } from './download-file.ts'
 import { readableOf } from './download-stream.ts'
 import { Fetcher, sizeFrame } from './fetcher.ts'
 import { KeptContents } from './kept-contents.ts'
+import { whileAlive } from './liveness.ts'
 import { Locations } from './locations.ts'
 import { MemberCalls } from './member-calls.ts'
 import { Members } from './members.ts'
@@ -135,7 +136,7 @@ export class Client {
         },
         { timeoutMs: this.#timeoutMs }
       )
-      const body = await abortable(reply, signal)
+      const body = await abortable(whileAlive(reply, this.#pools.reads, member.address), signal)
       if (ours) return { key, ...factsOf(readFields(extension.statReply, body)) }
       const sizeBytes = readSize(body)
       const { group } = location
@@ -149,7 +150,7 @@ export class Client {
     const frame = encodeFrame(COMMANDS.FILESIZE.code, encodeFileKey(key))
     return this.#calls.ask(key, signal, async ({ address }) => {
       const reply = this.#pools.reads.call(address, () => frame, { timeoutMs: this.#timeoutMs })
-      return readSize(await abortable(reply, signal))
+      return readSize(await abortable(whileAlive(reply, this.#pools.reads, address), signal))
     })
   }
 

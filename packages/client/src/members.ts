@@ -61,6 +61,10 @@ export class Members {
     return best
   }
 
+  isFailing(member: Member): boolean {
+    return member.failingUntilMs > performance.now()
+  }
+
   failed(member: Member): void {
     member.failingUntilMs = performance.now() + FAILING_MS
   }

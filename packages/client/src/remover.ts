@@ -2,6 +2,7 @@
 import { COMMANDS, encodeFileKey, encodeFrame, OutcomeUnknownError, type FileKey } from '@tributary/protocol'
 import type { PeerPool } from '@tributary/transport'
 import { sizeFrame } from './fetcher.ts'
+import { whileAlive } from './liveness.ts'
 import type { MemberCalls } from './member-calls.ts'
 import type { Member } from './members.ts'
 import { abortable, isCode, leavesDoubt } from './retry-rules.ts'
@@ -35,7 +36,7 @@ export class Remover {
           try {
             attempts++
             const reply = lease.connection.call(frame, { timeoutMs: this.#commitTimeoutMs })
-            await abortable(reply, signal)
+            await abortable(whileAlive(reply, this.#pool, member.address), signal)
             return true
           } catch (error) {
             inDoubt ||= leavesDoubt(error) || this.#calls.cutOff(error)
@@ -71,7 +72,7 @@ export class Remover {
           const call = this.#pool.call(member.address, () => sizeFrame(key), {
             timeoutMs: this.#callTimeoutMs
           })
-          await abortable(call, signal)
+          await abortable(whileAlive(call, this.#pool, member.address), signal)
           return false
         } catch (error) {
           // A legacy server has one errno for all it cannot do; after a delete this one means: not there.

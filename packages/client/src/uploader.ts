@@ -25,6 +25,7 @@ import type { Lease, PeerPool } from '@tributary/transport'
 import { BodySender, NotSentError } from './body-sender.ts'
 import type { Uploaded, UploadOptions, UploadSource } from './contract.ts'
 import { sizeFrame } from './fetcher.ts'
+import { whileAlive } from './liveness.ts'
 import type { MemberCalls } from './member-calls.ts'
 import type { Member } from './members.ts'
 import { readFields, readSize } from './peer-reply.ts'
@@ -126,7 +127,7 @@ export class Uploader {
         { timeoutMs: this.#times.commitTimeoutMs }
       )
       try {
-        const body = await abortable(reply, upload.signal)
+        const body = await abortable(whileAlive(reply, this.#pool, member.address), upload.signal)
         if (ours) return uploadedOf(upload.key, readFields(extension.storeReply, body))
         throw new RejectedError('FILE_EXISTS', `${formatFileKey(upload.key)} is there already`)
       } catch (error) {
@@ -145,7 +146,9 @@ export class Uploader {
     signal?.addEventListener('abort', onAbort, { once: true })
     let whole = false
     try {
-      const uploaded = lease.ours ? await this.#store(lease, upload) : await this.#storeLegacy(lease, upload)
+      const uploaded = lease.ours
+        ? await this.#store(lease, member, upload)
+        : await this.#storeLegacy(lease, member, upload)
       whole = true
       return uploaded
     } catch (error) {
@@ -165,7 +168,7 @@ export class Uploader {
     }
   }
 
-  async #store(lease: Lease, upload: Upload): Promise<Uploaded> {
+  async #store(lease: Lease, member: Member, upload: Upload): Promise<Uploaded> {
     const { key, source } = upload
     const { connection } = lease
     let announced: StoreReply
@@ -178,7 +181,7 @@ export class Uploader {
       throw new NotSentError(error as Error) // no content has left
     }
     if (!announced.send) return uploadedOf(key, announced) // this very upload is there already
-    const sender = this.#sender(lease, upload)
+    const sender = this.#sender(lease, member, upload)
     const body =
       source.sizeBytes === undefined
         ? await sender.sendPieces(source.reader())
@@ -190,7 +193,7 @@ export class Uploader {
     return uploadedOf(key, readFields(extension.storeReply, body))
   }
 
-  async #storeLegacy(lease: Lease, upload: Upload): Promise<Uploaded> {
+  async #storeLegacy(lease: Lease, member: Member, upload: Upload): Promise<Uploaded> {
     const { key, source } = upload
     const { sizeBytes } = source
     if (sizeBytes === undefined) {
@@ -202,15 +205,16 @@ export class Uploader {
     const head = Buffer.allocUnsafe(HEADER_BYTES + UPLOAD_HEAD_BYTES)
     writeHeader(head, 0, UPLOAD_HEAD_BYTES + sizeBytes, COMMANDS.UPLOAD.code)
     encodeUploadHead({ key, sizeBytes }).copy(head, HEADER_BYTES)
-    await this.#sender(lease, upload).sendWhole(head, sizeBytes, source.reader())
+    await this.#sender(lease, member, upload).sendWhole(head, sizeBytes, source.reader())
     return { key, generation: '', sizeBytes, crc32: 0, mediaType: '', storedAtMs: 0 }
   }
 
-  #sender(lease: Lease, upload: Upload): BodySender {
+  #sender({ connection }: Lease, { address }: Member, upload: Upload): BodySender {
     let doneBytes = 0
-    return new BodySender(lease.connection, this.#times, upload.signal, bytes =>
-      upload.onProgress((doneBytes += bytes))
-    )
+    return new BodySender(connection, this.#times, upload.signal, {
+      onProgress: bytes => upload.onProgress((doneBytes += bytes)),
+      awaiting: reply => whileAlive(reply, this.#pool, address)
+    })
   }
 
   /**
@@ -251,6 +255,8 @@ export class Uploader {
     const tried = new Set<Member>()
     let answer: 'nobody-answers' | undefined = 'nobody-answers'
     for (let member; (member = this.#calls.members.pick(members, tried)); tried.add(member)) {
+      // All members see one index: who just failed is asked only where nobody else knew.
+      if (answer === undefined && this.#calls.members.isFailing(member)) break
       let ours = true
       try {
         const reply = this.#pool.call(
@@ -261,7 +267,7 @@ export class Uploader {
           },
           { timeoutMs: this.#times.callTimeoutMs }
         )
-        const body = await abortable(reply, upload.signal)
+        const body = await abortable(whileAlive(reply, this.#pool, member.address), upload.signal)
         if (!ours) return legacyUploadOf(upload, readSize(body))
         const stat: StatReply = readFields(extension.statReply, body)
         if (stat.nonce === nonce) return { ...factsOf(stat), key }
@@ -274,6 +280,7 @@ export class Uploader {
         if (isCode(error, 'FILE_EXISTS') || isCode(error, 'CANCELLED')) throw error
         if (isCode(error, 'FILE_NOT_FOUND') || (!ours && isCode(error, 'PEER_ERROR'))) answer = undefined
         else if (!(error instanceof TributaryError)) throw error
+        else if (leavesDoubt(error)) this.#calls.members.failed(member)
       }
     }
     return answer

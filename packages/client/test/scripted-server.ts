@@ -34,6 +34,8 @@ export interface ScriptedServer {
   close(): void
   /** As kill -9 does: no further connection, the open ones reset. */
   kill(): void
+  /** As kill -STOP does: connections are accepted by the kernel, and nobody reads or writes any more. */
+  freeze(): void
 }
 
 export async function scriptedServer(
@@ -45,12 +47,14 @@ export async function scriptedServer(
   const sockets = new Set<Socket>()
   const requests: Request[] = []
   const hello = { tracker: 14, id: 41, storage: 74 }[role]
+  let isFrozen = false
   const server: Server = createServer(socket => {
     sockets.add(socket)
     socket.on('close', () => sockets.delete(socket))
     socket.on('error', () => {})
     let rest = Buffer.alloc(0)
     socket.on('data', chunk => {
+      if (isFrozen) return
       rest = Buffer.concat([rest, chunk])
       for (;;) {
         if (rest.byteLength < HEADER_BYTES) return
@@ -68,7 +72,7 @@ export async function scriptedServer(
         const request = { code, body, socket, count: requests.length + 1 }
         requests.push(request)
         const reply = (bytes: Buffer | undefined | void): void => {
-          if (!bytes || socket.destroyed) return
+          if (!bytes || socket.destroyed || isFrozen) return
           if (legacy && bytes[9] !== 0) socket.end(bytes)
           else socket.write(bytes)
         }
@@ -94,6 +98,9 @@ export async function scriptedServer(
     kill() {
       server.close()
       for (const socket of sockets) socket.resetAndDestroy()
+    },
+    freeze() {
+      isFrozen = true
     }
   }
 }

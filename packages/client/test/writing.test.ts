@@ -451,6 +451,77 @@ describe('uploading', { timeout: 30_000 }, () => {
   })
 })
 
+describe('a storage server that owes an answer', { timeout: 60_000 }, () => {
+  const PATIENT = {
+    callTimeoutMs: 5_000,
+    commitTimeoutMs: 30_000,
+    connectTimeoutMs: 2_000,
+    silenceMs: 10_000
+  }
+  /** Silence is noticed after 1 s, believed after another 1.5 s. */
+  const GIVEN_UP_MS = 6_000
+
+  for (const stores of ['before', 'after'] as const) {
+    it(`is not waited for when it froze ${stores} it stored an upload: the nonce settles it elsewhere`, async t => {
+      for (const [bytes, code] of [
+        [10, COMMANDS.STORE.code],
+        [3_000_000, COMMANDS.STORE_BODY.code]
+      ] as const) {
+        const content = randomBytes(bytes)
+        const freezes: Special = (request, well) => {
+          if (request.code !== code || frozen !== undefined) return well()
+          if (stores === 'after') well()
+          frozen = made.storages.findIndex(({ requests }) => requests.includes(request))
+          made.storages[frozen]!.freeze()
+        }
+        let frozen: number | undefined
+        const made = await cluster(t, [freezes, freezes], PATIENT)
+        const sinceMs = performance.now()
+        equal((await made.client.upload(content, { key: KEY })).sizeBytes, bytes)
+        const tookMs = performance.now() - sinceMs
+        ok(tookMs < GIVEN_UP_MS, `${Math.round(tookMs)} ms`)
+        ok(made.stored.get('film')!.bytes.equals(content))
+        const elsewhere = made.storages[1 - frozen!]!.requests.map(request => request.code)
+        equal(elsewhere[0], COMMANDS.STAT.code, 'asked before anything is sent twice')
+        equal(elsewhere.includes(code), stores === 'before')
+      }
+    })
+  }
+
+  it('is not waited for when it froze over a delete', async t => {
+    const freezes: Special = (request, well) => {
+      if (request.code !== COMMANDS.DELETE.code || isFrozen) return well()
+      well()
+      isFrozen = true
+      made.storages.find(({ requests }) => requests.includes(request))!.freeze()
+    }
+    let isFrozen = false
+    const made = await cluster(t, [freezes, freezes], PATIENT)
+    await made.client.upload(randomBytes(10), { key: KEY })
+    const sinceMs = performance.now()
+    await made.client.delete(KEY)
+    ok(performance.now() - sinceMs < GIVEN_UP_MS)
+    equal(made.stored.size, 0)
+  })
+
+  it('is waited for while it lives: what is slow is not sent twice', async t => {
+    const slow: Special = async (request, well) => {
+      if (request.code === COMMANDS.STORE.code) await new Promise(resolve => setTimeout(resolve, 4_000))
+      return well()
+    }
+    const { client, storages } = await cluster(t, [slow, slow], PATIENT)
+    await client.upload(randomBytes(10), { key: KEY })
+    equal(storages.flatMap(({ requests }) => requests).length, 1)
+  })
+
+  it('ends with the client that is closed meanwhile', async t => {
+    const { client } = await cluster(t, [() => undefined], PATIENT)
+    const upload = client.upload(randomBytes(10), { key: KEY })
+    setTimeout(() => client.close(), 1_200)
+    await rejects(upload, { code: 'OUTCOME_UNKNOWN' })
+  })
+})
+
 describe('deleting', { timeout: 20_000 }, () => {
   it('says what is not there, and settles a lost reply', async t => {
     const { client, stored } = await cluster(t, [losesReply(COMMANDS.DELETE.code, 1)])

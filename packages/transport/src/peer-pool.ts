@@ -53,6 +53,7 @@ interface Peer {
   /** Woken in turn when a connection becomes free. */
   readonly waiting: (() => void)[]
   legacyUntilMs: number
+  probing: Promise<void> | undefined
 }
 interface IdleConnection {
   readonly connection: Connection
@@ -124,6 +125,18 @@ export class PeerPool {
     }
   }
 
+  /**
+   * Whether somebody is there: says HELLO on a connection that is used for nothing else. Those who ask at the same time
+   * share the question.
+   *
+   * @throws {UnavailableError} TIMED_OUT: nobody answered in `timeoutMs`. CONNECTION_LOST: it was refused or cut.
+   */
+  async probe(address: Address, timeoutMs: number): Promise<void> {
+    const peer = this.#peerOf(address)
+    peer.probing ??= this.#probe(peer, timeoutMs).finally(() => (peer.probing = undefined))
+    await peer.probing
+  }
+
   /** Closes every connection, used ones too. */
   close(): void {
     this.#closed = true
@@ -148,7 +161,8 @@ export class PeerPool {
         sharedSoon: undefined,
         sharedSoonCallers: 0,
         waiting: [],
-        legacyUntilMs: 0
+        legacyUntilMs: 0,
+        probing: undefined
       }
       this.#peers.set(name, peer)
     }
@@ -269,6 +283,17 @@ export class PeerPool {
       peer.legacyUntilMs = performance.now() + LEGACY_MEMORY_MS
     }
     return Connection.open(this.#role, peer.address, patience)
+  }
+
+  async #probe({ address }: Peer, timeoutMs: number): Promise<void> {
+    const untilMs = performance.now() + timeoutMs
+    const connection = await Connection.open(this.#role, address, { timeoutMs })
+    try {
+      // What a legacy server says to it is an answer as well.
+      await connection.greet(this.#greeting, { timeoutMs: Math.max(1, untilMs - performance.now()) })
+    } finally {
+      connection.destroy()
+    }
   }
 
   #forgetIdle(): void {
