@@ -1,6 +1,6 @@
 /** What the command ends with. Append only: scripts depend on it. */
 import { ERRORS, TributaryError, type ErrorCode } from '@tributary/protocol'
-import { ConfigError } from '@tributary/runtime'
+import { ConfigError, EXIT } from '@tributary/runtime'
 
 export const EXIT_CODES = {
   ok: { code: 0, meaning: 'done' },
@@ -12,6 +12,7 @@ export const EXIT_CODES = {
   unknown: { code: 6, meaning: 'the reply was lost: it may or may not have been done' },
   found: { code: 7, meaning: 'fsck: index and disk differ' },
   unwell: { code: 8, meaning: 'doctor: something has to be mended' },
+  left: { code: EXIT.left, meaning: 'storage server: it left its group and is not to be started again' },
   interrupted: { code: 130, meaning: 'interrupted by Ctrl-C' },
   terminated: { code: 143, meaning: 'ended by SIGTERM' }
 } as const

@@ -21,6 +21,7 @@ const terminal: Terminal = {
   columns: () => process.stderr.columns ?? COLUMNS_DEFAULT,
   folder: process.cwd(),
   homeFolder: homedir(),
+  signal: (pid, name) => void process.kill(pid, name),
   isAlive(pid) {
     try {
       process.kill(pid, 0)

@@ -38,6 +38,8 @@ export interface Server<Config> {
   stop(deadline: AbortSignal): Promise<void>
   /** Takes over what is reloadable of its own; the level of the log is changed for it. */
   reload?(config: Config): void
+  /** Gives its work to others; resolves when none is left. */
+  leave?(): Promise<void>
 }
 export interface ServerRole<Keys extends ConfigKeys> {
   definition: ConfigDefinition<Keys>
@@ -94,6 +96,7 @@ async function runServer<Keys extends ConfigKeys>(
       {
         port,
         log,
+        ...(server.leave && { onLeave: () => server.leave!() }),
         ...(!hasTerminal && { onReload: reloader(definition, config, sources, server, log) }),
         stopMs: (stopTimeoutS ?? STOP_TIMEOUT_S_DEFAULT) * 1000,
         onReady: () => ({ host: where!.host, port: where!.port })

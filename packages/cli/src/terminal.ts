@@ -18,6 +18,8 @@ export interface Terminal {
   readonly folder: string
   readonly homeFolder: string
   isAlive(pid: number): boolean
+  /** @throws where it is gone, or is somebody else's (EPERM). */
+  signal(pid: number, name: 'SIGUSR2' | 'SIGTERM'): void
 }
 
 /** What went wrong, in words that a person can use. */

@@ -117,7 +117,8 @@ export async function runCommand(
     columns: () => 80,
     folder,
     homeFolder: folder,
-    isAlive: pid => existsSync(`/proc/${pid}`)
+    isAlive: pid => existsSync(`/proc/${pid}`),
+    signal: (pid, name) => void process.kill(pid, name)
   }).catch((error: unknown) => {
     if (error instanceof Exit) return error.exitCode
     throw error

@@ -11,7 +11,9 @@ export const EXIT = {
   /** The start failed, the stop did not end in time, or an error nobody caught. */
   failed: 1,
   /** The configuration or the arguments are wrong: starting again will not help. */
-  misconfigured: 2
+  misconfigured: 2,
+  /** It left, as it was told to: whoever looks after it should not start it again. */
+  left: 9
 } as const
 
 /** What a shell reports for a process that a signal ended. */
@@ -38,13 +40,18 @@ export interface RunOptions {
    * Without it SIGHUP stops the server, as when its terminal is closed.
    */
   onReload?: () => void
+  /**
+   * Called for the first SIGUSR2 while the server serves: gives its work to others and resolves when none is left; then the
+   * server is stopped and ends with EXIT.left. A signal to stop does not wait for that. Without it SIGUSR2 is ignored.
+   */
+  onLeave?: () => Promise<void>
 }
 
 /**
  * Runs one server until it is told to stop, and ends the process with one of EXIT.
  *
  * SIGTERM, SIGINT and the loss of the parent stop it in order, within `stopMs`; a second signal ends the
- * process at once. SIGHUP reloads, where that is provided for. An error that nobody caught is logged and ends the process at once: what its state is
+ * process at once. SIGHUP reloads and SIGUSR2 leaves, where that is provided for. An error that nobody caught is logged and ends the process at once: what its state is
  * nobody knows. With a parent it answers pings and says `ready`, or `failed` with a sentence.
  *
  * @returns only where the port's `exit` does, as in tests.
@@ -56,6 +63,8 @@ export async function runUntilSignal(server: RunnableServer, options: RunOptions
   let stopping = false
   let serving = false
   let reloadWanted = false
+  let leaving = false
+  let hasLeft = false
 
   const leave = (code: number): void => {
     log.flush()
@@ -78,6 +87,18 @@ export async function runUntilSignal(server: RunnableServer, options: RunOptions
       leave(SIGNAL_EXIT[signal])
     })
   }
+  port.onSignal('SIGUSR2', () => {
+    if (!options.onLeave || !serving || stopping || leaving) return
+    leaving = true
+    options.onLeave().then(
+      () => {
+        if (stopping) return
+        hasLeft = true
+        tell('it has left')
+      },
+      (err: unknown) => log.error({ err }, 'leaving failed; a signal to stop ends it')
+    )
+  })
   port.onFault((err, origin) => {
     log.fatal({ err, origin }, 'an error that nobody caught: leaving at once')
     leave(EXIT.failed)
@@ -120,7 +141,7 @@ export async function runUntilSignal(server: RunnableServer, options: RunOptions
   )
   if (failure !== undefined) return leave(failure instanceof ConfigError ? EXIT.misconfigured : EXIT.failed)
   log.info(clean ? 'stopped' : 'stopped, but not in order')
-  leave(clean ? EXIT.ok : EXIT.failed)
+  leave(clean ? (hasLeft ? EXIT.left : EXIT.ok) : EXIT.failed)
 }
 
 /**

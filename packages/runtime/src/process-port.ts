@@ -6,6 +6,8 @@
  */
 
 export type StopSignal = 'SIGTERM' | 'SIGINT' | 'SIGHUP'
+/** Node keeps SIGUSR1 for its debugger. */
+export type ServerSignal = StopSignal | 'SIGUSR2'
 export type Unsubscribe = () => void
 
 export interface ProcessPort {
@@ -21,7 +23,7 @@ export interface ProcessPort {
   /** False once that channel has closed, because the parent is gone or closed it. */
   readonly parentConnected: boolean
 
-  onSignal(signal: StopSignal, listener: () => void): Unsubscribe
+  onSignal(signal: ServerSignal, listener: () => void): Unsubscribe
   /** Errors that nobody caught; the process no longer knows its state. */
   onFault(listener: (error: unknown, origin: 'uncaughtException' | 'unhandledRejection') => void): Unsubscribe
   onMessage(listener: (message: unknown, handle: unknown) => void): Unsubscribe

@@ -5,6 +5,7 @@ export { FINDING_KINDS, type Finding, type FindingKind } from './finding.ts'
 export type { Repair } from './store-repair.ts'
 export { storageConfig, type StorageConfig } from './storage-config.ts'
 export { createStorage, type StorageDeps, type StorageServer } from './storage-server.ts'
+export { memberAt, membersHere, type MemberState } from './member-door.ts'
 export { Volume } from './volume.ts'
 export {
   initStore,

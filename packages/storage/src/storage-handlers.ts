@@ -466,6 +466,11 @@ function offer(peer: Peer, upload: LargeUpload, sizeBytes: number | undefined): 
 
 const CLOSED = Symbol('the connection is gone: offers end with it')
 
+/** It announced an upload whose content is not here yet. */
+export function isUploading(peer: Peer): boolean {
+  return peer.notes.has(OFFER)
+}
+
 function dropOffer(peer: Peer): void {
   const offered = peer.notes.get(OFFER) as Offer | undefined
   if (!offered) return

@@ -6,7 +6,13 @@ import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import { hostname } from 'node:os'
 import { fileURLToPath } from 'node:url'
-import { HOST_NAME_BYTES_MAX, plainIp, type ExtendedAddress, type Presence } from '@tributary/protocol'
+import {
+  formatAddress,
+  HOST_NAME_BYTES_MAX,
+  plainIp,
+  type ExtendedAddress,
+  type Presence
+} from '@tributary/protocol'
 import {
   formatHostPort,
   Lifespan,
@@ -21,6 +27,7 @@ import {
   type ProcessPort
 } from '@tributary/runtime'
 import { isIP } from 'node:net'
+import { openMemberDoor, type MemberState } from './member-door.ts'
 import type { ScrubReport } from './scrubber.ts'
 import type { StorageConfig } from './storage-config.ts'
 import { TrackerLink } from './tracker-link.ts'
@@ -43,6 +50,9 @@ const REPORT_AGE_MS_MAX = 4_000
 const PORT_WAIT_MS = 3_000
 const PORT_RETRY_MS = 100
 const WATCH_INTERVAL_MS = 1_000
+/** Clients remember for 5 s where a file is: so long somebody may come who was sent here before. */
+const REMEMBERED_MS = 6_000
+const LEAVE_LOOK_MS = 250
 
 export interface StorageDeps {
   config: StorageConfig
@@ -61,6 +71,11 @@ export interface StorageServer {
   stop(deadline: AbortSignal): Promise<void>
   /** Hands the reloadable keys to the workers, those that run and those to come. */
   reload(config: StorageConfig): void
+  /**
+   * Tells the trackers, so that nobody is sent here any more, and goes on serving until the clients that remember it have
+   * forgotten it and no transfer is under way. Stop it then. For one that starts again nothing has changed.
+   */
+  leave(): Promise<void>
   readonly adminAddress: HostPort | undefined
 }
 
@@ -123,6 +138,43 @@ class RunningStorageServer implements StorageServer {
     return this.#life.stop(deadline)
   }
 
+  async leave(): Promise<void> {
+    const { clock, log } = this.#deps
+    this.#leaving = true
+    log.info('leaving the group: nobody is sent here any more, transfers in hand are finished')
+    this.#look()
+    const forgottenMs = clock.monotonicMs() + REMEMBERED_MS
+    let told = -1
+    while (clock.monotonicMs() < forgottenMs || this.#transfers() > 0) {
+      if (this.#life.ending.aborted) return
+      if (this.#transfers() !== told && clock.monotonicMs() >= forgottenMs) {
+        told = this.#transfers()
+        log.info({ transfers: told }, 'waiting for transfers to end')
+      }
+      await clock.sleep(LEAVE_LOOK_MS)
+    }
+  }
+
+  #transfers(): number {
+    return this.#workers.reduce((sum, { report }) => sum + (report?.transfers ?? 0), 0)
+  }
+
+  #state(): MemberState {
+    const { config, port, version } = this.#deps
+    return {
+      pid: port.pid,
+      address: formatHostPort(this.#where),
+      member: this.#memberName,
+      hostName: this.#hostName,
+      group: config.group,
+      trackers: config.trackers.map(formatAddress),
+      version,
+      supervised: port.hasParent,
+      leaving: this.#leaving,
+      transfers: this.#transfers()
+    }
+  }
+
   reload(config: StorageConfig): void {
     this.#deps = { ...this.#deps, config }
     for (const { supervisor } of this.#workers)
@@ -160,6 +212,8 @@ class RunningStorageServer implements StorageServer {
     })
     const { group, stores, workers } = config
     log.info({ address: formatHostPort(this.#where), group, stores, workers }, 'the storage server serves')
+    const closeDoor = await openMemberDoor(formatHostPort(this.#where), () => this.#state())
+    if (closeDoor) this.#life.onEnd(closeDoor)
     const metrics = this.#metrics(port)
     this.#adminAddress = await serveAdmin(config, this.#life, { readiness: this.#readiness, metrics, log })
     return this.#where
@@ -234,7 +288,7 @@ class RunningStorageServer implements StorageServer {
         host: this.#where.host,
         port: this.#where.port,
         index: worker.index,
-        member: config.member ?? memberName(this.#hostName, this.#where.port),
+        member: this.#memberName,
         hostName: this.#hostName,
         version,
         waitsForStores: this.#hasStarted
@@ -252,6 +306,10 @@ class RunningStorageServer implements StorageServer {
     worker.reportedMs = nowMs
     this.#meters.update(`${worker.index}.${worker.run}`, message.meter)
     if (isNews && this.#hasStarted) this.#look()
+  }
+
+  get #memberName(): string {
+    return this.#deps.config.member ?? memberName(this.#hostName, this.#where.port)
   }
 
   get #hostName(): string {
@@ -286,6 +344,7 @@ class RunningStorageServer implements StorageServer {
       link => link.heartbeatAgeMs < this.#deps.config.heartbeatS * 2_000 + REPORT_AGE_MS_MAX
     )
     this.#readiness.set('trackers', heard, 'no tracker takes heartbeats')
+    if (this.#leaving) this.#readiness.set('membership', false, 'it leaves its group')
     const { serving, taking, reason = '' } = this.#presence()
     const told = `${serving} ${taking} ${reason}`
     if (told !== this.#told) {

@@ -1,7 +1,7 @@
 /** What a frame server is told, and its bounds. */
 import type { CommandName, ErrorCode, Role } from '@tributary/protocol'
 import type { Greeting } from './greeting.ts'
-import type { Handlers } from './handler.ts'
+import type { Handlers, Peer } from './handler.ts'
 
 /** Called once for every request answered. `elapsedMs` ends when the reply is handed to the socket. */
 export type CallObserver = (
@@ -26,6 +26,8 @@ export interface FrameServerOptions<R extends Role> {
   silenceMs?: number
   /** A receiver that takes nothing for so long is given up. */
   stallMs?: number
+  /** Whether a peer is in the middle of something although no request of its is in hand. */
+  isBusy?: (peer: Peer) => boolean
   observe?: CallObserver
   /** A fault of ours behind an INTERNAL reply. */
   onFault?: (error: unknown) => void

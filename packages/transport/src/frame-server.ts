@@ -55,6 +55,16 @@ export class FrameServer<R extends Role> {
     return { open: this.#open.size, accepted: this.#accepted, refused: this.#refused }
   }
 
+  /** Peers that are served since `sinceMs` or longer, or are in the middle of something. */
+  busySince(sinceMs: number): number {
+    const { isBusy } = this.#options
+    let busy = 0
+    for (const connection of this.#open) {
+      if ((connection.inHandSinceMs ?? Infinity) <= sinceMs || isBusy?.(connection)) busy++
+    }
+    return busy
+  }
+
   /**
    * Resolves when it can serve; rejects (EADDRINUSE, …) with nothing left open.
    *

@@ -99,7 +99,8 @@ export class ServerConnection<R extends Role> implements Peer {
   #lost = false
 
   readonly #slots: Slot[] = []
-  #pumping = false
+  /** Its reply is on its way out, piece by piece. */
+  #pumped: Slot | undefined
   #out: Buffer[] = []
   #outBytes = 0
 
@@ -151,9 +152,14 @@ export class ServerConnection<R extends Role> implements Peer {
     return !this.#inFrame && this.#rest === undefined && !this.#owes && !this.#socket.destroyed
   }
 
+  /** When the oldest request came whose reply has not left; on the monotonic clock. */
+  get inHandSinceMs(): number | undefined {
+    return (this.#pumped ?? this.#slots[0])?.startedMs
+  }
+
   /** A reply is to be made or still on its way out. */
   get #owes(): boolean {
-    return this.#slots.length > 0 || this.#pumping || this.#socket.writableLength > 0
+    return this.#slots.length > 0 || this.#pumped !== undefined || this.#socket.writableLength > 0
   }
 
   /** Ends after the reply in hand. */
@@ -281,7 +287,7 @@ export class ServerConnection<R extends Role> implements Peer {
     }
     const { command } = entry!
     const hasContent = command.content === true
-    if (hasContent && (this.#slots.length > 0 || this.#pumping)) {
+    if (hasContent && (this.#slots.length > 0 || this.#pumped)) {
       // Content is served alone: the requests before it are answered first.
       this.#stash?.rewind(stashedBytes)
       return HELD
@@ -320,7 +326,7 @@ export class ServerConnection<R extends Role> implements Peer {
       outcome = outcomeOf(error)
       closeAfter = entry.handler === undefined
     }
-    if (isFrame(reply) && !closeAfter && this.#slots.length === 0 && !this.#pumping) {
+    if (isFrame(reply) && !closeAfter && this.#slots.length === 0 && !this.#pumped) {
       this.#out.push(reply)
       this.#outBytes += reply.byteLength
       this.#observe(entry.name, outcome, this.lastActiveMs, HEADER_BYTES + body.byteLength, reply.byteLength)
@@ -435,7 +441,7 @@ export class ServerConnection<R extends Role> implements Peer {
 
   /** Sends the replies that are ready, in request order; says goodbye when none is to follow. */
   #flush(): void {
-    while (this.#slots.length > 0 && !this.#pumping && !this.#closing) {
+    while (this.#slots.length > 0 && !this.#pumped && !this.#closing) {
       const slot = this.#slots[0]!
       const { reply } = slot
       if (reply === undefined) break
@@ -454,7 +460,7 @@ export class ServerConnection<R extends Role> implements Peer {
       }
     }
     if (this.#outBytes > 0) this.#writeOut()
-    if (this.#slots.length > 0 || this.#pumping || this.#content !== undefined || this.#closing) return
+    if (this.#slots.length > 0 || this.#pumped || this.#content !== undefined || this.#closing) return
     if (this.#draining) this.#sayGoodbye(DRAIN_LINGER_MS)
     else if (this.#ended && this.#rest === undefined) this.#sayGoodbye(0)
   }
@@ -479,7 +485,7 @@ export class ServerConnection<R extends Role> implements Peer {
   }
 
   #pump(slot: Slot, reply: StreamedReply): void {
-    this.#pumping = true
+    this.#pumped = slot
     const outlet = new ReplyOutlet(this.#socket, reply)
     pumpAll(reply, outlet).then(
       () => {
@@ -509,7 +515,7 @@ export class ServerConnection<R extends Role> implements Peer {
   }
 
   #pumpDone(): void {
-    this.#pumping = false
+    this.#pumped = undefined
     this.lastActiveMs = performance.now()
     this.#goOn()
   }

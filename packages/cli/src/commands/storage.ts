@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { openDatabase } from '@tributary/database'
 import { checkMount, createStorage, initStore, storageConfig } from '@tributary/storage'
+import { buildLeave } from './storage-leave.ts'
 import { databaseUrls } from '../database-flag.ts'
 import { buildServer } from '../server-command.ts'
 import type { Terminal } from '../terminal.ts'
@@ -9,10 +10,12 @@ import type { Terminal } from '../terminal.ts'
 const EXAMPLES = `Examples:
   tributary storage init /srv/media --group group001 --database mysql://tributary@10.0.0.9/tributary
   tributary storage --stores /srv/media --group group001 --trackers 10.0.0.5:21000,10.0.0.6:21000
-                    --id-servers 10.0.0.5:22000 --database mysql://tributary@10.0.0.9/tributary`
+                    --id-servers 10.0.0.5:22000 --database mysql://tributary@10.0.0.9/tributary
+  tributary storage leave`
 
 export function build(command: Command, terminal: Terminal): void {
   buildServer(command, terminal, { definition: storageConfig, create: createStorage }, EXAMPLES)
+  buildLeave(command, terminal)
   command
     .command('init')
     .helpOption('-h, --help', 'show help') // the server's own command leaves its flags to the configuration

@@ -23,7 +23,7 @@ import { OpenFiles } from '../open-files.ts'
 import { leftoverWriters, recover, TEMPORARY_FOLDER } from '../recovery.ts'
 import { REDO_FOLDER, RedoLog, removeRedoFolder } from '../redo-log.ts'
 import { SmallUploads } from '../small-uploads.ts'
-import { storageHandlers } from '../storage-handlers.ts'
+import { isUploading, storageHandlers } from '../storage-handlers.ts'
 import { makeStoreDirectory } from '../store-directory.ts'
 import { Scrubber } from '../scrubber.ts'
 import { readMarker } from '../store-marker.ts'
@@ -54,6 +54,8 @@ const OPEN_RETRY_MS = 1_000
 /** So long after its move at most a file is still taken from its old place. */
 const DEPARTURES_INTERVAL_MS = 1_000
 const FINISH_DELETES_INTERVAL_MS = 30_000
+/** What is served for so long is a transfer, or hangs. */
+const TRANSFER_MS_MIN = 1_000
 const QUERY_TIMEOUT_MS = 1_800
 const PING_TIMEOUT_MS = 2_000
 const CALL_ID_CONNECTIONS_MAX = 4
@@ -162,6 +164,7 @@ export class DataWorker {
         relay: new FileRelay(neighbours),
         stopping: () => this.#stopping
       }),
+      isBusy: isUploading,
       allows: ip => allowed.allows(ip),
       connectionsMax: config.connectionsMax,
       silenceMs: config.silenceS * 1_000,
@@ -227,7 +230,8 @@ export class DataWorker {
       cpuSeconds: this.#usage.cpuSeconds(),
       sweep: this.#sweep,
       scrubs: this.#scrubber?.reports() ?? [],
-      checksumMismatches: this.#checksumMismatches
+      checksumMismatches: this.#checksumMismatches,
+      transfers: this.#server?.busySince(performance.now() - TRANSFER_MS_MIN) ?? 0
     }
   }
 

@@ -70,6 +70,8 @@ export interface ReportMessage {
   scrubs: ScrubReport[]
   /** Reads since the worker's start that met other content than was stored. */
   checksumMismatches: number
+  /** Clients that are in the middle of a transfer, or wait for long. */
+  transfers: number
 }
 
 export interface SweepReport {
