@@ -162,6 +162,18 @@ describe('HTTPS', { skip, timeout: 180_000 }, () => {
     equal(await servedSerial(), inUse.serial)
   })
 
+  it('goes on with one that has expired, says so, and is refused by clients until it is renewed', async () => {
+    await install(await authority.issue(-1))
+    await reload(/"level":"warn"[^\n]*another certificate, for new connections: it expired on/)
+    const { exitCode, stderr } = await curl('-f', urlOf('film'))
+    equal(exitCode, 60)
+    match(stderr, /certificate has expired/)
+    equal((await fetch(`http://127.0.0.1:${adminPort}/readyz`)).status, 200)
+    await install(await authority.issue())
+    await reload(/read again/)
+    equal((await curl('-f', '-o', join(folder, 'renewed'), urlOf('film'))).exitCode, 0)
+  })
+
   it('does not go back to HTTP at SIGHUP, and says what that needs', async () => {
     const file = join(folder, 'gateway.toml')
     const right = await readFile(file, 'utf8')

@@ -230,8 +230,8 @@ const CERTIFICATES: readonly (readonly [string, string, RegExp])[] = [
   ],
   [
     'a key where the units let nobody look',
-    `${CERTIFICATE}private_key = "/root/privkey.pem"\n`,
-    /^error: gateway\.private_key = \/root\/privkey\.pem: .*units hide \/root/
+    `${CERTIFICATE}private_key = "/dev/shm/privkey.pem"\n`,
+    /^error: gateway\.private_key = \/dev\/shm\/privkey\.pem: .*units hide \/dev/
   ],
   [
     'a key that would be a rendered file',
