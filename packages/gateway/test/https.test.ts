@@ -152,6 +152,12 @@ describe('a gateway with a certificate', { skip: noOpenssl(), timeout: 60_000 },
     await once(silent, 'close')
     ok(performance.now() - startMs < 5_000)
 
+    const slow = await secure(at)
+    slow.write('GET /files/film HTTP/1.1\r\nHost: loc')
+    const [answer] = (await once(slow, 'data')) as [Buffer]
+    match(answer.toString(), /^HTTP\/1\.1 408 /)
+    await once(slow, 'close')
+
     const { at: small } = await open(t, { connections_max: 8 })
     const crowd = await Promise.all(Array.from({ length: 8 }, () => plain(small)))
     await wait(1_100)
