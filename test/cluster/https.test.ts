@@ -184,9 +184,9 @@ describe('HTTPS', { skip, timeout: 180_000 }, () => {
   })
 
   it('is looked after by the doctor', async () => {
-    const examine = async (): Promise<string> => {
+    const examine = async (...flags: string[]): Promise<string> => {
       const config = join(folder, 'gateway.toml')
-      const run = new TributaryProcess(['doctor', '--config', config], { folder })
+      const run = new TributaryProcess(['doctor', '--config', config, ...flags], { folder })
       await run.ended
       return run.out
     }
@@ -194,6 +194,9 @@ describe('HTTPS', { skip, timeout: 180_000 }, () => {
     match(well, /^ok +certificate: .*fullchain\.pem: for DNS:localhost, IP Address:127\.0\.0\.1, until 20/m)
     match(well, /^ok +port: 127\.0\.0\.1:\d+ \(gateway\): our own server listens there$/m)
     match(well, /^ok +configuration: .*privkey\.pem: its secrets are closed to other users$/m)
+    const ofNobody = await examine('--user', 'nobody')
+    match(ofNobody, /^problem +certificate: .*fullchain\.pem: nobody may not enter /m)
+    match(ofNobody, /^problem +configuration: .*privkey\.pem: nobody may not enter /m)
     const good = inUse
     await install(await authority.issue(3))
     await chmod(privateKey, 0o644)

@@ -80,7 +80,7 @@ async function examine({ config, user }: Flags, { port, folder, nodeVersion }: T
   const all: Findings[] = [
     findings,
     ...(file === undefined ? [] : [checkSecrets(file, account)]),
-    ...(roles.gateway?.certificate ? [checkCertificate(roles.gateway.certificate, Date.now())] : []),
+    ...(roles.gateway?.certificate ? [checkCertificate(roles.gateway.certificate, account, Date.now())] : []),
     checkMachine(roles, nodeVersion),
     ...(roles.storage ? [await checkStores(roles.storage, account, clusterId)] : []),
     ...ofDatabases,

@@ -3,13 +3,16 @@ import { get } from 'node:https'
 import type { TLSSocket } from 'node:tls'
 import { reportCertificate, type GatewayConfig } from '@tributary/gateway'
 import type { ConfigFile, HostPort } from '@tributary/runtime'
+import { whyUnreadable, type Account } from './account.ts'
 import { Findings } from './finding.ts'
 
 const RENEW = 'Renew it, then run systemctl reload tributary-gateway.'
 
 /** What does not fit together is told with the configuration: such a gateway does not start. */
-export function checkCertificate(certificate: ConfigFile, nowMs: number): Findings {
+export function checkCertificate(certificate: ConfigFile, account: Account, nowMs: number): Findings {
   const findings = new Findings('certificate')
+  const closed = whyUnreadable(account, certificate.path)
+  if (closed) findings.problem(certificate.path, closed.found, closed.advice)
   const { names, expires, warning } = reportCertificate(certificate, nowMs)
   if (warning !== undefined) findings.warning(certificate.path, warning, RENEW)
   else findings.ok(certificate.path, `for ${names || 'no name'}, until ${expires}`)

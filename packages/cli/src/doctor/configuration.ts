@@ -6,7 +6,7 @@ import { idServerConfig, type IdServerConfig } from '@tributary/idserver'
 import { ConfigError, loadConfig, type AnyConfigDefinition, type ConfigDefinition } from '@tributary/runtime'
 import { storageConfig, type StorageConfig } from '@tributary/storage'
 import { trackerConfig, type TrackerConfig } from '@tributary/tracker'
-import { may, type Account } from './account.ts'
+import { may, whyUnreadable, type Account } from './account.ts'
 import { Findings } from './finding.ts'
 
 export interface Roles {
@@ -78,12 +78,8 @@ export function checkSecrets(file: string, account: Account): Findings {
   checkSecretFile(file, CREDENTIALS.test(text), account, findings)
   for (const { path, what, remedy } of secretFilesOf(text)) {
     try {
-      if (!may(account, statSync(path), 4))
-        findings.problem(
-          path,
-          `${account.name} may not read it`,
-          `Give it to ${account.name}, with mode 0600, or to its group, with 0640.`
-        )
+      const closed = whyUnreadable(account, path)
+      if (closed) findings.problem(path, closed.found, closed.advice)
       checkSecretFile(path, true, account, findings, remedy)
     } catch {
       findings.problem(path, `the ${what} is not there`, 'Make it as OPERATIONS says, or take the key out.')
