@@ -56,7 +56,12 @@ function describe(top: TableReader): Description {
       bufferPool: database.text('buffer_pool', BUFFER_POOL_DEFAULT)
     },
     redis: top.has('redis') ? readRedis(top.table('redis')) : undefined,
-    gateway: { allow: gateway.texts('allow'), names: gateway.texts('names') },
+    gateway: {
+      allow: gateway.texts('allow'),
+      names: gateway.texts('names'),
+      certificate: gateway.text('certificate', ''),
+      privateKey: gateway.text('private_key', '')
+    },
     storage: { workers: storage.count('workers', 1) },
     rootDisk: volumes.flag('on_root_disk', false)
   }

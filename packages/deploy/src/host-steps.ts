@@ -1,6 +1,6 @@
 /** What is done once on a host, and harmless to do again. */
 import { CONFIG_FOLDER, mountOf, storeOf } from './cluster-addresses.ts'
-import { bricksOf, groupsOf, type Description, type Group, type Host } from './description.ts'
+import { bricksOf, groupsOf, servesHttps, type Description, type Group, type Host } from './description.ts'
 import { databaseStep, databaseStepHost } from './galera-config.ts'
 import { glusterStep, poolOf } from './gluster-volume.ts'
 import { hostUnits } from './host-units.ts'
@@ -66,6 +66,7 @@ for file in migrate.env grants.sql; do
 done
 `
   ]
+  if (host.roles.includes('gateway') && servesHttps(description)) parts.push(certificatePart(description))
   if (bricks.length > 0)
     parts.push(
       `# Bricks belong on a disk of their own, mounted at /srv/bricks.\nmkdir -p ${bricks.join(' ')}\n`
@@ -107,6 +108,25 @@ fi
 # Users, folders and permissions of ${host.name}; run it after each time its files were put in place.
 set -euo pipefail
 ${parts.join('\n')}`
+}
+
+/** Only what is in our own folder is given an owner: elsewhere it may be somebody else's as well. */
+function certificatePart({ gateway: { certificate, privateKey } }: Description): string {
+  const isOurs = privateKey.startsWith(`${CONFIG_FOLDER}/`)
+  const own = `if [[ -e ${privateKey} ]]; then
+  chown root:tributary ${privateKey}
+  chmod 0640 ${privateKey}
+fi
+`
+  return `# The certificate and its key are the operator's to bring and to renew.
+${isOurs ? own : ''}for file in ${certificate} ${privateKey}; do
+  if [[ ! -e $file ]]; then
+    echo "$file is missing: put it there before tributary-gateway is started (README.md, HTTPS)" >&2
+  elif ! runuser -u tributary -- test -r "$file"; then
+    echo "the user tributary cannot read $file: tributary-gateway would not start (README.md, HTTPS)" >&2
+  fi
+done
+`
 }
 
 function storeStep(group: string): string {

@@ -163,8 +163,11 @@ Type=exec
 User=tributary
 Group=tributary
 ExecStart=/usr/bin/tributary ${[verb, '--config', CONFIG_FILE, ...flags].join(' ')}
+ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=1
+# Wrong configuration: starting again would not help.
+RestartPreventExitStatus=2
 KillMode=mixed
 TimeoutStopSec=${STOP_S}
 LimitNOFILE=65536

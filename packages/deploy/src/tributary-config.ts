@@ -11,7 +11,7 @@ import {
   storeOf,
   trackers
 } from './cluster-addresses.ts'
-import { addressHosts, PORTS, type Description, type Host } from './description.ts'
+import { addressHosts, PORTS, servesHttps, type Description, type Host } from './description.ts'
 import { GROUP_ONLY, hostFile, type RenderedFile } from './rendered-file.ts'
 import type { Secrets } from './secrets.ts'
 
@@ -105,7 +105,13 @@ function configText(description: Description, host: Host, secrets: Secrets): str
       // Its own servers and Prometheus ask it too, whoever else may.
       allow: [...new Set(['loopback', ...networks, ...gateway.allow])],
       write_token_file: `${CONFIG_FOLDER}/write-token`,
-      names: [...new Set([host.name, host.address, ...names, ...gateway.names])]
+      names: [...new Set([host.name, host.address, ...names, ...gateway.names])],
+      ...(servesHttps(description) && {
+        certificate: gateway.certificate,
+        private_key: gateway.privateKey,
+        // Keepalived and Prometheus ask by address, and a certificate is for names.
+        admin_port: PORTS.gatewayAdmin
+      })
     }
   }
   return `# ${GENERATED}\n${stringify(tables)}\n`

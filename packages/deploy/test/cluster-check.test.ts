@@ -1,4 +1,4 @@
-import { deepEqual, match, ok } from 'node:assert/strict'
+import { deepEqual, equal, match, ok } from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { checkNeighbours } from '../src/cluster-check.ts'
 import { findingText } from '../src/finding.ts'
@@ -208,6 +208,43 @@ const CASES: readonly (readonly [string, ExampleName, readonly (readonly [string
   ]
 ]
 
+const CERTIFICATE = 'certificate = "/etc/tributary/fullchain.pem"\n'
+const PRIVATE_KEY = 'private_key = "/etc/tributary/privkey.pem"\n'
+/** What stands behind `[gateway]`, and the one thing that is then told. */
+const CERTIFICATES: readonly (readonly [string, string, RegExp])[] = [
+  [
+    'a certificate without its key',
+    CERTIFICATE,
+    /^error: gateway\.private_key: expected the key of gateway\.certificate/
+  ],
+  ['a key without its certificate', PRIVATE_KEY, /^error: gateway\.certificate: expected the certificate of/],
+  [
+    'a certificate at a path from nowhere',
+    `certificate = "fullchain.pem"\n${PRIVATE_KEY}`,
+    /^error: gateway\.certificate = fullchain\.pem: expected a path on the gateways/
+  ],
+  [
+    'a path that a shell would read otherwise',
+    `${CERTIFICATE}private_key = "/etc/tributary/$(reboot).pem"\n`,
+    /^error: gateway\.private_key = .*reboot.*: expected a path/
+  ],
+  [
+    'a key where the units let nobody look',
+    `${CERTIFICATE}private_key = "/dev/shm/privkey.pem"\n`,
+    /^error: gateway\.private_key = \/dev\/shm\/privkey\.pem: .*units hide \/dev/
+  ],
+  [
+    'a key that would be a rendered file',
+    `${CERTIFICATE}private_key = "/etc/tributary/write-token"\n`,
+    /^error: gateway\.private_key = .*this file is rendered/
+  ],
+  [
+    'a misspelt key of the configuration',
+    `certifcate = "/etc/tributary/fullchain.pem"\n`,
+    /^error: gateway\.certifcate: .*did you mean 'certificate'/
+  ]
+]
+
 /** A change that makes a warning, no error. */
 const WARNINGS: readonly (readonly [string, ExampleName, readonly (readonly [string, string])[], RegExp])[] =
   [
@@ -216,6 +253,17 @@ const WARNINGS: readonly (readonly [string, ExampleName, readonly (readonly [str
       'wide',
       [['roles = ["tracker"]', 'roles = ["id"]']],
       /second host with the role 'tracker'/
+    ],
+    [
+      "a key in certbot's folder",
+      'three',
+      [
+        [
+          '[gateway]',
+          `[gateway]\n${CERTIFICATE}private_key = "/etc/letsencrypt/live/films.example.org/privkey.pem"`
+        ]
+      ],
+      /^warning: gateway\.private_key = .*a copy that the user tributary may read/
     ],
     ['one ID server', 'wide', [['roles = ["id"]', 'roles = ["tracker"]']], /second host with the role 'id'/],
     [
@@ -244,6 +292,14 @@ describe('the check of a description', () => {
         errors.some(text => expected.test(text)),
         errors.join('\n')
       )
+    })
+  }
+
+  for (const [title, lines, expected] of CERTIFICATES) {
+    it(`refuses ${title}`, () => {
+      const findings = findingsOf(changed('three', [['[gateway]', `[gateway]\n${lines}`]]))
+      equal(findings.length, 1, findings.join('\n'))
+      match(findings[0]!, expected)
     })
   }
 
