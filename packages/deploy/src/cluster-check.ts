@@ -119,6 +119,7 @@ class ClusterCheck {
     this.#certificate()
     this.#database()
     this.#redis()
+    this.#regions()
     this.#singles()
   }
 
@@ -487,8 +488,30 @@ class ClusterCheck {
     }
   }
 
+  #regions(): void {
+    const { regions, groups, hosts, applications } = this.#description
+    const prefer = (key: string, entry: string, what: string, isKnown: (what: string) => boolean): void => {
+      const [left = '', region = '', ...surplus] = entry.split('=')
+      if (surplus.length > 0 || region === '' || !REGION.test(region) || !isKnown(left))
+        this.#error(key, entry, what)
+      else if (!groups.some(group => group.region === region))
+        this.#warn(key, entry, 'the region of a group: no group is there, and any other is taken')
+    }
+    for (const entry of regions.networks)
+      prefer('regions.networks', entry, 'network=region, as 10.1.0.0/16=eu', isNetwork)
+    for (const entry of regions.applications) {
+      prefer('regions.applications', entry, 'application=region, of an application of the cluster', id =>
+        applications.includes(id)
+      )
+    }
+    for (const { region } of groups) {
+      if (region !== '' && !hosts.some(host => host.region === region))
+        this.#warn('groups', region, 'the region of a host: no host is there')
+    }
+  }
+
   #singles(): void {
-    const { groups, virtualAddresses } = this.#description
+    const { virtualAddresses } = this.#description
     for (const [role, what] of [
       ['tracker', 'no client would find anything'],
       ['id', 'nothing could be stored']
@@ -518,10 +541,14 @@ class ClusterCheck {
         "a virtual address for 'gateway': players know one address, and it would be one host's"
       )
     }
-    for (const { region } of groups) {
-      if (region !== '' && !this.#description.hosts.some(host => host.region === region)) {
-        this.#warn('groups', region, 'the region of a host: no host is there')
-      }
-    }
+  }
+}
+
+function isNetwork(text: string): boolean {
+  try {
+    parseNetwork(text)
+    return true
+  } catch {
+    return false
   }
 }

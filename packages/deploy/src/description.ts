@@ -92,6 +92,8 @@ export interface Description {
   readonly redis: RedisDescription | undefined
   readonly gateway: GatewayDescription
   readonly storage: { readonly workers: number }
+  /** Where the files of new users go, while they can: `network=region` and `application=region`, as trackers take them. */
+  readonly regions: { readonly networks: readonly string[]; readonly applications: readonly string[] }
   /** Bricks may lie on the disk of the system itself. */
   readonly rootDisk: boolean
 }

@@ -35,7 +35,7 @@ export function stepFiles(description: Description): RenderedFile[] {
   }
   add(glusterStepName(description), () => glusterStep(description))
   add(databaseStepName(description), () => databaseStep(description))
-  for (const group of description.groups) add(storeStepName(group), () => storeStep(group.name))
+  for (const group of description.groups) add(storeStepName(group), () => storeStep(group))
   return files
 }
 
@@ -129,7 +129,7 @@ done
 `
 }
 
-function storeStep(group: string): string {
+function storeStep({ name: group, region }: Group): string {
   return `#!/bin/bash
 # Makes the volume of ${group} its store. One that is there stays as it is.
 set -euo pipefail
@@ -152,5 +152,5 @@ set -a
 set +a
 cd /
 runuser -u tributary -- tributary storage init ${storeOf(group)} --group ${group} --mount fuse.glusterfs
-`
+${region === '' ? '' : `runuser -u tributary -- tributary group set-region ${group} ${region}\n`}`
 }

@@ -53,7 +53,7 @@ export function storageFlags(description: Description, host: Host, at: number): 
 }
 
 function configText(description: Description, host: Host, secrets: Secrets): string {
-  const { gateway, networks, allow, storage } = description
+  const { gateway, networks, allow, regions, storage } = description
   const redis = redisUrl(description, secrets)
   const places = storagePlaces(description, host.name)
   const names = description.virtualAddresses
@@ -74,7 +74,9 @@ function configText(description: Description, host: Host, secrets: Secrets): str
     tables['tracker'] = {
       host: listenAddress(description, host, 'tracker'),
       port: PORTS.tracker,
-      admin_port: PORTS.trackerAdmin
+      admin_port: PORTS.trackerAdmin,
+      ...(regions.networks.length > 0 && { network_regions: regions.networks }),
+      ...(regions.applications.length > 0 && { application_regions: regions.applications })
     }
   }
   if (host.roles.includes('id')) {

@@ -10,6 +10,18 @@ const ROLES = 'roles = ["tracker", "id", "gateway", "database"]'
 /** One change of an example, and the one thing that is then told. */
 const CASES: readonly (readonly [string, ExampleName, readonly (readonly [string, string])[], RegExp])[] = [
   [
+    'a preferred region of no network',
+    'three',
+    [['[gateway]', '[regions]\nnetworks = ["10.1.0.0/33=eu"]\n\n[gateway]']],
+    /^error: regions\.networks = 10\.1\.0\.0\/33=eu: .*as 10\.1\.0\.0\/16=eu/
+  ],
+  [
+    'a preferred region of an application that is not there',
+    'three',
+    [['[gateway]', '[regions]\napplications = ["nobody=eu"]\n\n[gateway]']],
+    /^error: regions\.applications = nobody=eu: .*of an application of the cluster/
+  ],
+  [
     'a key that nobody knows',
     'three',
     [['[gateway]', '[gateway]\nalow = []']],
@@ -271,6 +283,12 @@ const WARNINGS: readonly (readonly [string, ExampleName, readonly (readonly [str
       'wide',
       [['roles = ["gateway"]', 'roles = ["tracker"]']],
       /second host with the role 'gateway'/
+    ],
+    [
+      'a network that prefers a region without a group',
+      'three',
+      [['[gateway]', '[regions]\nnetworks = ["10.1.0.0/16=us"]\n\n[gateway]']],
+      /^warning: regions\.networks = 10\.1\.0\.0\/16=us: .*no group is there/
     ],
     [
       'gateways without a virtual address',

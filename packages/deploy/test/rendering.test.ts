@@ -129,6 +129,29 @@ describe('what is rendered for Tributary', () => {
     match(unit, /After=.*srv-tributary-group002\.mount/)
   })
 
+  it('tells trackers which regions clients prefer, and the index where a group is', async t => {
+    const rendering = rendered(
+      changed('wide', [
+        ['[gateway]', '[regions]\nnetworks = ["10.1.0.0/16=eu"]\napplications = ["media=eu"]\n\n[gateway]'],
+        ['name = "group002"', 'name = "group002"\nregion = "eu"']
+      ])
+    )
+    const config = rendering.files.find(
+      ({ path, text }) => path.endsWith('/tributary.toml') && text.includes('[tracker]')
+    )
+    const { networkRegions, applicationRegions } = loadConfig(trackerConfig, {
+      file: await configFile(t, config!),
+      siblings: [trackerConfig, idServerConfig, storageConfig, gatewayConfig]
+    })
+    deepEqual(networkRegions, [{ network: '10.1.0.0/16', region: 'eu' }])
+    deepEqual(applicationRegions, [{ application: 'media', region: 'eu' }])
+    const steps = rendering.files.filter(({ path }) => /store/.test(path) && path.endsWith('.sh'))
+    deepEqual(
+      steps.flatMap(({ text }) => text.match(/group set-region .*/g) ?? []),
+      ['group set-region group002 eu']
+    )
+  })
+
   it('starts the cluster in an order in which each thing finds what it needs', () => {
     for (const name of EXAMPLES) {
       const { plan, files } = rendered(exampleText(name))
@@ -247,7 +270,7 @@ describe('the units of the servers', () => {
     for (const { path, text } of units) {
       for (const line of [
         'ExecReload=/bin/kill -HUP $MAINPID',
-        `RestartPreventExitStatus=${EXIT.misconfigured}`
+        `RestartPreventExitStatus=${EXIT.misconfigured} ${EXIT.left}`
       ]) {
         ok(text.split('\n').includes(line), `${path}: ${line}`)
         ok(packaged.split('\n').includes(line), line)
