@@ -4,7 +4,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { accountOf } from './launch.ts'
 import { mountDisk } from './disk.ts'
 import type { HostSetup } from './order.ts'
@@ -20,6 +20,8 @@ const TMPFS: readonly [path: string, mode: string][] = [
 ]
 const SOURCE = join(LAB_FOLDER, 'source')
 export const RENDERED = join(LAB_FOLDER, 'rendered')
+/** From the root of the source tree. */
+const SYSTEMCTL = join('lab', basename(new URL('./systemctl.ts', import.meta.url).pathname))
 /** Where the host's supervisor takes what scripts ask of systemctl. */
 export const SYSTEMCTL_SOCKET = '/run/lab-systemctl'
 
@@ -58,7 +60,7 @@ export function furnish({
   mount('-o', 'remount,bind,ro', SOURCE)
   writeFileSync('/usr/bin/tributary', starter('packages/cli/src/main.ts'), { mode: 0o755 })
   rmSync('/usr/bin/systemctl', { force: true }) // in the overlay: a machine may have one, and it would not find systemd here
-  writeFileSync('/usr/bin/systemctl', starter('lab/systemctl.ts'), { mode: 0o755 })
+  writeFileSync('/usr/bin/systemctl', starter(SYSTEMCTL), { mode: 0o755 })
   install(RENDERED, name, isNew ? 'all' : 'usr')
   makeTemporaryFolders()
 }

@@ -15,15 +15,7 @@ import { Service, signal } from './service.ts'
 import { mountUnitOf, readUnit, type UnitFile } from './unit-file.ts'
 import type { Unit } from './unit.ts'
 
-const SYSTEMCTL_VERBS = new Set([
-  'start',
-  'stop',
-  'restart',
-  'reload',
-  'enable',
-  'disable',
-  'daemon-reload'
-])
+const SYSTEMCTL_VERBS = new Set(['start', 'stop', 'restart', 'reload', 'enable', 'disable', 'daemon-reload'])
 const OUTPUT_CHARACTERS_MAX = 4 * 1024 * 1024
 const units = new Map<string, Unit>()
 let setup: HostSetup

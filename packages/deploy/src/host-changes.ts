@@ -80,7 +80,11 @@ class HostChange {
   stop(): ChangeScript | undefined {
     const units = this.#gone.filter(unit => !isBeneath(unit)).reverse()
     if (units.length === 0) return undefined
-    return this.#script('stop', `stops ${namesOf(units)}`, `systemctl disable --quiet --now ${units.join(' ')}`)
+    return this.#script(
+      'stop',
+      `stops ${namesOf(units)}`,
+      `systemctl disable --quiet --now ${units.join(' ')}`
+    )
   }
 
   glusterd(): ChangeScript | undefined {

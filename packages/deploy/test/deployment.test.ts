@@ -291,7 +291,9 @@ describe('rendering a changed description', () => {
     const here = await place(t)
     await deployCluster(here.file, here.out)
     const rendered = await contentOf(here.out)
-    const more = ['d', 'e', 'f'].map((name, at) => `[[hosts]]\nname = "${name}"\naddress = "10.77.0.2${at}"\n`)
+    const more = ['d', 'e', 'f'].map(
+      (name, at) => `[[hosts]]\nname = "${name}"\naddress = "10.77.0.2${at}"\n`
+    )
     const others = changed('three', [['[[groups]]', `${more.join('\n')}\n[[groups]]`]])
     await here.describe(others.replace('["a", "b", "c"]', '["d", "e", "f"]'))
     await rejects(
@@ -315,8 +317,7 @@ describe('rendering a changed description', () => {
       const host = `name = "${name}"\naddress = "10.77.0.3${3 + at}"`
       return [host, `${host}\nroles = ["tracker"]`]
     })
-    const group =
-      '[[groups]]\nname = "group002"\nmembers = ["films3", "films4"]\narbiter = "arbiter"\n'
+    const group = '[[groups]]\nname = "group002"\nmembers = ["films3", "films4"]\narbiter = "arbiter"\n'
     await here.describe(changed('wide', [...idle, [group, '']]))
     const { path, notes } = await groupScript(here)
     equal(path, '')
