@@ -80,14 +80,14 @@ a number and the host of their name, which may be run again.
 3. Run the scripts of \`changes/\` in the order of their numbers, each as root on the host of its name
    (\`ssh root@HOST bash -s < changes/…\`), the next when the one before has ended well:
 
-| script | does |
-| --- | --- |
-| \`stop.HOST\` | stops what the host no longer does |
-| \`glusterd.HOST\` | starts GlusterFS where a brick is to come |
-| \`GROUP.HOST\` | takes new hosts into the pool; replaces, adds, removes bricks; starts the heal; lets lost hosts out of the pool |
-| \`start.HOST\` | starts what is new on the host, and waits until it is ready; a database node copies everything first |
-| \`restart.HOST\` | restarts what has read files that changed, and waits until it is ready: one host after the other |
-| \`address.HOST\` | starts Keepalived where a virtual address may come to for the first time |
+   | script | does |
+   | --- | --- |
+   | \`stop.HOST\` | stops what the host no longer does |
+   | \`glusterd.HOST\` | starts GlusterFS where a brick is to come |
+   | \`GROUP.HOST\` | takes new hosts into the pool; replaces, adds, removes bricks; starts the heal; lets lost hosts out of the pool |
+   | \`start.HOST\` | starts what is new on the host, and waits until it is ready; a database node copies everything first |
+   | \`restart.HOST\` | restarts what has read files that changed, and waits until it is ready: one host after the other |
+   | \`address.HOST\` | starts Keepalived where a virtual address may come to for the first time |
 
 4. Wait until \`gluster volume heal GROUP info summary\` shows 0 entries for every brick before you change anything else. Then delete
    the scripts: they stay until you do.

@@ -268,6 +268,36 @@ describe('rendering a changed description', () => {
     deepEqual(await unitsOf(), {}, 'nothing is to be done twice')
   })
 
+  it('tells the operator the same in README.md and in OPERATIONS.md, word by word', async t => {
+    const here = await place(t)
+    await deployCluster(here.file, here.out)
+    const manual = await readFile(new URL('../../../docs/OPERATIONS.md', import.meta.url), 'utf8')
+    const chapter = (text: string, title: string): string => {
+      const from = text.indexOf(title)
+      ok(from >= 0, title)
+      const [body = ''] = text.slice(from + title.length).split(/^#/m)
+      return body
+    }
+    /** What only one of them can say stands in brackets. */
+    const words = (text: string): string =>
+      text
+        .replace(/\s*\([^)]*\)/g, '')
+        .replace(/\s+/g, ' ')
+        .trim()
+    const readme = chapter(
+      await readFile(join(here.out, 'README.md'), 'utf8'),
+      'After a change of the description'
+    )
+    const told = words(chapter(manual, 'Grow, and replace a member'))
+    const parts = readme
+      .split('\n\n')
+      .map(words)
+      .filter(part => part !== '')
+    equal(parts.length, 5)
+    const first = parts.shift()!.slice('Render into this same folder. '.length)
+    for (const part of [first, ...parts]) ok(told.includes(part), part)
+  })
+
   it('says how an arbiter is replaced, and gives way to a third member', async t => {
     const here = await place(t, exampleText('wide'))
     await deployCluster(here.file, here.out)
