@@ -1,4 +1,4 @@
-import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict'
+import { deepEqual, doesNotMatch, equal, match, ok, rejects } from 'node:assert/strict'
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -266,6 +266,17 @@ describe('rendering a changed description', () => {
     ])
     await here.describe(await readFile(here.file, 'utf8'))
     deepEqual(await unitsOf(), {}, 'nothing is to be done twice')
+  })
+
+  it('has bricks on a disk of their own, unless the description says otherwise', async t => {
+    const prepare = async (text: string): Promise<string> => {
+      const here = await place(t, text)
+      await deployCluster(here.file, here.out)
+      return readFile(join(here.out, 'steps/05-prepare.a.sh'), 'utf8')
+    }
+    doesNotMatch(await prepare(exampleText('three')), /disk of their own/)
+    const text = await prepare(changed('three', [['on_root_disk = true', 'on_root_disk = false']]))
+    ok(text.indexOf('disk of their own') < text.indexOf('mkdir -p /srv/bricks/group001'))
   })
 
   it('tells the operator the same in README.md and in OPERATIONS.md, word by word', async t => {
