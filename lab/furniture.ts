@@ -3,8 +3,8 @@
  * namespaces, where mounts are private and go when the host goes; the machine's own folders are read-only there.
  */
 import { execFileSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { accountOf } from './launch.ts'
 import { mountDisk } from './disk.ts'
 import type { HostSetup } from './order.ts'
@@ -20,6 +20,10 @@ const TMPFS: readonly [path: string, mode: string][] = [
 ]
 const SOURCE = join(LAB_FOLDER, 'source')
 export const RENDERED = join(LAB_FOLDER, 'rendered')
+/** From the root of the source tree. */
+const SYSTEMCTL = join('lab', basename(new URL('./systemctl.ts', import.meta.url).pathname))
+/** Where the host's supervisor takes what scripts ask of systemctl. */
+export const SYSTEMCTL_SOCKET = '/run/lab-systemctl'
 
 /** @throws a mount failed, or a rendered file has no place here */
 export function furnish({
@@ -54,7 +58,9 @@ export function furnish({
   mount('-t', 'sysfs', 'sysfs', '/sys')
   mount('-o', 'remount,bind,ro', '/')
   mount('-o', 'remount,bind,ro', SOURCE)
-  writeFileSync('/usr/bin/tributary', starter(), { mode: 0o755 })
+  writeFileSync('/usr/bin/tributary', starter('packages/cli/src/main.ts'), { mode: 0o755 })
+  rmSync('/usr/bin/systemctl', { force: true }) // in the overlay: a machine may have one, and it would not find systemd here
+  writeFileSync('/usr/bin/systemctl', starter(SYSTEMCTL), { mode: 0o755 })
   install(RENDERED, name, isNew ? 'all' : 'usr')
   makeTemporaryFolders()
 }
@@ -73,11 +79,11 @@ export function install(rendered: string, name: string, what: 'all' | 'usr'): vo
   }
 }
 
-/** The published command is compiled; here it is the source tree, under the lab's Node. */
-function starter(): string {
+/** A program of the source tree, under the lab's Node. (The published command is compiled.) */
+function starter(module: string): string {
   return [
     '#!/bin/sh',
-    `NODE_COMPILE_CACHE=${join(LAB_FOLDER, 'compile')} exec ${join(LAB_FOLDER, 'node')} --conditions=tributary-source ${SOURCE}/packages/cli/src/main.ts "$@"`,
+    `NODE_COMPILE_CACHE=${join(LAB_FOLDER, 'compile')} exec ${join(LAB_FOLDER, 'node')} --conditions=tributary-source ${join(SOURCE, module)} "$@"`,
     ''
   ].join('\n')
 }

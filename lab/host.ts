@@ -6,7 +6,8 @@ import { spawn } from 'node:child_process'
 import { appendFileSync, mkdirSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { Channel } from './channel.ts'
-import { furnish, install, RENDERED } from './furniture.ts'
+import { openControl, type Answer } from './control.ts'
+import { furnish, install, RENDERED, SYSTEMCTL_SOCKET } from './furniture.ts'
 import { LOG_FOLDER } from './launch.ts'
 import { Mount } from './mount.ts'
 import type { CommandEnd, HostOrders, HostReport, HostSetup } from './order.ts'
@@ -14,6 +15,7 @@ import { Service, signal } from './service.ts'
 import { mountUnitOf, readUnit, type UnitFile } from './unit-file.ts'
 import type { Unit } from './unit.ts'
 
+const SYSTEMCTL_VERBS = new Set(['start', 'stop', 'restart', 'reload', 'enable', 'disable', 'daemon-reload'])
 const OUTPUT_CHARACTERS_MAX = 4 * 1024 * 1024
 const units = new Map<string, Unit>()
 let setup: HostSetup
@@ -25,9 +27,10 @@ type Handlers = {
 }
 
 const handlers: Handlers = {
-  furnish: args => {
+  furnish: async args => {
     setup = args
     furnish(args)
+    await openControl(SYSTEMCTL_SOCKET, systemctl)
     return undefined
   },
   link: async () => {
@@ -59,8 +62,8 @@ const handlers: Handlers = {
     return found.length
   },
   run: ({ command, timeoutMs, stdin }) => run(command, timeoutMs, stdin),
-  install: ({ rendered }) => {
-    install(rendered, setup.name, 'all')
+  install: () => {
+    install(RENDERED, setup.name, 'all')
     return undefined
   },
   report,
@@ -97,6 +100,20 @@ async function bringUp(unit: UnitFile): Promise<void> {
       await found?.start()
     }
   }
+}
+
+/** What rendered scripts ask of systemctl. Which units start with the host is the plan's affair here. */
+async function systemctl(words: readonly string[]): Promise<Answer> {
+  const [verb, ...names] = words.filter(word => !word.startsWith('-'))
+  if (!SYSTEMCTL_VERBS.has(verb ?? '')) throw new Error(`systemctl of the lab does not know ${verb}`)
+  const isNow = words.includes('--now')
+  for (const name of names.map(name => (/\.\w+$/.test(name) ? name : `${name}.service`))) {
+    const unit = await unitOf(name)
+    if (verb === 'stop' || verb === 'restart' || (verb === 'disable' && isNow)) await unit.stop()
+    if (verb === 'start' || verb === 'restart' || (verb === 'enable' && isNow)) await unit.start()
+    if (verb === 'reload') await unit.reload()
+  }
+  return { exitCode: 0, stdout: '', stderr: '' }
 }
 
 function report(): HostReport {

@@ -10,6 +10,7 @@ import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { findingText, type Finding, type Rendered } from '@tributary/deploy'
 import { Channel } from './channel.ts'
 import { makeDisk } from './disk.ts'
 import { RENDERED } from './furniture.ts'
@@ -56,6 +57,9 @@ export interface LabOptions {
   readonly brickDiskBytes?: number
 }
 
+/** What `deploy render --json` says. Paths are from the rendering's folder; scripts run in their order, each on the host of its name. */
+export type RenderReport = Omit<Rendered, 'plan'>
+
 export interface HostStatus extends HostReport {
   readonly name: string
   readonly address: string
@@ -70,12 +74,11 @@ export class LabError extends Error {}
 export class LabHost {
   readonly name: string
   readonly address: string
-  readonly roles: readonly string[]
   /** The host's link at the bridge, in the client's namespace: for `tc`. The host's own end is called as the plan says, mostly eth0. */
   readonly port: string
   readonly #ground: Channel
   readonly #setup: Omit<HostSetup, 'isNew'>
-  readonly #plan: PlanHost
+  #plan: PlanHost
   #isNew = true
   #isCut = false
   #isUp = false
@@ -84,7 +87,6 @@ export class LabHost {
   constructor(plan: PlanHost, port: string, ground: Channel, setup: Omit<HostSetup, 'isNew'>) {
     this.name = plan.name
     this.address = plan.address
-    this.roles = plan.roles
     this.port = port
     this.#plan = plan
     this.#ground = ground
@@ -104,12 +106,24 @@ export class LabHost {
     return this.#setup.folder
   }
 
+  /** What the plan of the last rendering gives it to do: nothing, where that no longer has it. */
+  get roles(): readonly string[] {
+    return this.#plan.roles
+  }
+
   /** The units the host starts when it comes up, in order. */
   get units(): readonly string[] {
     return this.#plan.units
   }
 
-  /** Power on, without any unit: its namespaces, folders and link. */
+  /**
+   * By `Lab` only: what a later rendering gives it to do; undefined: nothing. Nothing is put in place, started or stopped.
+   */
+  follow(plan: PlanHost | undefined): void {
+    this.#plan = plan ?? { ...this.#plan, roles: [], units: [] }
+  }
+
+  /** Power on, without any unit: its namespaces, folders and link. The first time its rendered files are put in place. */
   async boot(): Promise<void> {
     await this.#ground.call('host', { setup: { ...this.#setup, isNew: this.#isNew }, port: this.port })
     this.#isNew = false
@@ -214,9 +228,31 @@ export class LabHost {
     return this.#order('run', { command: words, timeoutMs, stdin })
   }
 
-  /** Puts files of another rendering in place, as an operator does after a change of cluster.toml. */
-  async install(rendered: string): Promise<void> {
-    await this.#order('install', { rendered })
+  /**
+   * What README.md of the rendering says under "Files of a host": puts them in place and runs 05-prepare. A host that has no
+   * power yet gets it.
+   */
+  async install(): Promise<void> {
+    if (this.#isUp) await this.#order('install', {})
+    else await this.boot()
+    await this.runScript(`steps/05-prepare.${this.name}.sh`)
+  }
+
+  /**
+   * Runs a script of the rendering as root.
+   *
+   * @param path from the rendering's folder: `steps/…`, `changes/…`
+   * @returns what it wrote. @throws it failed; the message has the end of what it wrote
+   */
+  async runScript(path: string): Promise<string> {
+    const { exitCode, stdout, stderr } = await this.run(['bash', join(RENDERED, path)], {
+      timeoutMs: STEP_MS
+    })
+    if (exitCode !== 0)
+      throw new Error(
+        `${path} on ${this.name} ended with ${exitCode}:\n${`${stdout}${stderr}`.trim().slice(-2_000)}`
+      )
+    return stdout
   }
 
   async status(): Promise<HostStatus> {
@@ -244,41 +280,54 @@ export class Lab {
   readonly folder: string
   /** What was rendered, or given. */
   readonly rendered: string
-  readonly plan: Plan
-  readonly hosts: readonly LabHost[]
   readonly #ground: Channel
   readonly #process: ChildProcess
-  readonly #keep: boolean
+  readonly #options: LabOptions
+  readonly #hosts: LabHost[] = []
+  #plan: Plan
   #stopped: Promise<void> | undefined
 
   private constructor(
-    { folder, keep = false, brickDiskBytes }: LabOptions,
+    options: LabOptions,
     rendered: string,
     plan: Plan,
     ground: Channel,
     process: ChildProcess
   ) {
-    this.folder = folder
+    this.folder = options.folder
     this.rendered = rendered
-    this.plan = plan
+    this.#plan = plan
     this.#ground = ground
     this.#process = process
-    this.#keep = keep
-    this.hosts = plan.hosts.map((host, index) => {
-      const setup = {
-        name: host.name,
-        address: host.address,
-        prefix: prefixOf(plan),
-        device: host.device,
-        folder: join(folder, 'hosts', host.name),
-        rendered,
-        source: ROOT,
-        node: globalThis.process.execPath,
-        compileCache: join(folder, 'compile'),
-        brickDisk: brickDiskBytes === undefined ? undefined : diskOf(folder, host.name)
-      }
-      return new LabHost(host, `host${index}`, ground, setup)
-    })
+    this.#options = options
+    for (const host of plan.hosts) this.#add(host)
+  }
+
+  /** Of the last rendering. */
+  get plan(): Plan {
+    return this.#plan
+  }
+
+  /** In the order of their coming; one that a later rendering no longer has stays, with nothing to do. */
+  get hosts(): readonly LabHost[] {
+    return this.#hosts
+  }
+
+  #add(host: PlanHost): void {
+    const { folder, brickDiskBytes } = this.#options
+    const setup = {
+      name: host.name,
+      address: host.address,
+      prefix: prefixOf(this.#plan),
+      device: host.device,
+      folder: join(folder, 'hosts', host.name),
+      rendered: this.rendered,
+      source: ROOT,
+      node: globalThis.process.execPath,
+      compileCache: join(folder, 'compile'),
+      brickDisk: brickDiskBytes === undefined ? undefined : diskOf(folder, host.name)
+    }
+    this.#hosts.push(new LabHost(host, `host${this.#hosts.length}`, this.#ground, setup))
   }
 
   /**
@@ -305,13 +354,11 @@ export class Lab {
     let rendered: string
     let plan: Plan
     try {
-      rendered = options.rendered ?? (await render(options.description!, folder))
+      rendered = options.rendered ?? join(folder, 'rendered')
+      if (options.rendered === undefined) await render(options.description!, folder, rendered)
       plan = await readPlan(rendered)
       onProgress(`${plan.cluster}: ${plan.hosts.length} hosts`)
-      for (const { name } of plan.hosts) {
-        await makeHostFolder(join(folder, 'hosts', name), name, plan)
-        if (options.brickDiskBytes !== undefined) await makeDisk(diskOf(folder, name), options.brickDiskBytes)
-      }
+      for (const { name } of plan.hosts) await makeMachine(options, name, plan)
     } catch (error) {
       await removeFolder(folder)
       throw error
@@ -368,6 +415,28 @@ export class Lab {
     return reachable.find(({ addresses }) => addresses.includes(host))?.name
   }
 
+  /**
+   * Renders another description into the same folder, as an operator does after a change of cluster.toml. A host that is new in it is
+   * a machine without power, with the distribution's packages on it; nothing of any other host is touched. What then is to be
+   * done is in the answer, and in README.md there.
+   *
+   * @throws {LabError} what `deploy render` said
+   */
+  async renderAgain(description: string): Promise<RenderReport> {
+    if (this.#options.description === undefined) throw new LabError('This lab was made of rendered files.')
+    const report = await render(description, this.folder, this.rendered, this.#options.description)
+    const plan = await readPlan(this.rendered)
+    const known = new Map(this.#hosts.map(host => [host.name, host]))
+    const moved = plan.hosts.find(({ name, address }) => (known.get(name)?.address ?? address) !== address)
+    if (moved) throw new LabError(`Host ${moved.name} has another address now: a lab cannot move it.`)
+    const added = plan.hosts.filter(({ name }) => !known.has(name))
+    for (const { name } of added) await makeMachine(this.#options, name, plan)
+    this.#plan = plan
+    for (const host of this.#hosts) host.follow(plan.hosts.find(({ name }) => name === host.name))
+    for (const host of added) this.#add(host)
+    return report
+  }
+
   /** Every host powered on, the plan's first start, and the wait until all is ready. */
   async startAll(onProgress: (text: string) => void = () => {}): Promise<void> {
     await Promise.all(this.hosts.map(host => host.boot()))
@@ -387,12 +456,7 @@ export class Lab {
     } else if ('bootstrap' in step) {
       await this.#first(this.host(step.host), step.bootstrap, NEW_CLUSTER)
     } else {
-      const command = ['bash', join(RENDERED, step.run)]
-      const { exitCode, stdout, stderr } = await this.host(step.host).run(command, { timeoutMs: STEP_MS })
-      if (exitCode !== 0)
-        throw new Error(
-          `${step.run} on ${step.host} ended with ${exitCode}:\n${`${stdout}${stderr}`.trim().slice(-2_000)}`
-        )
+      await this.host(step.host).runScript(step.run)
     }
   }
 
@@ -510,7 +574,7 @@ export class Lab {
       child.kill('SIGKILL')
       await ended
     }
-    if (!this.#keep) await removeFolder(this.folder)
+    if (this.#options.keep !== true) await removeFolder(this.folder)
   }
 
   #within(): string[] {
@@ -558,28 +622,46 @@ function textOf(step: FirstStep): string {
     : `${step.run} on ${step.host}`
 }
 
+/** A fresh machine's disks, for a host of that name. */
+async function makeMachine({ folder, brickDiskBytes }: LabOptions, name: string, plan: Plan): Promise<void> {
+  await makeHostFolder(join(folder, 'hosts', name), name, plan)
+  if (brickDiskBytes !== undefined) await makeDisk(diskOf(folder, name), brickDiskBytes)
+}
+
 /**
  * Runs the command of this source tree on a copy, since passwords are made beside the description.
  *
+ * @param first the description that the lab began with, whose copy and passwords the later ones take over
  * @throws {LabError} what it said
  */
-async function render(description: string, folder: string): Promise<string> {
+async function render(
+  description: string,
+  folder: string,
+  out: string,
+  first = description
+): Promise<RenderReport> {
   const main = join(ROOT, 'packages', 'cli', 'src', 'main.ts')
-  const [out, copy] = [join(folder, 'rendered'), join(folder, basename(description))]
+  const copy = join(folder, basename(first))
   const secrets = (path: string): string => path.replace(/\.toml$/, '.secrets.toml')
   try {
     await copyFile(description, copy)
-    if (existsSync(secrets(description))) await copyFile(secrets(description), secrets(copy))
-    const args = ['--conditions=tributary-source', main, 'deploy', 'render', copy, '--out', out]
-    await execute(process.execPath, args, {
+    if (description === first && existsSync(secrets(description)))
+      await copyFile(secrets(description), secrets(copy))
+    const args = ['--conditions=tributary-source', main, 'deploy', 'render', copy, '--out', out, '--json']
+    const { stdout } = await execute(process.execPath, args, {
       cwd: ROOT,
       env: { ...process.env, NODE_TEST_CONTEXT: undefined }
     })
+    return JSON.parse(stdout) as RenderReport
   } catch (error) {
-    const { stderr, message } = error as { stderr?: string; message: string }
-    throw new LabError(`The description cannot be rendered.\n${(stderr ?? message).trim()}`)
+    const { stderr, stdout, message } = error as { stderr?: string; stdout?: string; message: string }
+    const said = stdout ? findingsOf(stdout) : (stderr ?? message).trim()
+    throw new LabError(`The description cannot be rendered.\n${said}`)
   }
-  return out
+}
+
+function findingsOf(report: string): string {
+  return (JSON.parse(report) as { findings: Finding[] }).findings.map(findingText).join('\n')
 }
 
 const PROGRAMS = [

@@ -2,8 +2,9 @@
  * A whole cluster on this machine, each host with namespaces of its own. See docs/LAB.md.
  *
  *   npm run lab [-- --layout three|wide] [--description FILE] [--folder DIR] [--port N] [--keep]
- *   npm run lab -- status|stop|kill HOST|cut HOST|heal HOST|start HOST|freeze HOST UNIT|thaw HOST UNIT|restart HOST UNIT
- *                  |logs HOST [UNIT]|run HOST -- COMMAND …
+ *   npm run lab -- status|stop|kill HOST|cut HOST|heal HOST|start HOST [UNIT]|freeze HOST UNIT|thaw HOST UNIT
+ *                  |restart HOST UNIT|reload HOST UNIT|logs HOST [UNIT]|run HOST -- COMMAND …
+ *                  |render FILE|install HOST|script HOST PATH
  */
 import { createServer, type Server } from 'node:net'
 import { basename, join, resolve } from 'node:path'
@@ -54,7 +55,9 @@ async function orderElsewhere(words: readonly string[]): Promise<number> {
   const folder = values.folder === undefined ? await onlyRunning() : resolve(values.folder)
   const path = controlPath(folder, process.cwd())
   if (!(await isAnswering(path))) throw new LabError('No lab is running: start one with npm run lab.')
-  const { exitCode, stdout, stderr } = await giveOrder(path, words)
+  const [order, ...rest] = words
+  const said = order === 'render' ? [order, ...rest.map(file => resolve(file))] : words
+  const { exitCode, stdout, stderr } = await giveOrder(path, said)
   process.stdout.write(stdout)
   process.stderr.write(stderr)
   return exitCode

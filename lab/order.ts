@@ -57,7 +57,8 @@ export interface HostOrders {
   /** Answers how many processes it reached. `matching`: a regular expression for their command lines. */
   signal: { args: { unit: string; signal: string; matching?: string }; value: number }
   run: { args: { command: readonly string[]; timeoutMs: number; stdin?: string }; value: CommandEnd }
-  install: { args: { rendered: string }; value: undefined }
+  /** Puts what was rendered last in place. */
+  install: { args: object; value: undefined }
   report: { args: object; value: HostReport }
   /** Every unit, last first. */
   shutDown: { args: object; value: undefined }

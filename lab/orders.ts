@@ -1,4 +1,5 @@
 /** What another terminal may order of a running lab. */
+import { join } from 'node:path'
 import type { Answer } from './control.ts'
 import { LabError, type HostStatus, type Lab, type LabHost } from './lab.ts'
 
@@ -7,11 +8,14 @@ npm run lab -- ORDER, from another terminal:
   status                  hosts, units, virtual addresses
   stop                    ends the lab in order
   kill HOST               its power fails
-  start HOST              it comes back
+  start HOST [UNIT]       it comes back, with all its units; or one unit
   cut HOST, heal HOST     its network cable is pulled, put back
-  freeze HOST UNIT, thaw HOST UNIT, restart HOST UNIT
+  freeze HOST UNIT, thaw HOST UNIT, restart HOST UNIT, reload HOST UNIT
   logs HOST [UNIT]        what a unit wrote; without one, what happened to all of them
   run HOST -- COMMAND …   as root on the host
+  render FILE             another description into the same folder; new hosts in it are machines without power
+  install HOST            puts its rendered files in place and runs 05-prepare; a new host gets its power first
+  script HOST PATH        runs a rendered script: changes/01-group001.a.sh
 `
 
 type Order = (lab: Lab, words: readonly string[], stop: () => void) => Promise<Answer>
@@ -48,10 +52,15 @@ const TAKEN = new Map<string, Order>([
   ['kill', onHost(demandUp(host => host.kill()))],
   [
     'start',
-    onHost(async host => {
-      if (host.isUp) throw new LabError(`Host ${host.name} is up.`)
-      await host.start()
-    })
+    async (lab, [name, unit, ...surplus]) => {
+      const startUnit = demandUp((host, unit) => host.startUnit(unit))
+      const startHost = async (host: LabHost): Promise<void> => {
+        if (host.isUp) throw new LabError(`Host ${host.name} is up.`)
+        await host.start()
+      }
+      const words = [name, unit, ...surplus].filter(word => word !== undefined)
+      return onHost(unit === undefined ? startHost : startUnit, unit !== undefined)(lab, words, () => {})
+    }
   ],
   ['cut', onHost(demandUp(host => host.cut()))],
   ['heal', onHost(demandUp(host => host.heal()))],
@@ -75,6 +84,32 @@ const TAKEN = new Map<string, Order>([
       demandUp((host, unit) => host.restartUnit(unit)),
       true
     )
+  ],
+  [
+    'reload',
+    onHost(
+      demandUp((host, unit) => host.reloadUnit(unit)),
+      true
+    )
+  ],
+  ['install', onHost(host => host.install())],
+  [
+    'script',
+    async (lab, [name, path, ...surplus]) => {
+      if (name === undefined || path === undefined || surplus.length > 0)
+        throw new LabError('script HOST PATH')
+      return done(await demandUp(host => host.runScript(path))(lab.host(name), ''))
+    }
+  ],
+  [
+    'render',
+    async (lab, [description, ...surplus]) => {
+      if (description === undefined || surplus.length > 0) throw new LabError('render FILE')
+      const { written, scripts, notes } = await lab.renderAgain(description)
+      const files = [...written.created, ...written.changed].map(path => `${path}\n`)
+      const told = [...notes.map(note => `to do: ${note}\n`), ...scripts.map(script => `  ${script}\n`)]
+      return done([...files, `${join(lab.rendered, 'README.md')} says what to do\n`, ...told].join(''))
+    }
   ],
   [
     'logs',

@@ -6,7 +6,7 @@ import { runChaos } from '../../lab/chaos/chaos-run.ts'
 import { BRICK_DISK_BYTES } from '../../lab/chaos/disk-size.ts'
 import { summaryOf } from '../../lab/chaos/report.ts'
 import { Lab, ROOT } from '../../lab/lab.ts'
-import { makeFilm } from '../testkit/film.ts'
+import { makeFilm, type Film } from '../testkit/film.ts'
 import { missingPrograms } from '../testkit/service.ts'
 import { noLab } from './no-lab.ts'
 import { Player } from './player.ts'
@@ -27,10 +27,15 @@ const CHAOS_MS_MAX = 9 * MINUTE_MS
 
 describe('a cluster of three machines', { skip, timeout: 12 * MINUTE_MS }, () => {
   let lab: Lab
+  let film: Film | undefined
 
   before(async () => {
     const folder = join(ROOT, '.cache', 'lab', `chaos-test-${process.pid}`)
+    // Hosts mostly wait for each other while they start: time enough for a film that nobody has made yet.
+    const made = noPlayer ? undefined : makeFilm({ seconds: 60 })
+    made?.catch(() => {}) // told below
     lab = await Lab.up({ description: DESCRIPTION, folder, brickDiskBytes: BRICK_DISK_BYTES })
+    film = await made
   })
   after(() => lab?.stop())
 
@@ -40,9 +45,8 @@ describe('a cluster of three machines', { skip, timeout: 12 * MINUTE_MS }, () =>
     async t => {
       const { host, port } = lab.address('gateway')
       const url = `http://${host}:${port}${FILM_PATH}`
-      const film = await makeFilm({ seconds: 60 })
       const token = (await lab.hosts[0]!.run(['cat', '/etc/tributary/write-token'])).stdout.trim()
-      const put = ['curl', '-sS', '-f', '-T', film.path, '-H', `Authorization: Bearer ${token}`, url]
+      const put = ['curl', '-sS', '-f', '-T', film!.path, '-H', `Authorization: Bearer ${token}`, url]
       equal((await lab.exec(put)).exitCode, 0)
       const player = await Player.open(lab, url)
       try {

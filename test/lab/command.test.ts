@@ -104,6 +104,28 @@ describe('an order from another terminal', { skip, timeout: 120_000 }, () => {
     equal(`${exitCode} ${stdout} ${stderr}`, '7 two\n no\n')
   })
 
+  it('puts rendered files in place, runs rendered scripts, and does what those ask of systemctl', async () => {
+    const unit = '/etc/systemd/system/sleeper.service'
+    await order('run', 'two', 'rm', unit)
+    equal((await order('install', 'two')).exitCode, 0)
+    equal((await order('script', 'two', 'steps/05-prepare.two.sh')).exitCode, 0)
+    equal(
+      (await order('run', 'two', 'cat', '/var/prepared', unit)).stdout,
+      `prepared\nprepared\n${UNITS['sleeper.service']}`
+    )
+    const state = async () =>
+      /^two.*\n(?: .*\n)*? {2}(\w+) +sleeper\.service/m.exec((await order('status')).stdout)?.[1]
+    equal((await order('run', 'two', 'systemctl', 'start', 'sleeper')).exitCode, 0)
+    equal(await state(), 'active')
+    equal((await order('run', 'two', 'systemctl', 'disable', '--now', 'sleeper.service')).exitCode, 0)
+    equal(await state(), 'inactive')
+    equal((await order('start', 'two', 'sleeper')).exitCode, 0)
+    equal(await state(), 'active')
+    match((await order('run', 'two', 'systemctl', 'dance')).stderr, /does not know dance/)
+    match((await order('script', 'two', 'steps/none.sh')).stderr, /steps\/none\.sh on two ended with 127/)
+    equal((await order('render', 'other.toml')).stderr, 'This lab was made of rendered files.\n')
+  })
+
   it('kills a host, and brings it back', async () => {
     await order('kill', 'two')
     match((await order('status')).stdout, /^two {2}10\.78\.0\.12 {2}down\n/m)

@@ -5,6 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Lab, ROOT, type LabHost } from '../../lab/lab.ts'
 import { machineSlowness } from '../testkit/machine-pace.ts'
+import { gapsText, seconds, until, untilWhole } from './cluster-wait.ts'
+import { testDescriptionChanges } from './description-changes.ts'
 import { noLab } from './no-lab.ts'
 import { Traffic, type Kind, type TrafficReport } from './traffic.ts'
 
@@ -27,10 +29,8 @@ const GLUSTER_STALL_MS = 8_000
 const GALERA_STALL_MS = 4_000
 /** Long enough to see what follows the end of one process. */
 const SETTLED_MS = 3_000
-const HEALED_MS = 90_000
-const POLL_MS = 100
 
-describe('three machines with every role on each', { skip, timeout: 9 * MINUTES }, () => {
+describe('three machines with every role on each', { skip, timeout: 12 * MINUTES }, () => {
   let lab: Lab
   let traffic: Traffic
   let pace = 1
@@ -58,14 +58,7 @@ describe('three machines with every role on each', { skip, timeout: 9 * MINUTES 
     )
   }
   const print = (t: TestContext, what: string, report: TrafficReport): void => {
-    const rows = (['read', 'upload', 'address', 'http'] as const).map(kind => {
-      const { count, longestGapMs, failures } = report[kind]
-      const failed = Object.entries(failures).map(([code, times]) => `${times} × ${code}`)
-      return `${kind} ${seconds(longestGapMs)} (${[`${count} ok`, ...failed].join(', ')})`
-    })
-    t.diagnostic(
-      `${what}; longest gaps: ${rows.join('; ')}; ${report.acknowledged} acknowledged; bounds × ${pace.toFixed(1)}`
-    )
+    t.diagnostic(`${what}; ${gapsText(report)}; bounds × ${pace.toFixed(1)}`)
   }
 
   it('give back through every member and every gateway what was uploaded through the virtual address', async t => {
@@ -90,7 +83,7 @@ describe('three machines with every role on each', { skip, timeout: 9 * MINUTES 
     withinPace(later, 'read', GLUSTER_STALL_MS + READ_GAP_MS)
     withinPace(later, 'upload', GLUSTER_STALL_MS + UPLOAD_GAP_MS)
     deepEqual([stalled.read.failures, later.read.failures], [{}, {}], 'no read failed')
-    await untilWhole(lab)
+    await untilWhole(lab, { isAsked: true })
   })
 
   it('read on when a tracker is killed, which knows every member again within 3 s of its first answer', async t => {
@@ -125,7 +118,7 @@ describe('three machines with every role on each', { skip, timeout: 9 * MINUTES 
     print(t, `gateway of ${owner.name} frozen, the address is at ${await lab.ownerOf('gateway')}`, report)
     withinPace(report, 'address', CHECK_MOVED_MS)
     withinPace(report, 'http', CHECK_MOVED_MS + READ_GAP_MS)
-    await untilWhole(lab)
+    await untilWhole(lab, { isAsked: true })
   })
 
   const killed: [title: string, unit: string, matching: string, watchedMs: number][] = [
@@ -148,7 +141,7 @@ describe('three machines with every role on each', { skip, timeout: 9 * MINUTES 
       withinPace(report, 'read', unit === 'mariadb' ? GALERA_STALL_MS : READ_GAP_MS)
       withinPace(report, 'upload', UPLOAD_GAP_MS)
       deepEqual(report.read.failures, {}, 'no read failed')
-      await untilWhole(lab)
+      await untilWhole(lab, { isAsked: true })
     })
   }
 
@@ -175,31 +168,18 @@ describe('three machines with every role on each', { skip, timeout: 9 * MINUTES 
       deepEqual(await traffic.verify(), [], 'everything acknowledged is whole everywhere')
     }
   )
+
+  describe('and a description that changes', () => {
+    testDescriptionChanges(
+      DESCRIPTION,
+      () => lab,
+      () => traffic
+    )
+  })
 })
-
-const seconds = (ms: number): string => `${(ms / 1_000).toFixed(2)} s`
-
-/** All roles ready, all bricks connected, nothing left to heal. */
-async function untilWhole(lab: Lab): Promise<void> {
-  await lab.untilReady()
-  const [first] = lab.hostsWith('brick')
-  await until(async () => {
-    const { exitCode, stdout } = await first!.run('timeout 20 gluster volume heal group001 info summary')
-    const entries = [...stdout.matchAll(/^Total Number of entries: (\S+)/gm)].map(([, count]) => count)
-    return exitCode === 0 && entries.length === 3 && entries.every(count => count === '0')
-  }, HEALED_MS)
-}
 
 async function restartsOf(host: LabHost, unit: string): Promise<number> {
   const { units } = await host.status()
   const found = units.find(({ name, state }) => name === `${unit}.service` && state === 'active')
   return found?.restarts ?? 0
-}
-
-async function until(holds: () => Promise<boolean>, withinMs: number): Promise<void> {
-  const endMs = performance.now() + withinMs
-  while (!(await holds())) {
-    if (performance.now() > endMs) throw new Error(`not within ${seconds(withinMs)}`)
-    await sleep(POLL_MS)
-  }
 }

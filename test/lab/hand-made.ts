@@ -15,6 +15,8 @@ export async function renderByHand(
     for (const [name, text] of Object.entries(units))
       await put(join(folder, 'hosts', host, 'etc/systemd/system', name), text)
   }
+  for (const host of HOSTS)
+    await put(join(folder, `steps/05-prepare.${host}.sh`), 'echo prepared >> /var/prepared\n')
   await put(join(folder, 'steps/05-prepare.sh'), 'set -eu\nuseradd --system --no-create-home tributary\n')
   const plan = {
     version: 1,

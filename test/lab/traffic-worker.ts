@@ -7,7 +7,7 @@ import { Client } from '@tributary/client'
 import { TributaryError } from '@tributary/protocol'
 import { Channel } from '../../lab/channel.ts'
 import { WirePeer } from '../faults/wire-peer.ts'
-import type { Kind, KindReport, TrafficReport, TrafficSetup } from './traffic.ts'
+import type { Doors, Kind, KindReport, TrafficReport, TrafficSetup } from './traffic.ts'
 
 const APPLICATION = 'media'
 const USER = 'lab'
@@ -15,8 +15,8 @@ const PAUSE_MS = 40
 /** A program that asks again and again: a new connection each time, as a player has that lost one. */
 const HTTP_TRY_MS = 400
 const UPLOADERS = 3
-/** Every one is read again in the end. */
-const UPLOAD_PAUSE_MS = 200
+/** Every one is healed and read again in the end, by every member; far less than what an upload may wait. */
+const UPLOAD_PAUSE_MS = 500
 const SIZE_MAX = 100_000
 const CHECKS_AT_A_TIME = 12
 /** The last ones: those were stored while something was wrong, or just before. */
@@ -144,24 +144,29 @@ async function check(
   return broken
 }
 
-/** Every acknowledged file, or these, through the library; some of them through each gateway, and each member by itself. */
-async function verify(all: readonly string[]): Promise<string[]> {
+/** A connection to one member alone. */
+async function withMember<T>(member: string, work: (peer: WirePeer) => Promise<T>): Promise<T> {
+  const [host, port] = member.split(':')
+  const peer = await WirePeer.open({ host: host!, port: Number(port) })
+  try {
+    return await work(peer)
+  } finally {
+    peer.close()
+  }
+}
+
+const readFrom = (member: string) => (file: string) =>
+  withMember(member, async peer => {
+    if (!(await peer.download(key(file))).equals(contentOf(file))) throw new Error('it came back wrong')
+  })
+
+/** These files through the library; some of them through each gateway, and each member by itself. */
+async function verify(all: readonly string[], { members, gateways }: Doors): Promise<string[]> {
   const broken = await check('library', readThroughLibrary, all)
   const files = all.slice(-SAMPLE)
-  for (const base of setup.gateways)
+  for (const base of gateways)
     broken.push(...(await check(base, file => readOverHttp(base, file, 10_000), files)))
-  for (const member of setup.members) {
-    const [host, port] = member.split(':')
-    const fromMember = async (file: string): Promise<void> => {
-      const peer = await WirePeer.open({ host: host!, port: Number(port) })
-      try {
-        if (!(await peer.download(key(file))).equals(contentOf(file))) throw new Error('it came back wrong')
-      } finally {
-        peer.close()
-      }
-    }
-    broken.push(...(await check(member, fromMember, files)))
-  }
+  for (const member of members) broken.push(...(await check(member, readFrom(member), files)))
   return broken
 }
 
@@ -201,7 +206,18 @@ const orders: Record<string, (args: any) => unknown> = {
     })
     return status
   },
-  verify: ({ files }: { files?: readonly string[] }) => verify(files ?? acknowledged),
+  verify: ({ files, doors }: { files?: readonly string[]; doors: Doors }) =>
+    verify(files ?? acknowledged, doors),
+  readAllFrom: async ({ member }: { member: string }) => {
+    const files = [...acknowledged]
+    return { files: files.length, broken: await check(member, readFrom(member), files) }
+  },
+  putInto: async ({ member }: { member: string }) => {
+    const file = `${randomUUID()}.bin`
+    await withMember(member, peer => peer.upload(key(file), contentOf(file)))
+    acknowledged.push(file)
+    return file
+  },
   /** Members that this tracker alone takes for active; -1: it does not answer. */
   active: async ({ tracker }: { tracker: string }) => {
     const one = new Client({ trackers: [tracker], callTimeoutMs: 500, retryForMs: 0 })

@@ -7,10 +7,14 @@ import type { Lab } from '../../lab/lab.ts'
 /** read, upload: through the client library. address: whether the virtual address answers. http: a file through it. */
 export type Kind = 'read' | 'upload' | 'address' | 'http'
 
-export interface TrafficSetup {
-  readonly trackers: readonly string[]
+/** Ways to a file beside the library. */
+export interface Doors {
   readonly members: readonly string[]
   readonly gateways: readonly string[]
+}
+
+export interface TrafficSetup {
+  readonly trackers: readonly string[]
   /** Of the gateways' virtual address. */
   readonly virtual: string
   readonly token: string
@@ -28,10 +32,12 @@ export type TrafficReport = Readonly<Record<Kind, KindReport>> & { readonly ackn
 
 export class Traffic {
   readonly setup: TrafficSetup
+  readonly #lab: Lab
   readonly #channel: Channel
   readonly #kill: () => void
 
-  private constructor(setup: TrafficSetup, channel: Channel, kill: () => void) {
+  private constructor(lab: Lab, setup: TrafficSetup, channel: Channel, kill: () => void) {
+    this.#lab = lab
     this.setup = setup
     this.#channel = channel
     this.#kill = kill
@@ -40,12 +46,9 @@ export class Traffic {
   /** @param files stored before the readers begin */
   static async begin(lab: Lab, files: number): Promise<Traffic> {
     const { host, port } = lab.address('gateway')
-    const at = (role: string, port: number) => lab.hostsWith(role).map(({ address }) => `${address}:${port}`)
     const gateway = lab.hostsWith('gateway')[0]!
     const setup: TrafficSetup = {
-      trackers: at('tracker', 21_000),
-      members: at('storage', 23_000),
-      gateways: at('gateway', 8_080).map(address => `http://${address}`),
+      trackers: addressesOf(lab, 'tracker', 21_000),
       virtual: `http://${host}:${port}`,
       token: (await readFile(join(gateway.folder, 'etc/tributary/write-token'), 'utf8')).trim()
     }
@@ -53,7 +56,7 @@ export class Traffic {
     const channel = new Channel(child, () => {
       throw new Error('traffic asks nothing')
     })
-    const traffic = new Traffic(setup, channel, () => child.kill('SIGKILL'))
+    const traffic = new Traffic(lab, setup, channel, () => child.kill('SIGKILL'))
     await channel.call('start', { files })
     return traffic
   }
@@ -74,12 +77,26 @@ export class Traffic {
 
   /**
    * Reads these files, or everything acknowledged, through the library, and the last of them through every gateway and
-   * every member by itself.
+   * every member by itself that the lab has now.
    *
    * @returns what did not come back whole
    */
   verify(files?: readonly string[]): Promise<string[]> {
-    return this.#channel.call('verify', { files }) as Promise<string[]>
+    const doors: Doors = {
+      members: addressesOf(this.#lab, 'storage', 23_000),
+      gateways: addressesOf(this.#lab, 'gateway', 8_080).map(address => `http://${address}`)
+    }
+    return this.#channel.call('verify', { files, doors }) as Promise<string[]>
+  }
+
+  /** Reads everything acknowledged from one member (`host:port`) on the wire. @returns what did not come back whole */
+  readAllFrom(member: string): Promise<{ files: number; broken: string[] }> {
+    return this.#channel.call('readAllFrom', { member }) as Promise<{ files: number; broken: string[] }>
+  }
+
+  /** Stores a file through one member (`host:port`) on the wire; it counts as acknowledged. @returns its name. @throws refused */
+  putInto(member: string): Promise<string> {
+    return this.#channel.call('putInto', { member }) as Promise<string>
   }
 
   /** Members that this tracker alone takes for active; -1: it does not answer. */
@@ -90,4 +107,8 @@ export class Traffic {
   end(): void {
     this.#kill()
   }
+}
+
+function addressesOf(lab: Lab, role: string, port: number): string[] {
+  return lab.hostsWith(role).map(({ address }) => `${address}:${port}`)
 }

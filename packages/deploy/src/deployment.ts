@@ -71,8 +71,12 @@ export async function deployCluster(path: string, folder: string): Promise<Rende
 
   const output = new OutputFolder(folder)
   const before = await output.read('plan.json')
-  const { scripts, notes } =
-    before === undefined ? { scripts: [], notes: [] } : changesBetween(readPlan(before), plan)
+  const { scripts, notes, refused } =
+    before === undefined
+      ? { scripts: [], notes: [], refused: [] }
+      : changesBetween(readPlan(before), plan, await output.differing(files))
+  // Were it written, the next rendering would take it for what is there.
+  if (refused.length > 0) throw new DescriptionError(path, refused)
   const pending = (await output.list(CHANGES)).filter(name => /^\d{2,}-.*\.sh$/.test(name))
   const last = Math.max(0, ...pending.map(name => Number.parseInt(name, 10)))
   const changeFiles = scripts.map(({ file, text }, at): RenderedFile => ({

@@ -1,20 +1,17 @@
-/** From one rendering to the next: what gluster must be told. */
+/** From one rendering to the next: what gluster must be told, and hosts about it. */
 import { brickOf } from './cluster-addresses.ts'
-import { JOIN_POOL } from './gluster-volume.ts'
+import { JOIN_POOL, mountUnitName } from './gluster-volume.ts'
+import type { Finding } from './finding.ts'
+import { hostChanges, type ChangeScript } from './host-changes.ts'
 import type { Plan, PlanGroup } from './plan.ts'
 
-export interface GroupChange {
-  /** Without number: `group001.a.sh`, to be run on host a. */
-  file: string
-  text: string
-  /** One sentence for the terminal. */
-  summary: string
-}
-
 export interface Changes {
-  scripts: GroupChange[]
+  /** In the order in which they are to be run. */
+  scripts: ChangeScript[]
   /** What no script does. */
   notes: string[]
+  /** Changes that cannot be made in one step. */
+  refused: Finding[]
 }
 
 /** Address and path: a member on another address is another brick, whatever its name. */
@@ -23,21 +20,27 @@ interface Bricks {
   arbiter: string | undefined
 }
 
-/** Compares two plans. */
-export function changesBetween(before: Plan, after: Plan): Changes {
-  const scripts: GroupChange[] = []
+/**
+ * Compares two plans.
+ *
+ * @param differing  paths of rendered files that are new or other than before
+ */
+export function changesBetween(before: Plan, after: Plan, differing: readonly string[]): Changes {
+  const scripts: ChangeScript[] = []
   const notes: string[] = []
+  const refused: Finding[] = []
   for (const group of after.groups) {
     const old = before.groups.find(({ name }) => name === group.name)
     if (old === undefined) {
       notes.push(
-        `${group.name} is new: on its hosts do what README.md says for a new host, then run steps/10-… and steps/30-store-${group.name}…`
+        `${group.name} is new: after the scripts that start glusterd run steps/10-gluster…; then on ${group.members[0]}: systemctl start ${mountUnitName(group.name)}, and steps/30-store-${group.name}…; then the other scripts`
       )
       continue
     }
     const change = groupChange(before, old, after, group)
-    if (typeof change === 'string') notes.push(change)
-    else if (change) scripts.push(change)
+    if (change === undefined) continue
+    if ('severity' in change) refused.push(change)
+    else scripts.push(change)
   }
   for (const { name } of before.groups) {
     if (after.groups.some(group => group.name === name)) continue
@@ -47,7 +50,9 @@ export function changesBetween(before: Plan, after: Plan): Changes {
   }
   for (const { name } of after.hosts) {
     if (!before.hosts.some(host => host.name === name))
-      notes.push(`${name} is a new host: README.md says how to add one`)
+      notes.push(
+        `${name} is a new host: README.md says what it needs before its files are put in place and scripts are run`
+      )
   }
   for (const { name } of before.hosts) {
     if (!after.hosts.some(host => host.name === name))
@@ -55,7 +60,8 @@ export function changesBetween(before: Plan, after: Plan): Changes {
         `${name} is gone: stop what runs there, if it still does, once the others have their new files`
       )
   }
-  return { scripts, notes }
+  const { beforeGroups, afterGroups } = hostChanges(before, after, differing)
+  return { scripts: [...beforeGroups, ...scripts, ...afterGroups], notes, refused }
 }
 
 function groupChange(
@@ -63,14 +69,19 @@ function groupChange(
   old: PlanGroup,
   after: Plan,
   now: PlanGroup
-): GroupChange | string | undefined {
+): ChangeScript | Finding | undefined {
   const was = bricks(before, old)
   const is = bricks(after, now)
   const steps = brickSteps(now.name, was, is)
   if (steps.length === 0) return undefined
   const stays = now.members.find(member => was.data.includes(brick(after, member, now.name)))
   if (stays === undefined) {
-    return `${now.name}: no member stays, so nothing would be left to copy from; change one member after the other, and let each be healed`
+    return {
+      severity: 'error',
+      key: `groups.${now.name}.members`,
+      value: now.members.join(', '),
+      expected: `one of ${old.members.join(', ')}, as they were rendered here before, with the same address: nothing would be left to copy from. Change one member after the other, and let each be healed`
+    }
   }
   const pool = poolAddresses(after)
   const added = [...is.data, ...(is.arbiter === undefined ? [] : [is.arbiter])]
@@ -90,6 +101,29 @@ set -euo pipefail
 
 gluster() { timeout 300 /usr/sbin/gluster --mode=script "$@"; }
 has() { gluster volume info ${now.name} | grep -E '^Brick[0-9]+: ' | grep -E ": $1( \\(arbiter\\))?$" >/dev/null; }
+# A host that vanished without a word is taken for connected until TCP gives it up, which may take a quarter of an hour: each
+# command would wait for it. A glusterd that starts asks anew; bricks outlive it.
+silent() {
+  local host
+  for host in $(gluster pool list | awk '$NF == "Connected" && $2 != "localhost" {print $2}'); do
+    timeout 2 bash -c ">/dev/tcp/$host/24007" 2>/dev/null || echo "$host"
+  done
+}
+forget_silent() {
+  local hosts alive try
+  hosts=$(silent)
+  if [[ -z "$hosts" ]]; then return; fi
+  alive=$(($(connected) - $(wc -w <<<"$hosts")))
+  echo "no answer from" $hosts
+  systemctl restart glusterd.service
+  for try in {1..60}; do
+    # Until the others are there, it would refuse for want of a majority.
+    if [[ "$(connected 2>/dev/null)" -ge $alive && -z "$(silent)" ]]; then return; fi
+    sleep 1
+  done
+  echo 'glusterd does not find the others' >&2
+  exit 1
+}
 # A copy that others still have to copy from must not go. One whose host is gone cannot be asked.
 spare() {
   local left try
@@ -102,12 +136,12 @@ spare() {
   echo "$1 has $left entries that are not healed on others: wait, then run this again" >&2
   exit 1
 }
+${JOIN_POOL}
+forget_silent
 ${
   added.length === 0
     ? ''
-    : `
-${JOIN_POOL}
-${added.map(address => `probe ${address}`).join('\n')}
+    : `${added.map(address => `probe ${address}`).join('\n')}
 gluster volume set ${now.name} auth.allow '${['127.0.0.1', ...pool].join(',')}'
 `
 }${reused ? `echo 'A brick changes its kind: its host must have an empty ${brickOf(now.name)} before it is added (mv it away when it was removed).'\n` : ''}${steps.map(({ command }) => command).join('\n')}

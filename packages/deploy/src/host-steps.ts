@@ -39,6 +39,14 @@ export function stepFiles(description: Description): RenderedFile[] {
   return files
 }
 
+/** gluster itself asks only when a volume is made; a brick that is added or replaced would fill the system's disk. */
+const OWN_DISK = `mkdir -p /srv/bricks
+if [[ "$(stat -c %d /srv/bricks)" == "$(stat -c %d /)" ]]; then
+  echo 'bricks belong on a disk of their own: mount it at /srv/bricks, then run this again' >&2
+  exit 1
+fi
+`
+
 /** After the files of a host were put in place, the first time and each time after. */
 function prepareStep(description: Description, host: Host): string {
   const { redis } = description
@@ -67,10 +75,7 @@ done
 `
   ]
   if (host.roles.includes('gateway') && servesHttps(description)) parts.push(certificatePart(description))
-  if (bricks.length > 0)
-    parts.push(
-      `# Bricks belong on a disk of their own, mounted at /srv/bricks.\nmkdir -p ${bricks.join(' ')}\n`
-    )
+  if (bricks.length > 0) parts.push(`${description.rootDisk ? '' : OWN_DISK}mkdir -p ${bricks.join(' ')}\n`)
   if (mounts.length > 0) {
     parts.push(`# Root's: beneath a mount point that is not mounted nobody of ours can write.
 for mount in ${mounts.join(' ')}; do

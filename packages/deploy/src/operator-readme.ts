@@ -71,21 +71,29 @@ stopped last must be bootstrapped: \`/var/lib/mysql/grastate.dat\` says \`safe_t
 
 ## After a change of the description
 
-Render into this same folder. It says which files of which hosts changed, and writes into \`changes/\` what a group needs.
+Render into this same folder. It says which files of which hosts changed, and writes into \`changes/\` what is to be run: scripts with
+a number and the host of their name, which may be run again.
 
-**To add a host, or replace a lost one** (a new host has a name and an address of its own):
+1. A host that is new, or takes the place of a lost one, has a name and an address of its own. Make it ready: packages,
+   \`tributary\`, the disk for bricks, nothing started by Debian (above).
+2. Put the files of every host in place, and run its \`steps/05-prepare\` (above). Nothing reads them yet.
+3. Run the scripts of \`changes/\` in the order of their numbers, each as root on the host of its name
+   (\`ssh root@HOST bash -s < changes/…\`), the next when the one before has ended well:
 
-1. Put its files in place (above), start \`glusterd\` on it.
-2. Run the new scripts of \`changes/\`, in the order of their numbers, each on the host of its name.
-3. Start the rest of its units, in the order of the table. A database node copies everything from another one first.
-4. Put the files of the other hosts in place. On each, one host after the other, and the next when the one before is ready
-   (\`/readyz\`): restart \`tributary-*\` where tributary.toml or a unit changed, \`systemctl reload keepalived\`, \`mariadb\` where its file changed.
-5. Wait until \`gluster volume heal GROUP info summary\` shows 0 entries before you change anything else. Then delete the scripts
-   in \`changes/\`: they stay until you do.
+   | script | does |
+   | --- | --- |
+   | \`stop.HOST\` | stops what the host no longer does |
+   | \`glusterd.HOST\` | starts GlusterFS where a brick is to come |
+   | \`GROUP.HOST\` | takes new hosts into the pool; replaces, adds, removes bricks; starts the heal; lets lost hosts out of the pool |
+   | \`start.HOST\` | starts what is new on the host, and waits until it is ready; a database node copies everything first |
+   | \`restart.HOST\` | restarts what has read files that changed, and waits until it is ready: one host after the other |
+   | \`address.HOST\` | starts Keepalived where a virtual address may come to for the first time |
 
-**To remove a member:** take it out of the group, render, run the script in \`changes/\`, then as above.
+4. Wait until \`gluster volume heal GROUP info summary\` shows 0 entries for every brick before you change anything else. Then delete
+   the scripts: they stay until you do.
 
-**A lost virtual address, tracker, ID server or gateway** needs no script: files of all hosts, restarts one by one.
+A host that is gone from the description must not come back as it was: empty its disks, or keep it off the network. On one that only
+left its group, \`mv /srv/bricks/GROUP/brick\` out of the way before it ever joins that group again.
 `
 }
 

@@ -50,6 +50,13 @@ export class OutputFolder {
     }
   }
 
+  /** Paths of those that are not there yet, or hold something else. */
+  async differing(files: readonly RenderedFile[]): Promise<string[]> {
+    const paths: string[] = []
+    for (const { path, text } of files) if ((await this.read(path)) !== text) paths.push(path)
+    return paths
+  }
+
   /**
    * Writes what differs, removes what an earlier rendering wrote and this one does not.
    *

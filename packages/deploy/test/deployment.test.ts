@@ -1,4 +1,4 @@
-import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict'
+import { deepEqual, doesNotMatch, equal, match, ok, rejects } from 'node:assert/strict'
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -137,9 +137,10 @@ describe('rendering a description', () => {
 })
 
 describe('rendering a changed description', () => {
-  const lastScript = async (place: Place): Promise<{ path: string; text: string; notes: string[] }> => {
+  /** The last one that is a group's. */
+  const groupScript = async (place: Place): Promise<{ path: string; text: string; notes: string[] }> => {
     const { scripts, notes } = await deployCluster(place.file, place.out)
-    const path = scripts.at(-1) ?? ''
+    const path = scripts.findLast(name => name.includes('-group')) ?? ''
     return { path, text: path === '' ? '' : await readFile(join(place.out, path), 'utf8'), notes }
   }
   const HOST_D = '[[hosts]]\nname = "d"\naddress = "10.77.0.14"\n\n[[groups]]'
@@ -153,8 +154,8 @@ describe('rendering a changed description', () => {
         ['"b", "c"]', '"b", "d"]']
       ])
     )
-    const { path, text, notes } = await lastScript(here)
-    equal(path, 'changes/01-group001.a.sh')
+    const { path, text, notes } = await groupScript(here)
+    equal(path, 'changes/02-group001.a.sh')
     match(
       text,
       /replace-brick group001 10\.77\.0\.13:\/srv\/bricks\/group001\/brick 10\.77\.0\.14:\/srv\/bricks\/group001\/brick commit force/
@@ -174,16 +175,138 @@ describe('rendering a changed description', () => {
         ['"b", "c"]', '"b", "c", "d"]']
       ])
     )
-    const added = await lastScript(here)
+    const added = await groupScript(here)
     match(added.text, /add-brick group001 replica 4 10\.77\.0\.14:/)
-    deepEqual((await deployCluster(here.file, here.out)).scripts, ['changes/01-group001.a.sh'])
+    const pending = [
+      'changes/01-glusterd.d.sh',
+      'changes/02-group001.a.sh',
+      'changes/03-start.d.sh',
+      'changes/04-restart.a.sh',
+      'changes/05-restart.b.sh',
+      'changes/06-restart.c.sh',
+      'changes/07-address.d.sh'
+    ]
+    deepEqual((await deployCluster(here.file, here.out)).scripts, pending)
     equal(await readFile(join(here.out, added.path), 'utf8'), added.text)
     await here.describe(exampleText('three'))
-    const removed = await lastScript(here)
-    equal(removed.path, 'changes/02-group001.a.sh')
+    const removed = await groupScript(here)
+    equal(removed.path, 'changes/08-group001.a.sh')
     match(removed.text, /remove-brick group001 replica 3 10\.77\.0\.14:.* force/)
     await rm(join(here.out, 'changes'), { recursive: true })
     deepEqual((await deployCluster(here.file, here.out)).scripts, [])
+  })
+
+  it('says which units of which host stop, start and read again, and waits until each host is ready', async t => {
+    const here = await place(t)
+    await deployCluster(here.file, here.out)
+    const unitsOf = async (): Promise<Record<string, string[]>> => {
+      const { scripts } = await deployCluster(here.file, here.out)
+      const rows = await Promise.all(
+        scripts.map(async path => {
+          const text = await readFile(join(here.out, path), 'utf8')
+          const commands = text.match(/^systemctl .*$|^for port in .*; do$/gm) ?? []
+          return [path.replace('changes/', ''), commands] as const
+        })
+      )
+      await rm(join(here.out, 'changes'), { recursive: true, force: true })
+      return Object.fromEntries(rows.filter(([path]) => !path.includes('-group')))
+    }
+    await here.describe(
+      changed('three', [
+        ['name = "c"\naddress = "10.77.0.13"', 'name = "d"\naddress = "10.77.0.14"'],
+        ['"b", "c"]', '"b", "d"]']
+      ])
+    )
+    const [servers, ready] = [
+      ['tracker', 'id', 'storage', 'gateway'].map(role => `tributary-${role}.service`),
+      'for port in 21900 22900 23900 8080; do'
+    ]
+    const restarts = [
+      ...['mariadb.service', 'tributary-mounts.service', ...servers].map(unit => `systemctl restart ${unit}`),
+      'systemctl reload keepalived.service',
+      ready
+    ]
+    deepEqual(await unitsOf(), {
+      '01-glusterd.d.sh': ['systemctl start glusterd.service'],
+      '03-start.d.sh': [
+        ...[
+          'mariadb.service',
+          'srv-tributary-group001.mount',
+          'tributary-mounts.service',
+          'tributary-heal.service',
+          ...servers
+        ].map(unit => `systemctl start ${unit}`),
+        ready
+      ],
+      '04-restart.a.sh': restarts,
+      '05-restart.b.sh': restarts,
+      '06-address.d.sh': ['systemctl start keepalived.service']
+    })
+    // What its storage server needs goes when that is gone; and what others need not know of, nobody restarts for.
+    await here.describe(
+      changed('three', [
+        ['name = "c"\naddress = "10.77.0.13"', 'name = "d"\naddress = "10.77.0.14"'],
+        ['[[groups]]', '[[hosts]]\nname = "e"\naddress = "10.77.0.15"\n\n[[groups]]'],
+        ['"a", "b", "c"]', '"a", "b", "e"]']
+      ])
+    )
+    const { '02-glusterd.e.sh': _, ...others } = await unitsOf()
+    deepEqual(others['01-stop.d.sh'], [
+      'systemctl disable --quiet --now tributary-storage.service tributary-heal.service tributary-mounts.service'
+    ])
+    deepEqual(others['07-restart.d.sh']?.slice(-3), [
+      'systemctl disable --quiet --now srv-tributary-group001.mount',
+      'systemctl disable --quiet --now glusterd.service',
+      'for port in 21900 22900 8080; do'
+    ])
+    deepEqual(others['05-restart.a.sh'], [
+      'systemctl restart tributary-mounts.service',
+      'systemctl reload keepalived.service',
+      ready
+    ])
+    await here.describe(await readFile(here.file, 'utf8'))
+    deepEqual(await unitsOf(), {}, 'nothing is to be done twice')
+  })
+
+  it('has bricks on a disk of their own, unless the description says otherwise', async t => {
+    const prepare = async (text: string): Promise<string> => {
+      const here = await place(t, text)
+      await deployCluster(here.file, here.out)
+      return readFile(join(here.out, 'steps/05-prepare.a.sh'), 'utf8')
+    }
+    doesNotMatch(await prepare(exampleText('three')), /disk of their own/)
+    const text = await prepare(changed('three', [['on_root_disk = true', 'on_root_disk = false']]))
+    ok(text.indexOf('disk of their own') < text.indexOf('mkdir -p /srv/bricks/group001'))
+  })
+
+  it('tells the operator the same in README.md and in OPERATIONS.md, word by word', async t => {
+    const here = await place(t)
+    await deployCluster(here.file, here.out)
+    const manual = await readFile(new URL('../../../docs/OPERATIONS.md', import.meta.url), 'utf8')
+    const chapter = (text: string, title: string): string => {
+      const from = text.indexOf(title)
+      ok(from >= 0, title)
+      const [body = ''] = text.slice(from + title.length).split(/^#/m)
+      return body
+    }
+    /** What only one of them can say stands in brackets. */
+    const words = (text: string): string =>
+      text
+        .replace(/\s*\([^)]*\)/g, '')
+        .replace(/\s+/g, ' ')
+        .trim()
+    const readme = chapter(
+      await readFile(join(here.out, 'README.md'), 'utf8'),
+      'After a change of the description'
+    )
+    const told = words(chapter(manual, 'Grow, and replace a member'))
+    const parts = readme
+      .split('\n\n')
+      .map(words)
+      .filter(part => part !== '')
+    equal(parts.length, 5)
+    const first = parts.shift()!.slice('Render into this same folder. '.length)
+    for (const part of [first, ...parts]) ok(told.includes(part), part)
   })
 
   it('says how an arbiter is replaced, and gives way to a third member', async t => {
@@ -191,13 +314,13 @@ describe('rendering a changed description', () => {
     await deployCluster(here.file, here.out)
     await here.describe(changed('wide', [['arbiter = "arbiter"', 'arbiter = "data1"']]))
     match(
-      (await lastScript(here)).text,
+      (await groupScript(here)).text,
       /replace-brick group001 10\.77\.0\.35:\S+ 10\.77\.0\.51:\S+ commit force/
     )
     await here.describe(
       changed('wide', [['["films1", "films2"]\narbiter = "arbiter"', '["films1", "films2", "data2"]']])
     )
-    const { text } = await lastScript(here)
+    const { text } = await groupScript(here)
     ok(
       text.indexOf('remove-brick group001 replica 2 10.77.0.51:') <
         text.indexOf('add-brick group001 replica 3 10.77.0.52:')
@@ -205,34 +328,40 @@ describe('rendering a changed description', () => {
     ok(text.includes('remove-brick group001 replica 2'))
   })
 
-  it('refuses to guess where no member stays, and leaves the films of a group that is gone', async t => {
-    const here = await place(t, exampleText('wide'))
+  it('refuses a change that leaves no member, and knows what is there when it comes again', async t => {
+    const here = await place(t)
     await deployCluster(here.file, here.out)
+    const rendered = await contentOf(here.out)
+    const more = ['d', 'e', 'f'].map(
+      (name, at) => `[[hosts]]\nname = "${name}"\naddress = "10.77.0.2${at}"\n`
+    )
+    const others = changed('three', [['[[groups]]', `${more.join('\n')}\n[[groups]]`]])
+    await here.describe(others.replace('["a", "b", "c"]', '["d", "e", "f"]'))
+    await rejects(
+      deployCluster(here.file, here.out),
+      /groups\.group001\.members = d, e, f: expected one of a, b, c, /
+    )
+    deepEqual(await contentOf(here.out), rendered, 'nothing was written')
     await here.describe(
-      changed('wide', [
-        ['["films1", "films2"]', '["data1", "data2"]'],
-        ['[[groups]]\nname = "group002"\nmembers = ["films3", "films4"]\narbiter = "arbiter"\n', ''],
-        [
-          'name = "films3"\naddress = "10.77.0.33"',
-          'name = "films3"\naddress = "10.77.0.33"\nroles = ["tracker"]'
-        ],
-        [
-          'name = "films4"\naddress = "10.77.0.34"',
-          'name = "films4"\naddress = "10.77.0.34"\nroles = ["tracker"]'
-        ],
-        [
-          'name = "films1"\naddress = "10.77.0.31"',
-          'name = "films1"\naddress = "10.77.0.31"\nroles = ["tracker"]'
-        ],
-        [
-          'name = "films2"\naddress = "10.77.0.32"',
-          'name = "films2"\naddress = "10.77.0.32"\nroles = ["tracker"]'
-        ]
+      changed('three', [
+        ['[[groups]]', `${more[0]}\n[[groups]]`],
+        ['["a", "b", "c"]', '["a", "b", "d"]']
       ])
     )
-    const { scripts, notes } = await deployCluster(here.file, here.out)
-    deepEqual(scripts, [])
-    match(notes.join('\n'), /group001: no member stays/)
+    match((await groupScript(here)).text, /replace-brick group001 10\.77\.0\.13:\S+ 10\.77\.0\.20:/)
+  })
+
+  it('leaves the films of a group that is gone', async t => {
+    const here = await place(t, exampleText('wide'))
+    await deployCluster(here.file, here.out)
+    const idle = ['films3', 'films4'].map((name, at): [string, string] => {
+      const host = `name = "${name}"\naddress = "10.77.0.3${3 + at}"`
+      return [host, `${host}\nroles = ["tracker"]`]
+    })
+    const group = '[[groups]]\nname = "group002"\nmembers = ["films3", "films4"]\narbiter = "arbiter"\n'
+    await here.describe(changed('wide', [...idle, [group, '']]))
+    const { path, notes } = await groupScript(here)
+    equal(path, '')
     match(notes.join('\n'), /group002 is gone/)
   })
 })

@@ -1,5 +1,5 @@
 /** The programs that are to read what is rendered read it. */
-import { equal, match, ok } from 'node:assert/strict'
+import { deepEqual, equal, match, ok } from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -42,11 +42,14 @@ describe('what is rendered', { timeout: 120_000 }, () => {
       ['["films3", "films4"]', '["films3", "data2"]'],
       ['name = "films4"\naddress = "10.77.0.34"', 'name = "films4"\naddress = "10.77.0.34"\nroles = ["id"]']
     ])
+    const { plan, files } = renderCluster(descriptionOf(replaced), SECRETS)
     const { scripts } = changesBetween(
       renderCluster(descriptionOf(exampleText('wide')), SECRETS).plan,
-      renderCluster(descriptionOf(replaced), SECRETS).plan
+      plan,
+      files.map(({ path }) => path)
     )
-    equal(scripts.length, 2)
+    const kinds = new Set(scripts.map(({ file }) => file.split('.')[0]))
+    deepEqual(kinds, new Set(['stop', 'glusterd', 'group001', 'group002', 'start', 'restart']))
     const texts = [...scripts, ...EXAMPLES.flatMap(name => filesOf(exampleText(name)))].flatMap(file =>
       file.text.startsWith('#!/bin/bash') ? [file.text] : []
     )
