@@ -19,8 +19,8 @@ const UPLOADERS = 3
 const UPLOAD_PAUSE_MS = 200
 const SIZE_MAX = 100_000
 const CHECKS_AT_A_TIME = 12
-/** The last ones: those were stored while something was wrong, or just before. */
-const SAMPLE = 150
+/** Of files that are read through each gateway and each member by itself: all, or so many evenly spread over the run. */
+const CHECKED_MAX = 2_000
 
 class Meter {
   #lastMs = performance.now()
@@ -144,10 +144,10 @@ async function check(
   return broken
 }
 
-/** Every acknowledged file, or these, through the library; some of them through each gateway, and each member by itself. */
+/** Every acknowledged file, or these, through the library, and through each gateway and each member by itself. */
 async function verify(all: readonly string[]): Promise<string[]> {
   const broken = await check('library', readThroughLibrary, all)
-  const files = all.slice(-SAMPLE)
+  const files = evenly(all, CHECKED_MAX)
   for (const base of setup.gateways)
     broken.push(...(await check(base, file => readOverHttp(base, file, 10_000), files)))
   for (const member of setup.members) {
@@ -163,6 +163,15 @@ async function verify(all: readonly string[]): Promise<string[]> {
     broken.push(...(await check(member, fromMember, files)))
   }
   return broken
+}
+
+/** All of a list, or so many of it, the last one among them. */
+function evenly<T>(list: readonly T[], countMax: number): T[] {
+  if (list.length <= countMax) return [...list]
+  return Array.from(
+    { length: countMax },
+    (_, at) => list[Math.floor(((at + 1) * list.length) / countMax) - 1]!
+  )
 }
 
 const orders: Record<string, (args: any) => unknown> = {
