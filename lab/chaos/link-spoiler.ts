@@ -77,10 +77,9 @@ export class LinkSpoiler {
 
 const isDone = ({ exitCode }: { exitCode: number | null }): boolean => exitCode === 0
 
-const qdisc = (verb: 'add' | 'del', device: string, shape: readonly string[] = []): string[] => [
-  ...['tc', 'qdisc', verb, 'dev', device, 'root'],
-  ...shape
-]
+function qdisc(verb: 'add' | 'del', device: string, shape: readonly string[] = []): string[] {
+  return ['tc', 'qdisc', verb, 'dev', device, 'root', ...shape]
+}
 
 function shapeOf(means: LinkMeans, delayMs: number, lossPercent: number): string[] {
   if (means !== 'netem') return [...NARROW, 'latency', `${delayMs}ms`]
