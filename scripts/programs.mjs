@@ -22,6 +22,7 @@ const PROGRAMS = [
   { name: 'chromium', binaries: ['chromium'], package: 'chromium' },
   { name: 'curl', binaries: ['curl'], package: 'curl' },
   { name: 'wget', binaries: ['wget'], package: 'wget' },
+  { name: 'openssl', binaries: ['openssl'], package: 'openssl' },
   { name: 'bindfs', binaries: ['bindfs'], package: 'bindfs' },
   { name: 'ps', binaries: ['ps'], package: 'procps' },
   { name: 'debootstrap', binaries: ['debootstrap', 'dpkg-deb'], package: 'debootstrap' }

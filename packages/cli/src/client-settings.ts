@@ -106,7 +106,7 @@ function nonEmpty(text: string | undefined): string | undefined {
 
 function checkedUrl(text: string): string {
   if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol)) {
-    throw new UsageError(`'${text}' is not an http address`)
+    throw new UsageError(`'${text}' is not an http:// or https:// address`)
   }
   return text.replace(/\/+$/, '')
 }

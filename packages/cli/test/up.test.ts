@@ -354,10 +354,11 @@ describe('the address for the house', () => {
   })
 
   it('is told only where those who type it are let in', () => {
-    match(lanSentence('192.168.1.20', 80, false), /^http:\/\/192\.168\.1\.20:80 .*token/)
-    match(lanSentence('203.0.113.9', 80, false), /^203\.0\.113\.9 is no address of a private network/)
-    match(lanSentence('203.0.113.9', 80, true), /^http:\/\/203\.0\.113\.9:80 .*everybody/)
-    match(lanSentence(undefined, 80, false), /no address in a local network/)
+    match(lanSentence('192.168.1.20', 'http', 80, false), /^http:\/\/192\.168\.1\.20:80 .*token/)
+    match(lanSentence('192.168.1.20', 'https', 80, true), /^https:\/\/192\.168\.1\.20:80 /)
+    match(lanSentence('203.0.113.9', 'http', 80, false), /^203\.0\.113\.9 is no address of a private network/)
+    match(lanSentence('203.0.113.9', 'http', 80, true), /^http:\/\/203\.0\.113\.9:80 .*everybody/)
+    match(lanSentence(undefined, 'http', 80, false), /no address in a local network/)
   })
 })
 

@@ -40,7 +40,7 @@ describe('the command', { timeout: 60_000 }, () => {
       [['size', 'x', '--app', 'not valid'], /invalid application id/],
       [['size', 'x', '--config', 'nowhere.toml'], /does not exist/],
       [['size', 'x', '--config', 'bad.toml'], /unknown key 'tracker'/],
-      [['size', 'x', '--http-url', 'ftp://x'], /not an http address/],
+      [['size', 'x', '--http-url', 'ftp://x'], /not an http:\/\/ or https:\/\/ address/],
       [['upload', '-', '-'], /once/],
       [['upload', 'a', 'a', '--id', 'x'], /fit one file/],
       [['upload', 'folder'], /-r uploads/],

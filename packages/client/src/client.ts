@@ -65,7 +65,7 @@ export class Client {
     this.#pools = {
       trackers: new PeerPool({ role: 'tracker', ...pool }),
       reads: new PeerPool({ role: 'storage', ...pool }),
-      writes: new PeerPool({ role: 'storage', ...pool })
+      writes: new PeerPool({ role: 'storage', cutsSilent: true, ...pool })
     }
     const { trackers, reads, writes } = this.#pools
     this.#timeoutMs = callTimeoutMs
@@ -76,7 +76,9 @@ export class Client {
     const kept = new KeptContents(options.keptContentBytesMax ?? 0)
     this.#fetcher = new Fetcher(this.#calls, reads, { callTimeoutMs, silenceMs }, kept)
     this.#uploader = new Uploader(this.#calls, writes, { callTimeoutMs, commitTimeoutMs, silenceMs })
-    this.#remover = new Remover(this.#calls, writes, { callTimeoutMs, commitTimeoutMs })
+    this.#remover = new Remover(this.#calls, writes, { callTimeoutMs, commitTimeoutMs }, (key, signal) =>
+      this.stat(key, { signal })
+    )
   }
 
   /**
@@ -154,7 +156,11 @@ export class Client {
     })
   }
 
-  /** Deletes for good. A lost reply is settled by asking: gone is gone. @throws {RejectedError} FILE_NOT_FOUND. */
+  /**
+   * Deletes for good the file that has this key now, never one that gets it later: a lost reply is settled by asking again.
+   *
+   * @throws {RejectedError} FILE_NOT_FOUND.
+   */
   async delete(key: FileKey, { signal }: CallOptions = NO_OPTIONS): Promise<void> {
     checkFileKey(key)
     await this.#remover.delete(key, signal)

@@ -1,58 +1,92 @@
-/** Deleting, so that a lost reply leaves nobody in doubt. */
-import { COMMANDS, encodeFileKey, encodeFrame, OutcomeUnknownError, type FileKey } from '@tributary/protocol'
-import type { PeerPool } from '@tributary/transport'
+/**
+ * Deleting, so that a lost reply leaves nobody in doubt. What is deleted is a generation of a file: to ask for that again,
+ * of any server and however late, does no harm to a later file of its name.
+ */
+import {
+  COMMANDS,
+  encodeFileKey,
+  encodeFrame,
+  extension,
+  OutcomeUnknownError,
+  type FileKey
+} from '@tributary/protocol'
+import type { Lease, PeerPool } from '@tributary/transport'
 import { sizeFrame } from './fetcher.ts'
 import { whileAlive } from './liveness.ts'
 import type { MemberCalls } from './member-calls.ts'
 import type { Member } from './members.ts'
 import { abortable, isCode, leavesDoubt } from './retry-rules.ts'
 
-/** A delete that was lost is sent so many times in all, each after a look that showed the file is still there. */
-const ATTEMPTS_MAX = 4
+/** A delete by a server that knows no generations is sent so many times in all, each after a look that the file is there. */
+const BLIND_ATTEMPTS_MAX = 4
+/** Generations that may be found to be gone in a row, each replaced by the next. */
+const GENERATIONS_MAX = 4
+
+/** Facts of the file that has the key now; an empty generation: the server knows none. */
+type Look = (key: FileKey, signal: AbortSignal | undefined) => Promise<{ generation: string }>
 
 export class Remover {
   readonly #calls: MemberCalls
   readonly #pool: PeerPool
   readonly #callTimeoutMs: number
   readonly #commitTimeoutMs: number
+  readonly #look: Look
 
-  constructor(calls: MemberCalls, pool: PeerPool, times: { callTimeoutMs: number; commitTimeoutMs: number }) {
+  constructor(
+    calls: MemberCalls,
+    pool: PeerPool,
+    times: { callTimeoutMs: number; commitTimeoutMs: number },
+    look: Look
+  ) {
     this.#calls = calls
     this.#pool = pool
     this.#callTimeoutMs = times.callTimeoutMs
     this.#commitTimeoutMs = times.commitTimeoutMs
+    this.#look = look
   }
 
   async delete(key: FileKey, signal: AbortSignal | undefined): Promise<void> {
-    const frame = encodeFrame(COMMANDS.DELETE.code, encodeFileKey(key))
+    for (let tried = 1; ; tried++) {
+      const { generation } = await this.#look(key, signal)
+      try {
+        return await this.#delete(key, generation, signal)
+      } catch (error) {
+        // Somebody else was faster, and the name is another file's already, or nobody's: the next look tells.
+        if (!isCode(error, 'FILE_NOT_FOUND') || generation === '' || tried === GENERATIONS_MAX) throw error
+      }
+    }
+  }
+
+  async #delete(key: FileKey, generation: string, signal: AbortSignal | undefined): Promise<void> {
     let inDoubt = false
-    let attempts = 0
+    let blindAttempts = 0
+    const attempt = async (member: Member): Promise<true> => {
+      const lease = await this.#pool.lease(member.address, { timeoutMs: this.#callTimeoutMs, signal })
+      try {
+        const isBlind = generation === '' || !knowsRemove(lease)
+        if (isBlind) blindAttempts++
+        const frame = isBlind
+          ? encodeFrame(COMMANDS.DELETE.code, encodeFileKey(key))
+          : encodeFrame(COMMANDS.REMOVE.code, extension.remove.encode({ ...key, generation }))
+        const reply = lease.connection.call(frame, { timeoutMs: this.#commitTimeoutMs })
+        await abortable(whileAlive(reply, this.#pool, member.address), signal)
+        return true
+      } catch (error) {
+        inDoubt ||= leavesDoubt(error) || this.#calls.cutOff(error)
+        throw error
+      } finally {
+        lease.release()
+      }
+    }
+    const settle = async (failure: Error): Promise<true | undefined> => {
+      // Asked for by its generation it is simply asked for again.
+      if (!inDoubt || blindAttempts === 0) return undefined
+      if (await this.#isGone(key, signal)) return true
+      if (blindAttempts >= BLIND_ATTEMPTS_MAX) throw doubt(failure)
+      return undefined
+    }
     try {
-      await this.#calls.ask(
-        key,
-        signal,
-        async member => {
-          const lease = await this.#pool.lease(member.address, { timeoutMs: this.#callTimeoutMs, signal })
-          try {
-            attempts++
-            const reply = lease.connection.call(frame, { timeoutMs: this.#commitTimeoutMs })
-            await abortable(whileAlive(reply, this.#pool, member.address), signal)
-            return true
-          } catch (error) {
-            inDoubt ||= leavesDoubt(error) || this.#calls.cutOff(error)
-            throw error
-          } finally {
-            lease.release()
-          }
-        },
-        async failure => {
-          if (!inDoubt) return undefined
-          const gone = await this.#isGone(key, signal)
-          if (gone) return true
-          if (attempts >= ATTEMPTS_MAX) throw doubt(failure)
-          return undefined
-        }
-      )
+      await this.#calls.ask(key, signal, attempt, settle)
     } catch (error) {
       // An attempt whose reply was lost did it.
       if (!(inDoubt && isCode(error, 'FILE_NOT_FOUND')))
@@ -85,6 +119,10 @@ export class Remover {
     }
     return false
   }
+}
+
+function knowsRemove({ connection }: Lease): boolean {
+  return ((connection.hello?.features ?? 0) & extension.FEATURES.REMOVE) !== 0
 }
 
 function doubt(cause: unknown): OutcomeUnknownError {

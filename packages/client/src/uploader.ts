@@ -236,7 +236,8 @@ export class Uploader {
       if (found === 'nobody-answers') continue
       if (found) return found
     }
-    if (!upload.source.spent) return undefined // the same nonce again cannot store it twice
+    // The same nonce again cannot store it twice; a server that stood still does not store it late.
+    if (!upload.source.spent) return undefined
     throw new OutcomeUnknownError(
       `whether ${formatFileKey(upload.key)} was stored is not known: ${failure.message}`,
       { cause: failure }

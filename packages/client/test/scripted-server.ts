@@ -42,7 +42,7 @@ export async function scriptedServer(
   t: { after(callback: () => void): void },
   role: Role,
   answer: (request: Request) => Answer,
-  { legacy = false, port = 0 } = {}
+  { legacy = false, port = 0, features = extension.OWN_FEATURES as number } = {}
 ): Promise<ScriptedServer> {
   const sockets = new Set<Socket>()
   const requests: Request[] = []
@@ -65,8 +65,7 @@ export async function scriptedServer(
         rest = rest.subarray(HEADER_BYTES + bodyBytes)
         if (code === hello) {
           if (legacy) socket.end(encodeErrorReply(REPLY_CODES[role], -1, `[old] unknown command: ${code}`))
-          else
-            socket.write(encodeFrame(REPLY_CODES[role], encodeGreeting({ role, cluster: 'c', version: 't' })))
+          else socket.write(encodeFrame(REPLY_CODES[role], greetingOf(role, features)))
           continue
         }
         const request = { code, body, socket, count: requests.length + 1 }
@@ -103,6 +102,11 @@ export async function scriptedServer(
       isFrozen = true
     }
   }
+}
+
+function greetingOf(role: Role, features: number): Buffer {
+  const own = extension.hello.decode(encodeGreeting({ role: role as 'storage', cluster: 'c', version: 't' }))
+  return extension.hello.encode({ ...own, features })
 }
 
 /** A tracker that hands out these storage servers for everything. */

@@ -28,6 +28,7 @@ const QUICK = {
 
 /** What all scripted members of a group share: the uploads by key. */
 interface Stored {
+  generation: string
   nonce: string
   bytes: Buffer
   name: string
@@ -37,11 +38,11 @@ type Hold = { announced: { nonce: string; name: string }; sized: boolean; parts:
 /** Answers as a storage server of ours does. */
 function storing(stored: Map<string, Stored>) {
   const holds = new WeakMap<object, Hold>()
-  const final = ({ bytes, name }: Stored): Buffer =>
+  const final = ({ generation, bytes, name }: Stored): Buffer =>
     encodeFrame(
       102,
       extension.storeReply.encode({
-        generation: 'aa01',
+        generation,
         sizeBytes: bytes.byteLength,
         crc32: crc32(bytes),
         storedAtMs: 1,
@@ -49,11 +50,13 @@ function storing(stored: Map<string, Stored>) {
         name
       })
     )
-  const put = (upload: Stored): Buffer => {
+  let count = 0
+  const put = (upload: Omit<Stored, 'generation'>): Buffer => {
     const there = stored.get('film')
     if (there && there.nonce !== upload.nonce) return failure('storage', 'FILE_EXISTS')
-    stored.set('film', there ?? upload)
-    return final(there ?? upload)
+    const kept = there ?? { ...upload, generation: `aa0${++count}` }
+    stored.set('film', kept)
+    return final(kept)
   }
   return ({ code, body, socket }: Request): Buffer => {
     if (code === COMMANDS.STORE.code) {
@@ -74,7 +77,9 @@ function storing(stored: Map<string, Stored>) {
     }
     const there = stored.get('film')
     if (!there) return failure('storage', 'FILE_NOT_FOUND')
-    if (code === COMMANDS.DELETE.code) {
+    if (code === COMMANDS.REMOVE.code && extension.remove.decode(body).generation !== there.generation)
+      return failure('storage', 'FILE_NOT_FOUND')
+    if (code === COMMANDS.DELETE.code || code === COMMANDS.REMOVE.code) {
       stored.delete('film')
       return encodeFrame(102)
     }
@@ -84,7 +89,7 @@ function storing(stored: Map<string, Stored>) {
     return encodeFrame(
       102,
       extension.statReply.encode({
-        generation: 'aa01',
+        generation: there.generation,
         sizeBytes: there.bytes.byteLength,
         crc32: crc32(there.bytes),
         storedAtMs: 1,
@@ -99,16 +104,25 @@ function storing(stored: Map<string, Stored>) {
 
 type Special = (request: Request, well: () => Buffer) => Answer
 
-async function cluster(t: TestContext, special: Special[] = [], options: Partial<ClientOptions> = {}) {
+async function cluster(
+  t: TestContext,
+  special: Special[] = [],
+  { features, ...options }: Partial<ClientOptions> & { features?: number } = {}
+) {
   const stored = new Map<string, Stored>()
   const answer = storing(stored)
   const storages: ScriptedServer[] = []
   for (let i = 0; i < Math.max(1, special.length); i++) {
     storages.push(
-      await scriptedServer(t, 'storage', request => {
-        const well = (): Buffer => answer(request)
-        return special[i] ? special[i]!(request, well) : well()
-      })
+      await scriptedServer(
+        t,
+        'storage',
+        request => {
+          const well = (): Buffer => answer(request)
+          return special[i] ? special[i]!(request, well) : well()
+        },
+        features === undefined ? {} : { features }
+      )
     )
   }
   const tracker = await trackerFor(t, storages, { exists: false })
@@ -339,7 +353,7 @@ describe('uploading', { timeout: 30_000 }, () => {
     const { client, stored } = await cluster(t, [
       (request, well) => {
         if (request.code !== COMMANDS.STORE.code) return well()
-        stored.set('film', { nonce: 'ff', bytes: Buffer.from('other'), name: '' })
+        stored.set('film', { generation: 'bb01', nonce: 'ff', bytes: Buffer.from('other'), name: '' })
         request.socket.resetAndDestroy()
       }
     ])
@@ -410,7 +424,7 @@ describe('uploading', { timeout: 30_000 }, () => {
       const { client, stored } = await cluster(t, [
         (request, well) => {
           const reply = well()
-          if (!stored.has('film') && request.code !== COMMANDS.DELETE.code) return reply
+          if (!stored.has('film') && request.code !== COMMANDS.REMOVE.code) return reply
           client.close() // it is done, and the reply comes too late
         }
       ])
@@ -421,7 +435,7 @@ describe('uploading', { timeout: 30_000 }, () => {
     const { client, stored } = await cluster(t, [
       (request, well) => {
         const reply = well()
-        if (request.code !== COMMANDS.DELETE.code) return reply
+        if (request.code !== COMMANDS.REMOVE.code) return reply
         client.close()
       }
     ])
@@ -490,7 +504,7 @@ describe('a storage server that owes an answer', { timeout: 60_000 }, () => {
 
   it('is not waited for when it froze over a delete', async t => {
     const freezes: Special = (request, well) => {
-      if (request.code !== COMMANDS.DELETE.code || isFrozen) return well()
+      if (request.code !== COMMANDS.REMOVE.code || isFrozen) return well()
       well()
       isFrozen = true
       made.storages.find(({ requests }) => requests.includes(request))!.freeze()
@@ -523,22 +537,58 @@ describe('a storage server that owes an answer', { timeout: 60_000 }, () => {
 })
 
 describe('deleting', { timeout: 20_000 }, () => {
-  it('says what is not there, and settles a lost reply', async t => {
-    const { client, stored } = await cluster(t, [losesReply(COMMANDS.DELETE.code, 1)])
-    await client.upload(randomBytes(10), { key: KEY })
-    await client.delete(KEY)
-    equal(stored.size, 0)
-    await rejects(client.delete(KEY), { code: 'FILE_NOT_FOUND' })
-  })
+  const ways = [
+    ['by generation', {}, COMMANDS.REMOVE.code],
+    ['at a server that knows none', { features: extension.FEATURES.WRONG_GROUP }, COMMANDS.DELETE.code]
+  ] as const
+  for (const [how, options, code] of ways) {
+    it(`${how}: says what is not there, and settles a lost reply`, async t => {
+      const { client, stored } = await cluster(t, [losesReply(code, 1)], options)
+      await client.upload(randomBytes(10), { key: KEY })
+      await client.delete(KEY)
+      equal(stored.size, 0)
+      await rejects(client.delete(KEY), { code: 'FILE_NOT_FOUND' })
+    })
 
-  it('asks again when the request itself was lost', async t => {
-    let lost = 1
-    const { client, stored } = await cluster(t, [
-      (request, well) => {
-        if (request.code === COMMANDS.DELETE.code && lost-- > 0) return void request.socket.resetAndDestroy()
+    it(`${how}: asks again when the request itself was lost`, async t => {
+      let lost = 1
+      const special: Special = (request, well) => {
+        if (request.code === code && lost-- > 0) return void request.socket.resetAndDestroy()
         return well()
       }
-    ])
+      const { client, stored } = await cluster(t, [special], options)
+      await client.upload(randomBytes(10), { key: KEY })
+      await client.delete(KEY)
+      equal(stored.size, 0)
+    })
+  }
+
+  it('does not touch a later file of the name, however late it is carried out', async t => {
+    const late: (() => Buffer)[] = []
+    const keepsFirst: Special = (request, well) => {
+      if (request.code !== COMMANDS.REMOVE.code || late.length > 0) return well()
+      late.push(well)
+      request.socket.resetAndDestroy()
+    }
+    const { client, stored } = await cluster(t, [keepsFirst, keepsFirst])
+    await client.upload(randomBytes(10), { key: KEY })
+    await client.delete(KEY)
+    const again = randomBytes(10)
+    await client.upload(again, { key: KEY })
+    deepEqual(late[0]!(), failure('storage', 'FILE_NOT_FOUND'))
+    ok(stored.get('film')!.bytes.equals(again))
+  })
+
+  it('deletes the file that has the name now, where another one had it a moment ago', async t => {
+    let isReplaced = false
+    const replaces: Special = (request, well) => {
+      if (request.code === COMMANDS.REMOVE.code && !isReplaced) {
+        isReplaced = true
+        stored.set('film', { ...stored.get('film')!, generation: 'bb02' })
+      }
+      return well()
+    }
+    const { client, stored } = await cluster(t, [replaces])
     await client.upload(randomBytes(10), { key: KEY })
     await client.delete(KEY)
     equal(stored.size, 0)

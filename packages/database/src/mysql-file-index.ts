@@ -19,6 +19,9 @@ const SWITCH_ROW = `UPDATE files SET store = ?, path = ?, group_name = ?
   WHERE ${KEY_IS} AND generation = ? AND store = ? AND path = ? AND state = 0`
 const REMOVE = `DELETE FROM files WHERE ${KEY_IS} AND generation = ?`
 
+/** A change that met nothing is made once more after a causal look that met what it should have. */
+const CAUGHT_UP_TRIES_MAX = 2
+
 export class MysqlFileIndex implements FileIndex {
   readonly #pool: MysqlPool
   readonly #timeouts: MysqlTimeouts
@@ -56,11 +59,15 @@ export class MysqlFileIndex implements FileIndex {
       const values = [...keyValuesOf(key), Buffer.from(generation, 'hex')]
       const statement = store === undefined ? MARK_DELETING : `${MARK_DELETING} AND store = ?`
       if (store !== undefined) values.push(Buffer.from(hexOfUuid(store), 'hex'))
-      if ((await connection.change(statement, values)).affectedRows === 1) return true
-      // Nothing changed: deleting already, or not there.
-      const rows = await connection.selectCausally(`${SELECT_FILES} WHERE ${KEY_IS}`, keyValuesOf(key))
-      const row = rows[0] && fileRowOfRecord(rows[0] as never)
-      return row?.generation === generation && row.state === 'deleting' && row.store === (store ?? row.store)
+      for (let tried = 1; ; tried++) {
+        if ((await connection.change(statement, values)).affectedRows === 1) return true
+        // Nothing changed: deleting already, or not there.
+        const row = await rowOf(connection, key)
+        if (row?.generation !== generation || row.store !== (store ?? row.store)) return false
+        if (row.state === 'deleting') return true
+        // It is there: this node had not heard of it, and has now.
+        if (tried === CAUGHT_UP_TRIES_MAX) return false
+      }
     })
   }
 
@@ -80,8 +87,7 @@ export class MysqlFileIndex implements FileIndex {
         return false
       })
       if (switched) return true
-      const rows = await connection.selectCausally(`${SELECT_FILES} WHERE ${KEY_IS}`, keyValuesOf(move))
-      const row = rows[0] && fileRowOfRecord(rows[0] as never)
+      const row = await rowOf(connection, move)
       return row?.generation === move.generation && row.store === move.toStore && row.path === move.toPath
     })
   }
@@ -90,8 +96,14 @@ export class MysqlFileIndex implements FileIndex {
     assertFileKey(key)
     return this.#write(async (connection, isResent) => {
       const values = [...keyValuesOf(key), Buffer.from(generation, 'hex')]
-      // After a lost answer the row may be gone by our own hand.
-      return (await connection.change(REMOVE, values)).affectedRows === 1 || isResent
+      for (let tried = 1; ; tried++) {
+        if ((await connection.change(REMOVE, values)).affectedRows === 1) return true
+        // After a lost answer the row may be gone by our own hand.
+        if (isResent) return true
+        // Where the row is there all the same, this node had not heard of it, and has now.
+        if ((await rowOf(connection, key))?.generation !== generation || tried === CAUGHT_UP_TRIES_MAX)
+          return false
+      }
     })
   }
 
@@ -138,6 +150,12 @@ export class MysqlFileIndex implements FileIndex {
   #write<T>(work: (connection: MysqlConnection, isResent: boolean) => Promise<T>): Promise<T> {
     return this.#pool.run(work, { timeoutMs: this.#timeouts.writeMs, isWrite: true })
   }
+}
+
+/** On Galera the connection's node has caught up when this resolves. */
+async function rowOf(connection: MysqlConnection, key: FileKey): Promise<FileRow | undefined> {
+  const rows = await connection.selectCausally(`${SELECT_FILES} WHERE ${KEY_IS}`, keyValuesOf(key))
+  return rows[0] && fileRowOfRecord(rows[0] as never)
 }
 
 function keyValuesOf({ application, user, file }: FileKey): Buffer[] {

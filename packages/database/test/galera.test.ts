@@ -112,6 +112,26 @@ describe('a Galera node', { skip: noGalera() ?? false, timeout: 60_000 }, () => 
     ])
   })
 
+  it('that has yet to hear of an upload through another node: deletes it all the same', async t => {
+    const rows = [fileRow(), fileRow()] as const
+    const [unheardOf, halfDeleted] = rows
+    let isInTheWay = false
+    const way = await withDelay(server.url, async () => {
+      if (isInTheWay) await database.files.insert([...rows])
+    })
+    t.after(way.close)
+    const other = await openDatabase(way.url, options)
+    t.after(() => other.close())
+    isInTheWay = true
+    equal(await other.files.markDeleting(unheardOf, unheardOf.generation), true)
+    equal((await database.files.find(unheardOf, { causal: true }))?.state, 'deleting')
+    equal(await other.files.remove(unheardOf, unheardOf.generation), true)
+    await database.files.remove(halfDeleted, halfDeleted.generation)
+    equal(await other.files.remove(halfDeleted, halfDeleted.generation), true)
+    equal(await database.files.find(halfDeleted, { causal: true }), undefined)
+    equal(await other.files.markDeleting(fileRow(), unheardOf.generation), false)
+  })
+
   it('out of step: is not opened', async () => {
     await server.sql('SET GLOBAL wsrep_desync = ON')
     await rejects(openDatabase(server.url, options), { ...UNAVAILABLE, message: /not in step/ })

@@ -9,9 +9,11 @@ import {
   hostsWith,
   PORTS,
   routerIdOf,
+  servesHttps,
   type Description,
   type Group
 } from './description.ts'
+import { CONFIG_FOLDER } from './cluster-addresses.ts'
 import type { Finding } from './finding.ts'
 import { isReserved, networkHolds, parseNetworkText, type Network } from './network.ts'
 
@@ -25,6 +27,13 @@ const REDIS_SIZE = /^\d{1,6}(?:mb|gb)$/
 const EXTERNAL = /^(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?):(\d{1,5})$/i
 const REGION = /^[A-Za-z0-9_-]{0,32}$/
 const FILE_NAME = /^[A-Za-z0-9._/-]*$/
+const HOST_FILE = /^(?:\/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$/
+/** What the units hide from a server: ProtectHome=, PrivateTmp=, PrivateDevices=. */
+const HIDDEN_FOLDERS = ['/home', '/root', '/run/user', '/tmp', '/var/tmp', '/dev', '/proc']
+/** Rendered, or made by a step; see tributary-config.ts and galera-config.ts. */
+const RENDERED_NAMES = ['tributary.toml', 'database.env', 'write-token', 'migrate.env', 'grants.sql']
+/** Certbot's own are root's alone. */
+const CLOSED_FOLDER = '/etc/letsencrypt'
 const HTTP_NAME = /^[A-Za-z0-9.:[\]-]{1,253}$/
 const APPLICATION_CHARACTERS_MAX = 15
 const WORKERS_MAX = 64
@@ -107,8 +116,10 @@ class ClusterCheck {
     for (const group of description.groups) this.#group(group)
     this.#groups()
     this.#virtualAddresses()
+    this.#certificate()
     this.#database()
     this.#redis()
+    this.#regions()
     this.#singles()
   }
 
@@ -358,6 +369,40 @@ class ClusterCheck {
     }
   }
 
+  #certificate(): void {
+    const { certificate, privateKey } = this.#description.gateway
+    if (certificate === '' && privateKey === '') return
+    if (certificate === '')
+      this.#error('gateway.certificate', '', 'the certificate of gateway.private_key: both or neither')
+    if (privateKey === '')
+      this.#error('gateway.private_key', '', 'the key of gateway.certificate: both or neither')
+    for (const [key, path] of [
+      ['gateway.certificate', certificate],
+      ['gateway.private_key', privateKey]
+    ] as const) {
+      if (path !== '') this.#hostFile(key, path)
+    }
+    if (servesHttps(this.#description) && hostsWith(this.#description, 'gateway').length === 0)
+      this.#warn('gateway.certificate', certificate, "a host with the role 'gateway': nobody would show it")
+  }
+
+  /** A file that the operator puts on hosts, and a server of ours reads. */
+  #hostFile(key: string, path: string): void {
+    const isBelow = (folder: string): boolean => path.startsWith(`${folder}/`)
+    const hidden = HIDDEN_FOLDERS.find(isBelow)
+    if (!HOST_FILE.test(path) || path.split('/').includes('..'))
+      this.#error(key, path, 'a path on the gateways, from /, of letters, digits, . _ - and /')
+    else if (hidden !== undefined) {
+      const why = `the units hide ${hidden} from the servers`
+      this.#error(key, path, `a file elsewhere, such as in ${CONFIG_FOLDER}: ${why}`)
+    } else if (RENDERED_NAMES.some(name => path === `${CONFIG_FOLDER}/${name}`))
+      this.#error(key, path, 'another name: this file is rendered')
+    else if (isBelow(CLOSED_FOLDER)) {
+      const why = `only root may enter ${CLOSED_FOLDER}/live and /archive`
+      this.#warn(key, path, `a copy that the user tributary may read, made at each renewal: ${why}`)
+    }
+  }
+
   #database(): void {
     const { database } = this.#description
     const nodes = hostsWith(this.#description, 'database').map(({ name }) => name)
@@ -443,8 +488,30 @@ class ClusterCheck {
     }
   }
 
+  #regions(): void {
+    const { regions, groups, hosts, applications } = this.#description
+    const prefer = (key: string, entry: string, what: string, isKnown: (what: string) => boolean): void => {
+      const [left = '', region = '', ...surplus] = entry.split('=')
+      if (surplus.length > 0 || region === '' || !REGION.test(region) || !isKnown(left))
+        this.#error(key, entry, what)
+      else if (!groups.some(group => group.region === region))
+        this.#warn(key, entry, 'the region of a group: no group is there, and any other is taken')
+    }
+    for (const entry of regions.networks)
+      prefer('regions.networks', entry, 'network=region, as 10.1.0.0/16=eu', isNetwork)
+    for (const entry of regions.applications) {
+      prefer('regions.applications', entry, 'application=region, of an application of the cluster', id =>
+        applications.includes(id)
+      )
+    }
+    for (const { region } of groups) {
+      if (region !== '' && !hosts.some(host => host.region === region))
+        this.#warn('groups', region, 'the region of a host: no host is there')
+    }
+  }
+
   #singles(): void {
-    const { groups, virtualAddresses } = this.#description
+    const { virtualAddresses } = this.#description
     for (const [role, what] of [
       ['tracker', 'no client would find anything'],
       ['id', 'nothing could be stored']
@@ -474,10 +541,14 @@ class ClusterCheck {
         "a virtual address for 'gateway': players know one address, and it would be one host's"
       )
     }
-    for (const { region } of groups) {
-      if (region !== '' && !this.#description.hosts.some(host => host.region === region)) {
-        this.#warn('groups', region, 'the region of a host: no host is there')
-      }
-    }
+  }
+}
+
+function isNetwork(text: string): boolean {
+  try {
+    parseNetwork(text)
+    return true
+  } catch {
+    return false
   }
 }

@@ -38,6 +38,7 @@ function describe(top: TableReader): Description {
   const gateway = top.table('gateway')
   const storage = top.table('storage')
   const volumes = top.table('volumes')
+  const regions = top.table('regions')
   const description: Description = {
     name: cluster.text('name'),
     networks: cluster.texts('networks', true),
@@ -56,11 +57,17 @@ function describe(top: TableReader): Description {
       bufferPool: database.text('buffer_pool', BUFFER_POOL_DEFAULT)
     },
     redis: top.has('redis') ? readRedis(top.table('redis')) : undefined,
-    gateway: { allow: gateway.texts('allow'), names: gateway.texts('names') },
+    gateway: {
+      allow: gateway.texts('allow'),
+      names: gateway.texts('names'),
+      certificate: gateway.text('certificate', ''),
+      privateKey: gateway.text('private_key', '')
+    },
     storage: { workers: storage.count('workers', 1) },
+    regions: { networks: regions.texts('networks'), applications: regions.texts('applications') },
     rootDisk: volumes.flag('on_root_disk', false)
   }
-  for (const table of [cluster, database, gateway, storage, volumes, top]) table.end()
+  for (const table of [cluster, database, gateway, storage, volumes, regions, top]) table.end()
   return description
 }
 

@@ -11,6 +11,8 @@ export const PORTS = {
   /** One more for each further group of a host. */
   storage: 23_000,
   gateway: 8_080,
+  /** Health and metrics of a gateway that speaks HTTPS; without it they are on its one port. */
+  gatewayAdmin: 8_980,
   trackerAdmin: 21_900,
   idAdmin: 22_900,
   storageAdmin: 23_900,
@@ -66,6 +68,14 @@ export interface RedisDescription {
   readonly memory: string
 }
 
+export interface GatewayDescription {
+  readonly allow: readonly string[]
+  readonly names: readonly string[]
+  /** Paths on every host with the role, where the operator keeps the files; empty: HTTP. */
+  readonly certificate: string
+  readonly privateKey: string
+}
+
 export interface Description {
   readonly name: string
   /** Where hosts and virtual addresses are; everybody in them may connect to every role. */
@@ -80,8 +90,10 @@ export interface Description {
   readonly virtualAddresses: readonly VirtualAddress[]
   readonly database: DatabaseDescription
   readonly redis: RedisDescription | undefined
-  readonly gateway: { readonly allow: readonly string[]; readonly names: readonly string[] }
+  readonly gateway: GatewayDescription
   readonly storage: { readonly workers: number }
+  /** Where the files of new users go, while they can: `network=region` and `application=region`, as trackers take them. */
+  readonly regions: { readonly networks: readonly string[]; readonly applications: readonly string[] }
   /** Bricks may lie on the disk of the system itself. */
   readonly rootDisk: boolean
 }
@@ -120,9 +132,18 @@ export function portsBehind(
   host: string
 ): { port: number; admin: number } {
   if (name === 'tracker') return { port: PORTS.tracker, admin: PORTS.trackerAdmin }
-  if (name === 'gateway') return { port: PORTS.gateway, admin: PORTS.gateway }
+  if (name === 'gateway') return { port: PORTS.gateway, admin: gatewayAdminPort(description) }
   const at = groupsOf(description, host).findIndex(group => group.name === name)
   return { port: PORTS.storage + at, admin: PORTS.storageAdmin + at }
+}
+
+export function servesHttps({ gateway }: Description): boolean {
+  return gateway.certificate !== ''
+}
+
+/** Where a gateway tells its health over HTTP. */
+export function gatewayAdminPort(description: Description): number {
+  return servesHttps(description) ? PORTS.gatewayAdmin : PORTS.gateway
 }
 
 export function routerIdOf({ routerId, address }: VirtualAddress): number {

@@ -1,6 +1,6 @@
 /** What is done once on a host, and harmless to do again. */
 import { CONFIG_FOLDER, mountOf, storeOf } from './cluster-addresses.ts'
-import { bricksOf, groupsOf, type Description, type Group, type Host } from './description.ts'
+import { bricksOf, groupsOf, servesHttps, type Description, type Group, type Host } from './description.ts'
 import { databaseStep, databaseStepHost } from './galera-config.ts'
 import { glusterStep, poolOf } from './gluster-volume.ts'
 import { hostUnits } from './host-units.ts'
@@ -35,7 +35,7 @@ export function stepFiles(description: Description): RenderedFile[] {
   }
   add(glusterStepName(description), () => glusterStep(description))
   add(databaseStepName(description), () => databaseStep(description))
-  for (const group of description.groups) add(storeStepName(group), () => storeStep(group.name))
+  for (const group of description.groups) add(storeStepName(group), () => storeStep(group))
   return files
 }
 
@@ -66,6 +66,7 @@ for file in migrate.env grants.sql; do
 done
 `
   ]
+  if (host.roles.includes('gateway') && servesHttps(description)) parts.push(certificatePart(description))
   if (bricks.length > 0)
     parts.push(
       `# Bricks belong on a disk of their own, mounted at /srv/bricks.\nmkdir -p ${bricks.join(' ')}\n`
@@ -109,7 +110,26 @@ set -euo pipefail
 ${parts.join('\n')}`
 }
 
-function storeStep(group: string): string {
+/** Only what is in our own folder is given an owner: elsewhere it may be somebody else's as well. */
+function certificatePart({ gateway: { certificate, privateKey } }: Description): string {
+  const isOurs = privateKey.startsWith(`${CONFIG_FOLDER}/`)
+  const own = `if [[ -e ${privateKey} ]]; then
+  chown root:tributary ${privateKey}
+  chmod 0640 ${privateKey}
+fi
+`
+  return `# The certificate and its key are the operator's to bring and to renew.
+${isOurs ? own : ''}for file in ${certificate} ${privateKey}; do
+  if [[ ! -e $file ]]; then
+    echo "$file is missing: put it there before tributary-gateway is started (README.md, HTTPS)" >&2
+  elif ! runuser -u tributary -- test -r "$file"; then
+    echo "the user tributary cannot read $file: tributary-gateway would not start (README.md, HTTPS)" >&2
+  fi
+done
+`
+}
+
+function storeStep({ name: group, region }: Group): string {
   return `#!/bin/bash
 # Makes the volume of ${group} its store. One that is there stays as it is.
 set -euo pipefail
@@ -132,5 +152,5 @@ set -a
 set +a
 cd /
 runuser -u tributary -- tributary storage init ${storeOf(group)} --group ${group} --mount fuse.glusterfs
-`
+${region === '' ? '' : `runuser -u tributary -- tributary group set-region ${group} ${region}\n`}`
 }

@@ -1,9 +1,11 @@
 /** Prometheus: whom to ask, what to be woken for; Grafana: what to look at. */
 import { storagePlaces } from './cluster-addresses.ts'
-import { hostsWith, PORTS, type Description } from './description.ts'
+import { gatewayAdminPort, hostsWith, PORTS, type Description } from './description.ts'
 import { PLAIN, type RenderedFile } from './rendered-file.ts'
 
 const SCRAPE = '5s'
+/** Whatever renews certificates does so long before; then there is time to find out why it did not. */
+const CERTIFICATE_DAYS_MIN = 14
 
 interface Alert {
   name: string
@@ -48,7 +50,7 @@ function prometheusText(description: Description): string {
     ...hostsWith(description, 'gateway').map(host => ({
       host,
       role: 'gateway',
-      port: PORTS.gateway,
+      port: gatewayAdminPort(description),
       group: ''
     }))
   ]
@@ -150,6 +152,14 @@ function alerts({ groups }: Description): Alert[] {
       after: '3d',
       severity: 'ticket',
       summary: 'files that no row knows stay on {{ $labels.node }}: run fsck'
+    },
+    {
+      name: 'TributaryCertificateExpiring',
+      expression: `(tributary_gateway_certificate_expiry_timestamp_seconds - time()) / 86400 < ${CERTIFICATE_DAYS_MIN}`,
+      after: '10m',
+      severity: 'ticket',
+      summary:
+        'the certificate of the gateway on {{ $labels.node }} is good for {{ $value | printf "%.1f" }} days'
     },
     {
       name: 'TributaryInternalErrors',

@@ -1,5 +1,5 @@
 /** README.md of a rendering: what to do with it, in order. */
-import { addressHosts, hostsWith, type Description } from './description.ts'
+import { addressHosts, hostsWith, PORTS, servesHttps, type Description } from './description.ts'
 import { poolOf } from './gluster-volume.ts'
 import type { Plan, PlanStep } from './plan.ts'
 
@@ -58,7 +58,7 @@ ssh root@HOST bash -s < steps/05-prepare.HOST.sh
 \`\`\`
 
 Both may be done again at any time. They restart nothing.
-
+${servesHttps(description) ? httpsPart(description) : ''}
 ## First start
 
 One after the other; the scripts are run as root on the host of their name (\`ssh root@HOST bash -s < steps/…\`), and may be
@@ -110,6 +110,27 @@ findmnt /srv/bricks                # must show the disk, and not nothing
 \`\`\`
 
 Without it the volumes are not made: gluster refuses bricks on the system's own disk.
+`
+}
+
+function httpsPart(description: Description): string {
+  const { certificate, privateKey } = description.gateway
+  const names = hostsWith(description, 'gateway').map(({ name }) => name)
+  return `
+## HTTPS
+
+The gateways (${names.join(', ')}) show a certificate that is not in this folder: a copy of it here would take the place of a renewed one
+whenever the files are put in place. On each of these hosts, once \`05-prepare\` has made the user, and again at each renewal:
+
+\`\`\`sh
+install -D -o root -g tributary -m 0644 fullchain.pem ${certificate}
+install -D -o root -g tributary -m 0640 privkey.pem ${privateKey}
+systemctl reload-or-restart tributary-gateway   # not before the first start
+\`\`\`
+
+\`fullchain.pem\` is the certificate of the server and, after it, those of its authorities; it must be for the name that people type. Without
+these files, or with some that do not fit together, the gateway ends with exit code 2 and is not started again: \`journalctl -u tributary-gateway\` says
+why. A running one goes on with what it had. Health and metrics are on port ${PORTS.gatewayAdmin}, without TLS. See OPERATIONS, "HTTPS at the gateways".
 `
 }
 

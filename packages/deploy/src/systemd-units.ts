@@ -1,4 +1,5 @@
 /** Units of our servers, and what the distribution's units lack. */
+import { EXIT } from '@tributary/runtime'
 import { CONFIG_FILE, storagePlaces } from './cluster-addresses.ts'
 import { bricksOf, type Description, type Host } from './description.ts'
 import { hostFile, type RenderedFile } from './rendered-file.ts'
@@ -163,8 +164,12 @@ Type=exec
 User=tributary
 Group=tributary
 ExecStart=/usr/bin/tributary ${[verb, '--config', CONFIG_FILE, ...flags].join(' ')}
+ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=1
+# Wrong configuration: starting again would not help. A storage server that left its group was told to.
+RestartPreventExitStatus=${EXIT.misconfigured} ${EXIT.left}
+SuccessExitStatus=${EXIT.left}
 KillMode=mixed
 TimeoutStopSec=${STOP_S}
 LimitNOFILE=65536

@@ -11,7 +11,7 @@ import {
   storeOf,
   trackers
 } from './cluster-addresses.ts'
-import { addressHosts, PORTS, type Description, type Host } from './description.ts'
+import { addressHosts, PORTS, servesHttps, type Description, type Host } from './description.ts'
 import { GROUP_ONLY, hostFile, type RenderedFile } from './rendered-file.ts'
 import type { Secrets } from './secrets.ts'
 
@@ -53,7 +53,7 @@ export function storageFlags(description: Description, host: Host, at: number): 
 }
 
 function configText(description: Description, host: Host, secrets: Secrets): string {
-  const { gateway, networks, allow, storage } = description
+  const { gateway, networks, allow, regions, storage } = description
   const redis = redisUrl(description, secrets)
   const places = storagePlaces(description, host.name)
   const names = description.virtualAddresses
@@ -74,7 +74,9 @@ function configText(description: Description, host: Host, secrets: Secrets): str
     tables['tracker'] = {
       host: listenAddress(description, host, 'tracker'),
       port: PORTS.tracker,
-      admin_port: PORTS.trackerAdmin
+      admin_port: PORTS.trackerAdmin,
+      ...(regions.networks.length > 0 && { network_regions: regions.networks }),
+      ...(regions.applications.length > 0 && { application_regions: regions.applications })
     }
   }
   if (host.roles.includes('id')) {
@@ -105,7 +107,13 @@ function configText(description: Description, host: Host, secrets: Secrets): str
       // Its own servers and Prometheus ask it too, whoever else may.
       allow: [...new Set(['loopback', ...networks, ...gateway.allow])],
       write_token_file: `${CONFIG_FOLDER}/write-token`,
-      names: [...new Set([host.name, host.address, ...names, ...gateway.names])]
+      names: [...new Set([host.name, host.address, ...names, ...gateway.names])],
+      ...(servesHttps(description) && {
+        certificate: gateway.certificate,
+        private_key: gateway.privateKey,
+        // Keepalived and Prometheus ask by address, and a certificate is for names.
+        admin_port: PORTS.gatewayAdmin
+      })
     }
   }
   return `# ${GENERATED}\n${stringify(tables)}\n`

@@ -1,4 +1,4 @@
-import { deepEqual, match, ok } from 'node:assert/strict'
+import { deepEqual, equal, match, ok } from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { checkNeighbours } from '../src/cluster-check.ts'
 import { findingText } from '../src/finding.ts'
@@ -9,6 +9,18 @@ const ROLES = 'roles = ["tracker", "id", "gateway", "database"]'
 
 /** One change of an example, and the one thing that is then told. */
 const CASES: readonly (readonly [string, ExampleName, readonly (readonly [string, string])[], RegExp])[] = [
+  [
+    'a preferred region of no network',
+    'three',
+    [['[gateway]', '[regions]\nnetworks = ["10.1.0.0/33=eu"]\n\n[gateway]']],
+    /^error: regions\.networks = 10\.1\.0\.0\/33=eu: .*as 10\.1\.0\.0\/16=eu/
+  ],
+  [
+    'a preferred region of an application that is not there',
+    'three',
+    [['[gateway]', '[regions]\napplications = ["nobody=eu"]\n\n[gateway]']],
+    /^error: regions\.applications = nobody=eu: .*of an application of the cluster/
+  ],
   [
     'a key that nobody knows',
     'three',
@@ -208,6 +220,43 @@ const CASES: readonly (readonly [string, ExampleName, readonly (readonly [string
   ]
 ]
 
+const CERTIFICATE = 'certificate = "/etc/tributary/fullchain.pem"\n'
+const PRIVATE_KEY = 'private_key = "/etc/tributary/privkey.pem"\n'
+/** What stands behind `[gateway]`, and the one thing that is then told. */
+const CERTIFICATES: readonly (readonly [string, string, RegExp])[] = [
+  [
+    'a certificate without its key',
+    CERTIFICATE,
+    /^error: gateway\.private_key: expected the key of gateway\.certificate/
+  ],
+  ['a key without its certificate', PRIVATE_KEY, /^error: gateway\.certificate: expected the certificate of/],
+  [
+    'a certificate at a path from nowhere',
+    `certificate = "fullchain.pem"\n${PRIVATE_KEY}`,
+    /^error: gateway\.certificate = fullchain\.pem: expected a path on the gateways/
+  ],
+  [
+    'a path that a shell would read otherwise',
+    `${CERTIFICATE}private_key = "/etc/tributary/$(reboot).pem"\n`,
+    /^error: gateway\.private_key = .*reboot.*: expected a path/
+  ],
+  [
+    'a key where the units let nobody look',
+    `${CERTIFICATE}private_key = "/dev/shm/privkey.pem"\n`,
+    /^error: gateway\.private_key = \/dev\/shm\/privkey\.pem: .*units hide \/dev/
+  ],
+  [
+    'a key that would be a rendered file',
+    `${CERTIFICATE}private_key = "/etc/tributary/write-token"\n`,
+    /^error: gateway\.private_key = .*this file is rendered/
+  ],
+  [
+    'a misspelt key of the configuration',
+    `certifcate = "/etc/tributary/fullchain.pem"\n`,
+    /^error: gateway\.certifcate: .*did you mean 'certificate'/
+  ]
+]
+
 /** A change that makes a warning, no error. */
 const WARNINGS: readonly (readonly [string, ExampleName, readonly (readonly [string, string])[], RegExp])[] =
   [
@@ -217,12 +266,29 @@ const WARNINGS: readonly (readonly [string, ExampleName, readonly (readonly [str
       [['roles = ["tracker"]', 'roles = ["id"]']],
       /second host with the role 'tracker'/
     ],
+    [
+      "a key in certbot's folder",
+      'three',
+      [
+        [
+          '[gateway]',
+          `[gateway]\n${CERTIFICATE}private_key = "/etc/letsencrypt/live/films.example.org/privkey.pem"`
+        ]
+      ],
+      /^warning: gateway\.private_key = .*a copy that the user tributary may read/
+    ],
     ['one ID server', 'wide', [['roles = ["id"]', 'roles = ["tracker"]']], /second host with the role 'id'/],
     [
       'one gateway',
       'wide',
       [['roles = ["gateway"]', 'roles = ["tracker"]']],
       /second host with the role 'gateway'/
+    ],
+    [
+      'a network that prefers a region without a group',
+      'three',
+      [['[gateway]', '[regions]\nnetworks = ["10.1.0.0/16=us"]\n\n[gateway]']],
+      /^warning: regions\.networks = 10\.1\.0\.0\/16=us: .*no group is there/
     ],
     [
       'gateways without a virtual address',
@@ -244,6 +310,14 @@ describe('the check of a description', () => {
         errors.some(text => expected.test(text)),
         errors.join('\n')
       )
+    })
+  }
+
+  for (const [title, lines, expected] of CERTIFICATES) {
+    it(`refuses ${title}`, () => {
+      const findings = findingsOf(changed('three', [['[gateway]', `[gateway]\n${lines}`]]))
+      equal(findings.length, 1, findings.join('\n'))
+      match(findings[0]!, expected)
     })
   }
 

@@ -1,20 +1,24 @@
 import { deepEqual, equal, match, ok } from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { parse as parseToml } from 'smol-toml'
 import { parse as parseYaml } from 'yaml'
 import { gatewayConfig } from '@tributary/gateway'
 import { idServerConfig } from '@tributary/idserver'
-import { loadConfig } from '@tributary/runtime'
+import { EXIT, loadConfig } from '@tributary/runtime'
 import { storageConfig } from '@tributary/storage'
 import { trackerConfig } from '@tributary/tracker'
 import type { RenderedFile } from '../src/rendered-file.ts'
 import { renderCluster, type Rendering } from '../src/rendering.ts'
 import { changed, descriptionOf, EXAMPLES, exampleText, SECRETS, type ExampleName } from './example.ts'
 
+const PACKAGED_UNIT = fileURLToPath(new URL('../../../packaging/tributary.service', import.meta.url))
 const OPERATIONS = fileURLToPath(new URL('../../../docs/OPERATIONS.md', import.meta.url))
 
 function rendered(text: string): Rendering {
@@ -125,6 +129,29 @@ describe('what is rendered for Tributary', () => {
     match(unit, /After=.*srv-tributary-group002\.mount/)
   })
 
+  it('tells trackers which regions clients prefer, and the index where a group is', async t => {
+    const rendering = rendered(
+      changed('wide', [
+        ['[gateway]', '[regions]\nnetworks = ["10.1.0.0/16=eu"]\napplications = ["media=eu"]\n\n[gateway]'],
+        ['name = "group002"', 'name = "group002"\nregion = "eu"']
+      ])
+    )
+    const config = rendering.files.find(
+      ({ path, text }) => path.endsWith('/tributary.toml') && text.includes('[tracker]')
+    )
+    const { networkRegions, applicationRegions } = loadConfig(trackerConfig, {
+      file: await configFile(t, config!),
+      siblings: [trackerConfig, idServerConfig, storageConfig, gatewayConfig]
+    })
+    deepEqual(networkRegions, [{ network: '10.1.0.0/16', region: 'eu' }])
+    deepEqual(applicationRegions, [{ application: 'media', region: 'eu' }])
+    const steps = rendering.files.filter(({ path }) => /store/.test(path) && path.endsWith('.sh'))
+    deepEqual(
+      steps.flatMap(({ text }) => text.match(/group set-region .*/g) ?? []),
+      ['group set-region group002 eu']
+    )
+  })
+
   it('starts the cluster in an order in which each thing finds what it needs', () => {
     for (const name of EXAMPLES) {
       const { plan, files } = rendered(exampleText(name))
@@ -186,6 +213,86 @@ describe('what is rendered for Tributary', () => {
     }
     match(text, /Install on each host .*xfsprogs/)
     ok(!fileOf(rendered(exampleText('three')), 'README.md').includes('mkfs'))
+  })
+})
+
+describe('what is rendered for gateways with a certificate', () => {
+  const withCertificate = changed('three', [
+    [
+      '[gateway]',
+      '[gateway]\ncertificate = "/etc/tributary/fullchain.pem"\nprivate_key = "/etc/tributary/privkey.pem"'
+    ]
+  ])
+
+  it('names the files in the configuration, and has nothing of what is in them', () => {
+    const rendering = rendered(withCertificate)
+    const { gateway } = parseToml(fileOf(rendering, 'hosts/b/etc/tributary/tributary.toml')) as {
+      gateway: Record<string, unknown>
+    }
+    deepEqual(
+      [gateway['certificate'], gateway['private_key'], gateway['port'], gateway['admin_port']],
+      ['/etc/tributary/fullchain.pem', '/etc/tributary/privkey.pem', 8_080, 8_980]
+    )
+    ok(!rendering.files.some(({ path }) => path.endsWith('.pem')))
+  })
+
+  it('asks their health where it is told without TLS', () => {
+    const rendering = rendered(withCertificate)
+    match(fileOf(rendering, 'hosts/a/etc/keepalived/keepalived.conf'), /http:\/\/10\.77\.0\.11:8980\/readyz/)
+    const scrape = fileOf(rendering, 'monitoring/prometheus.yml')
+    ok(scrape.includes('10.77.0.11:8980') && !scrape.includes('10.77.0.11:8080'))
+    const without = rendered(exampleText('three'))
+    match(fileOf(without, 'hosts/a/etc/keepalived/keepalived.conf'), /http:\/\/10\.77\.0\.11:8080\/readyz/)
+    ok(!fileOf(without, 'hosts/a/etc/tributary/tributary.toml').includes('admin_port = 8980'))
+  })
+
+  it('says where the files belong, with what owner and mode, and looks whether they are there', async t => {
+    const rendering = rendered(withCertificate)
+    const readme = fileOf(rendering, 'README.md')
+    match(readme, /install -D -o root -g tributary -m 0640 privkey\.pem \/etc\/tributary\/privkey\.pem/)
+    ok(!fileOf(rendered(exampleText('three')), 'README.md').includes('privkey'))
+    const step = fileOf(rendering, 'steps/05-prepare.c.sh')
+    match(step, /chown root:tributary \/etc\/tributary\/privkey\.pem/)
+    const folder = await mkdtemp(join(tmpdir(), 'tributary-deploy-'))
+    t.after(() => rm(folder, { recursive: true, force: true }))
+    const [part = ''] = /^for file in \/etc\/tributary\/fullchain[^]*?^done$/m.exec(step) ?? []
+    await writeFile(join(folder, 'here.pem'), '')
+    const tried = part
+      .replace('/etc/tributary/fullchain.pem', join(folder, 'here.pem'))
+      .replace('/etc/tributary/privkey.pem', join(folder, 'none.pem'))
+      .replace('runuser -u tributary --', '')
+    const { stderr } = await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', tried])
+    match(stderr, /^\S+none\.pem is missing: put it there[^\n]*\n$/)
+  })
+
+  it('has none of it on a host that is no gateway', () => {
+    const text = changed('wide', [
+      ['[gateway]', '[gateway]\ncertificate = "/srv/tls/a.pem"\nprivate_key = "/srv/tls/a.key"']
+    ])
+    const rendering = rendered(text)
+    ok(!fileOf(rendering, 'steps/05-prepare.films1.sh').includes('/srv/tls'))
+    const step = fileOf(rendering, 'steps/05-prepare.gateway1.sh')
+    ok(step.includes('/srv/tls/a.key') && !step.includes('chown root:tributary /srv/tls'))
+  })
+})
+
+describe('the units of the servers', () => {
+  it('reload by SIGHUP, as those of the package do, and are not started again with a wrong configuration', () => {
+    const packaged = readFileSync(PACKAGED_UNIT, 'utf8')
+    const { files } = rendered(exampleText('wide'))
+    const units = files.filter(({ path }) =>
+      /\/tributary-(?:tracker|id|storage|gateway)\.service$/.test(path)
+    )
+    equal(units.length, 10)
+    for (const { path, text } of units) {
+      for (const line of [
+        'ExecReload=/bin/kill -HUP $MAINPID',
+        `RestartPreventExitStatus=${EXIT.misconfigured} ${EXIT.left}`
+      ]) {
+        ok(text.split('\n').includes(line), `${path}: ${line}`)
+        ok(packaged.split('\n').includes(line), line)
+      }
+    }
   })
 })
 

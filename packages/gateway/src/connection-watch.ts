@@ -1,6 +1,7 @@
 /** Every open connection of the listener: who is let in, how many, and who takes nothing of its answer. */
 import type { Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { Server as TlsServer, type TLSSocket } from 'node:tls'
 import type { AllowList, Clock, RequestMeter } from '@tributary/runtime'
 
 export interface ConnectionWatchOptions {
@@ -15,6 +16,7 @@ export interface ConnectionWatchOptions {
 }
 
 interface Progress {
+  socket: Socket
   readonly openedMs: number
   /** Of the latest request; when it has left, those before it have. */
   response: ServerResponse | undefined
@@ -28,7 +30,10 @@ const SILENT_MS = 1_000
 
 export class ConnectionWatch {
   readonly #options: ConnectionWatchOptions
+  /** By the socket that requests come on: with TLS not the one that was accepted, but until its handshake is done. */
   readonly #open = new Map<Socket, Progress>()
+  /** Sockets in their handshake, by both of their ends: TLS has no other name that its two sockets share. */
+  readonly #shaking = new Map<string, Socket>()
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: ConnectionWatchOptions) {
@@ -40,6 +45,7 @@ export class ConnectionWatch {
   }
 
   attach(server: Server): void {
+    const isSecure = server instanceof TlsServer
     const { allow, connectionsMax, stallMs, meter, onRefused } = this.#options
     server.on('connection', (socket: Socket) => {
       const address = socket.remoteAddress ?? ''
@@ -59,11 +65,36 @@ export class ConnectionWatch {
       }
       meter.connectionOpened()
       const nowMs = this.#options.clock.monotonicMs()
-      this.#open.set(socket, { openedMs: nowMs, response: undefined, flushedBytes: 0, sinceMs: nowMs })
+      const progress: Progress = {
+        socket,
+        openedMs: nowMs,
+        response: undefined,
+        flushedBytes: 0,
+        sinceMs: nowMs
+      }
+      this.#open.set(socket, progress)
+      const ends = endsOf(socket)
+      if (isSecure) {
+        this.#shaking.set(ends, socket)
+        socket.on('error', () => {}) // 'close' follows
+      }
       socket.once('close', () => {
-        this.#open.delete(socket)
+        this.#open.delete(progress.socket)
+        if (this.#shaking.get(ends) === socket) this.#shaking.delete(ends)
         meter.connectionClosed()
       })
+    })
+    server.on('secureConnection', (secured: TLSSocket) => {
+      const accepted = this.acceptedSocket(secured)
+      const progress = accepted && this.#open.get(accepted)
+      if (progress === undefined) {
+        secured.destroy() // its peer is gone already
+        return
+      }
+      this.#shaking.delete(endsOf(secured))
+      this.#open.delete(accepted!)
+      progress.socket = secured
+      this.#open.set(secured, progress)
     })
     this.#timer = setInterval(() => this.#sweep(), Math.min(stallMs / 4, SWEEP_MS_MAX))
     this.#timer.unref()
@@ -92,6 +123,16 @@ export class ConnectionWatch {
     }
   }
 
+  /** Whatever it is owed. Node's own closeAllConnections leaves those out that are in their TLS handshake. */
+  closeAll(): void {
+    for (const socket of this.#open.keys()) socket.destroy()
+  }
+
+  /** What was accepted of a TLS socket whose handshake is not done; undefined for every other. */
+  acceptedSocket(secured: Socket): Socket | undefined {
+    return this.#shaking.get(endsOf(secured))
+  }
+
   detach(): void {
     clearInterval(this.#timer)
   }
@@ -107,4 +148,8 @@ export class ConnectionWatch {
       } else if (nowMs - progress.sinceMs > this.#options.stallMs) socket.destroy()
     }
   }
+}
+
+function endsOf({ remoteAddress, remotePort, localAddress }: Socket): string {
+  return `${remoteAddress} ${remotePort} ${localAddress}`
 }

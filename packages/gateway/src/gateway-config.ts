@@ -7,6 +7,7 @@ import {
   type ConfigConflict,
   type ConfigOf
 } from '@tributary/runtime'
+import { certificateConflicts } from './certificate.ts'
 
 const MIB = 1024 ** 2
 const TIB = 1024 ** 4
@@ -25,6 +26,29 @@ export const gatewayConfig = defineConfig(
       describe: 'Address to listen on. Beyond loopback it needs `allow` and `write_token`, or `insecure`.'
     },
     port: { type: 'port', default: 8080, describe: 'Port to listen on; 0: any free one.' },
+    certificate: {
+      type: 'file',
+      optional: true,
+      reloadable: 'while-set',
+      describe:
+        'PEM file of the certificate and, after it, its chain. With it and `private_key` the port speaks HTTPS.'
+    },
+    private_key: {
+      type: 'file',
+      optional: true,
+      reloadable: 'while-set',
+      describe: "PEM file of the certificate's key, without a passphrase."
+    },
+    admin_host: {
+      type: 'string',
+      default: '127.0.0.1',
+      describe: 'Address of health and metrics alone, always HTTP.'
+    },
+    admin_port: {
+      type: 'port',
+      default: 0,
+      describe: "Port of health and metrics alone; 0: they are on the gateway's port only."
+    },
     trackers: {
       type: 'addresses',
       default: [{ host: '127.0.0.1', port: 21_000 }],
@@ -156,7 +180,8 @@ export const gatewayConfig = defineConfig(
     }
   },
   config => {
-    const conflicts: ConfigConflict[] = []
+    const conflicts: ConfigConflict[] = certificateConflicts(config)
+    const { adminHost, adminPort } = config
     if (!config.insecure && !isLoopbackHost(config.host)) {
       const why = `for listening on ${config.host}, beyond this machine (or insecure = true, which lets everybody write)`
       if (config.allow.length === 0) {
@@ -165,6 +190,14 @@ export const gatewayConfig = defineConfig(
       if (config.writeToken === undefined) {
         conflicts.push({ key: 'write_token', expected: `a token for uploading and deleting ${why}` })
       }
+    } else if (
+      !config.insecure &&
+      adminPort !== 0 &&
+      !isLoopbackHost(adminHost) &&
+      config.allow.length === 0
+    ) {
+      const expected = `the networks that may read health and metrics on ${adminHost}, beyond this machine`
+      conflicts.push({ key: 'allow', expected })
     }
     return conflicts
   }

@@ -1,5 +1,12 @@
 /** The HTTP server: one more client of trackers and storage servers. It holds no data; as many as wanted. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  type ServerResponse
+} from 'node:http'
+import { createServer as createSecureServer, type Server as SecureServer } from 'node:https'
 import { once } from 'node:events'
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -8,14 +15,17 @@ import fastifyStatic from '@fastify/static'
 import { fastify, type FastifyInstance, type FastifyReply, type RouteHandlerMethod } from 'fastify'
 import { Client } from '@tributary/client'
 import {
+  AdminServer,
   AllowList,
   LogThrottle,
   Metrics,
   OUTCOME_OK,
   Readiness,
   type Clock,
-  type Log
+  type Log,
+  type ReadinessReport
 } from '@tributary/runtime'
+import { reportCertificate, secureOptions } from './certificate.ts'
 import { ClusterProbe } from './cluster-probe.ts'
 import { ConnectionWatch } from './connection-watch.ts'
 import type { About } from './contract/index.ts'
@@ -48,7 +58,7 @@ export interface Gateway {
   start(): Promise<{ host: string; port: number }>
   /** Finishes the answers in hand, cuts what is left when `deadline` aborts. Idempotent. */
   stop(deadline: AbortSignal): Promise<void>
-  /** Takes the reloadable keys over: the write token, from the next request on. */
+  /** Takes the reloadable keys over: the write token, from the next request on; the certificate, from the next connection on. */
   reload(config: GatewayConfig): void
 }
 
@@ -72,7 +82,7 @@ export function createGateway(dependencies: GatewayDependencies): Gateway {
 }
 
 class HttpGateway implements Gateway {
-  readonly #config: GatewayConfig
+  #config: GatewayConfig
   readonly #log: Log
   readonly #clock: Clock
   readonly #version: string
@@ -88,6 +98,9 @@ class HttpGateway implements Gateway {
   readonly #probe: ClusterProbe
   readonly #watch: ConnectionWatch
   readonly #server: Server
+  /** The same, where it speaks HTTPS. */
+  readonly #secureServer: SecureServer | undefined
+  readonly #admin: AdminServer
   readonly #app: FastifyInstance
   #stopping = false
   #stopped: Promise<void> | undefined
@@ -128,6 +141,21 @@ class HttpGateway implements Gateway {
     this.#metrics = metrics ?? new Metrics('gateway')
     this.#meter.expose(this.#metrics)
     this.#metrics.gauge('uploads_in_progress', 'Uploads in progress', () => this.#writer.uploadsInProgress)
+    this.#metrics.gauge(
+      'certificate_expiry_timestamp_seconds',
+      'UNIX time at which the certificate expires; absent without HTTPS',
+      () => {
+        const { certificate } = this.#config
+        return certificate ? reportCertificate(certificate, clock.nowMs()).expiresMs / 1_000 : []
+      }
+    )
+    this.#admin = new AdminServer({
+      readiness: { report: () => this.#report() },
+      refresh: () => this.#probe.refresh(),
+      metrics: this.#metrics,
+      log,
+      allow: allowedNetworks(config)
+    })
     const refusals = new LogThrottle(log, { clock })
     this.#watch = new ConnectionWatch({
       allow: allowedNetworks(config),
@@ -138,24 +166,30 @@ class HttpGateway implements Gateway {
       onRefused: (address, why) => refusals.warn(why, { address }, `connection refused: the peer ${why}`)
     })
     let serve: (request: IncomingMessage, response: ServerResponse) => void = () => {}
-    this.#server = createServer(
-      {
-        maxHeaderSize: config.headerMaxBytes,
-        headersTimeout: config.headerWaitS * 1_000,
-        requestTimeout: 0, // a film takes as long as it takes; silence is what ends an upload
-        keepAliveTimeout: config.keepAliveS * 1_000,
-        connectionsCheckingInterval: Math.min(CHECK_INTERVAL_MS, config.headerWaitS * 250),
-        noDelay: true
-      },
-      (request, response) => {
-        if (this.#stopping) response.shouldKeepAlive = false
-        this.#watch.note(request.socket, response)
-        // What players ask for, hundreds of times a film, takes the short way; the router knows it as well.
-        if (request.method === 'GET' && request.url!.startsWith(FILES_PREFIX)) {
-          this.#answer('GET file', request, response, this.#get)
-        } else serve(request, response)
-      }
-    )
+    const options: ServerOptions = {
+      maxHeaderSize: config.headerMaxBytes,
+      headersTimeout: config.headerWaitS * 1_000,
+      requestTimeout: 0, // a film takes as long as it takes; silence is what ends an upload
+      keepAliveTimeout: config.keepAliveS * 1_000,
+      connectionsCheckingInterval: Math.min(CHECK_INTERVAL_MS, config.headerWaitS * 250),
+      noDelay: true
+    }
+    const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+      if (this.#stopping) response.shouldKeepAlive = false
+      this.#watch.note(request.socket, response)
+      // What players ask for, hundreds of times a film, takes the short way; the router knows it as well.
+      if (request.method === 'GET' && request.url!.startsWith(FILES_PREFIX)) {
+        this.#answer('GET file', request, response, this.#get)
+      } else serve(request, response)
+    }
+    if (config.certificate) {
+      const handshakeTimeout = config.headerWaitS * 1_000
+      this.#secureServer = createSecureServer(
+        { ...options, ...secureOptions(config), handshakeTimeout },
+        onRequest
+      )
+    }
+    this.#server = this.#secureServer ?? createServer(options, onRequest)
     this.#watch.attach(this.#server)
     this.#server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
       AWAITS_CONTINUE.add(request)
@@ -195,12 +229,29 @@ class HttpGateway implements Gateway {
     }
     this.#server.on('error', err => this.#log.error({ err }, 'the listener failed'))
     const { address, port } = this.#server.address() as AddressInfo
-    this.#log.info({ host: address, port }, 'gateway serves')
+    this.#log.info({ host: address, port, scheme: this.#secureServer ? 'https' : 'http' }, 'gateway serves')
+    this.#tellCertificate('the certificate')
+    const { adminHost, adminPort } = this.#config
+    if (adminPort !== 0) await this.#admin.start({ host: adminHost, port: adminPort })
     return { host: address, port }
   }
 
-  reload({ writeToken }: GatewayConfig): void {
-    this.#guard.useToken(writeToken)
+  reload(config: GatewayConfig): void {
+    const { certificate, privateKey } = this.#config
+    this.#config = config
+    this.#guard.useToken(config.writeToken)
+    if (config.certificate?.text === certificate?.text && config.privateKey?.text === privateKey?.text) return
+    this.#secureServer?.setSecureContext(secureOptions(config))
+    this.#tellCertificate('another certificate, for new connections')
+  }
+
+  #tellCertificate(what: string): void {
+    const { certificate } = this.#config
+    if (certificate === undefined) return
+    const { serial, names, expires, warning } = reportCertificate(certificate, this.#clock.nowMs())
+    const fields = { file: certificate.path, serial, names, expires }
+    if (warning === undefined) this.#log.info(fields, what)
+    else this.#log.warn(fields, `${what}: ${warning}`)
   }
 
   stop(deadline: AbortSignal): Promise<void> {
@@ -215,7 +266,7 @@ class HttpGateway implements Gateway {
       NetServer.prototype.close.call(this.#server)
       // A connection becomes idle when its answer ends, and would linger for its keep-alive time.
       const sweep = setInterval(() => this.#watch.closeIdle(0), STOP_SWEEP_MS)
-      const cut = (): void => this.#server.closeAllConnections()
+      const cut = (): void => this.#watch.closeAll()
       if (deadline.aborted) cut()
       deadline.addEventListener('abort', cut, { once: true })
       await closed
@@ -224,7 +275,7 @@ class HttpGateway implements Gateway {
       this.#server.close(() => {}) // ends its timers; that it no longer listens is known
     }
     this.#release()
-    await this.#app.close()
+    await Promise.all([this.#app.close(), this.#admin.stop(deadline)])
   }
 
   #release(): void {
@@ -266,10 +317,10 @@ class HttpGateway implements Gateway {
     reading('/readyz', (request, reply) => {
       this.#run('other', request.raw, reply, async exchange => {
         await this.#probe.refresh()
-        const report = this.#readiness.report()
-        const ready = report.ready && !this.#stopping
-        sendJson(exchange, ready ? 200 : 503, { ...report, ready })
-        return ready ? 200 : 503
+        const report = this.#report()
+        const status = report.ready ? 200 : 503
+        sendJson(exchange, status, report)
+        return status
       })
     })
     reading('/metrics', (request, reply) => {
@@ -324,6 +375,11 @@ class HttpGateway implements Gateway {
     app.setErrorHandler((error, request, reply) => {
       this.#run('other', request.raw, reply, () => Promise.reject(error))
     })
+  }
+
+  #report(): ReadinessReport {
+    const report = this.#readiness.report()
+    return { ...report, ready: report.ready && !this.#stopping }
   }
 
   /** A request that came through the router; the framework has no further part in its answer. */
@@ -475,20 +531,38 @@ class HttpGateway implements Gateway {
 
   /** What came is no HTTP, too long, or too late: there is a socket only, and it gets an answer before it goes. */
   #refuseBytes(error: NodeJS.ErrnoException, socket: Socket | Duplex): void {
+    const accepted = this.#watch.acceptedSocket(socket as Socket)
+    if (accepted !== undefined) return this.#refuseHandshake(error, accepted)
     if (error.code === 'ECONNRESET' || !socket.writable || this.#watch.isAnswering(socket as Socket)) {
       socket.destroy()
       return
     }
     const [status, detail] = BAD_BYTES[error.code ?? ''] ?? [400, 'this is not an HTTP request']
-    const { headers, body } = problemReply(new HttpProblem(status, detail))
-    let text = `HTTP/1.1 ${status} ${PHRASES[status]}\r\nDate: ${new Date(this.#clock.nowMs()).toUTCString()}\r\nConnection: close\r\n`
-    for (let index = 0; index < headers.length; index += 2)
-      text += `${String(headers[index])}: ${String(headers[index + 1])}\r\n`
-    socket.end(`${text}\r\n${body.toString()}`)
+    socket.end(this.#answerText(status, detail))
     const timer = setTimeout(() => socket.destroy(), CHECK_INTERVAL_MS)
     socket.once('close', () => clearTimeout(timer))
     socket.resume()
     this.#meter.record('other', status, 'BAD_REQUEST', 0)
+  }
+
+  /** Before there is TLS a browser that was sent here with http:// can still be told; everybody else is let go. */
+  #refuseHandshake({ code, message }: NodeJS.ErrnoException, accepted: Socket): void {
+    if (code !== 'ERR_SSL_HTTP_REQUEST') {
+      this.#log.debug({ address: accepted.remoteAddress, code, reason: message }, 'a TLS handshake failed')
+      accepted.destroy()
+      return
+    }
+    accepted.end(this.#answerText(400, 'this port speaks HTTPS: the address must begin with https://'))
+    this.#meter.record('other', 400, 'BAD_REQUEST', 0)
+  }
+
+  /** A whole answer as bytes, where Node has no response to write it to. */
+  #answerText(status: number, detail: string): string {
+    const { headers, body } = problemReply(new HttpProblem(status, detail))
+    let text = `HTTP/1.1 ${status} ${PHRASES[status]}\r\nDate: ${new Date(this.#clock.nowMs()).toUTCString()}\r\nConnection: close\r\n`
+    for (let index = 0; index < headers.length; index += 2)
+      text += `${String(headers[index])}: ${String(headers[index + 1])}\r\n`
+    return `${text}\r\n${body.toString()}`
   }
 }
 

@@ -1,4 +1,5 @@
 export type * from './contract/index.ts'
+export { reportCertificate, type CertificateReport } from './certificate.ts'
 export type { FileService } from './file-service.ts'
 export { gatewayConfig, type GatewayConfig } from './gateway-config.ts'
 export { createGateway, type Gateway, type GatewayDependencies } from './gateway.ts'

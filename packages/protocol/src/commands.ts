@@ -146,6 +146,13 @@ export const COMMANDS = {
     bodyBytesMin: 0,
     bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
     extension: true
+  },
+  REMOVE: {
+    code: 80,
+    role: 'storage',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
   }
 } as const satisfies Record<string, Command>
 export type CommandName = keyof typeof COMMANDS

@@ -11,10 +11,12 @@ export const PROTOCOL_VERSION_MAX = 1
 export const FEATURES = {
   NONE: 0,
   /** Understands WRONG_GROUP: asks a tracker afresh where the file is, instead of having the request forwarded. */
-  WRONG_GROUP: 1
+  WRONG_GROUP: 1,
+  /** A storage server that knows REMOVE. */
+  REMOVE: 2
 } as const
 /** Those of this program. */
-export const OWN_FEATURES = FEATURES.WRONG_GROUP
+export const OWN_FEATURES = FEATURES.WRONG_GROUP | FEATURES.REMOVE
 
 /** HELLO (14, 41, 74), both directions: first on a new connection between our own programs. */
 const helloTable = {
@@ -284,6 +286,13 @@ const statReplyTable = {
 } as const
 export const statReply = fieldsCodec(statReplyTable)
 export type StatReply = FieldsOf<typeof statReplyTable>
+
+/** REMOVE: deletes one generation of a file, and no later one of its name. Once it is gone, FILE_NOT_FOUND. */
+const removeTable = {
+  ...keyTable,
+  generation: { tag: 4, type: 'hex' }
+} as const
+export const remove = fieldsCodec(removeTable)
 
 /**
  * ADOPT, to a member of the group that is to get a file: fetches it from the group that has it, stores it durably under

@@ -21,7 +21,9 @@ const HEADER_BYTES_MAX = 8 * 1024
 const METRICS_WAIT_MS = 5_000
 
 export interface AdminServerOptions {
-  readiness: Readiness
+  readiness: Pick<Readiness, 'report'>
+  /** Makes what the readiness says fresh, where that is looked up only when somebody asks. Never rejects. */
+  refresh?: () => Promise<void>
   metrics: Metrics
   log: Log
   /** Peers outside it are disconnected; without it the host alone decides who gets in. */
@@ -119,6 +121,7 @@ export class AdminServer {
       case '/healthz':
         return sendJson(response, 200, { status: 'ok' })
       case '/readyz': {
+        await this.#options.refresh?.()
         const report = this.#options.readiness.report()
         return sendJson(response, report.ready ? 200 : 503, report)
       }

@@ -1,3 +1,4 @@
+import type { ConfigFile } from './config-file.ts'
 import type { HostPort } from './host-port.ts'
 
 /** How the text of a value is read, by `type`; see config-value.ts. */
@@ -11,6 +12,7 @@ export type ConfigKeyType =
   | 'bytes'
   | 'port'
   | 'path'
+  | 'file'
   | 'url'
   | 'address'
   | 'addresses'
@@ -28,6 +30,7 @@ export interface ConfigKey {
    * address, addresses — `host:port`, IPv6 in brackets; several with commas.
    * choice — one of `choices`.
    * url — may carry credentials, which are never shown.
+   * file — a path; the file is read with the configuration, and again on SIGHUP where the key is reloadable.
    * secret — never shown; `<key>_file` names a file that holds it; has no flag but `--<key>-file`.
    */
   readonly type: ConfigKeyType
@@ -39,8 +42,11 @@ export interface ConfigKey {
   readonly minCount?: number
   readonly maxCount?: number
   readonly choices?: readonly string[]
-  /** SIGHUP reads it again while the server runs; a change of any other key needs a restart. */
-  readonly reloadable?: true
+  /**
+   * SIGHUP reads it again while the server runs; a change of any other key needs a restart. `while-set`: as long as it
+   * stays set; to set it, or to take it out, needs a restart.
+   */
+  readonly reloadable?: true | 'while-set'
   /** Default: `--` and the key with dashes; `false`: no flag. */
   readonly flag?: string | false
   /** One sentence for --help and the manual. */
@@ -72,9 +78,11 @@ type Present<Key extends ConfigKey> = Key['type'] extends 'integer' | 'number' |
         ? HostPort
         : Key['type'] extends 'addresses'
           ? readonly HostPort[]
-          : Key extends { type: 'choice'; choices: readonly (infer Choice)[] }
-            ? Choice
-            : Parsed<Key, string>
+          : Key['type'] extends 'file'
+            ? ConfigFile
+            : Key extends { type: 'choice'; choices: readonly (infer Choice)[] }
+              ? Choice
+              : Parsed<Key, string>
 
 type ValueOf<Key extends ConfigKey> = Key extends { optional: true } ? Present<Key> | undefined : Present<Key>
 

@@ -36,7 +36,8 @@ export function reloadConfig<Keys extends ConfigKeys>(
   for (const [name, key] of Object.entries<ConfigKey>(definition.keys)) {
     const property = camelCase(name)
     if (isDeepStrictEqual(fresh[property], value[property])) continue
-    if (!key.reloadable) {
+    const isSetOrUnset = (fresh[property] === undefined) !== (value[property] === undefined)
+    if (!key.reloadable || (key.reloadable === 'while-set' && isSetOrUnset)) {
       needRestart.push(name)
       continue
     }

@@ -1,4 +1,5 @@
 import { parseByteSize, formatByteSize } from './byte-size.ts'
+import { ConfigFile, readBounded } from './config-file.ts'
 import type { ConfigKey } from './config-key.ts'
 import { formatHostPort, parseHostPort, type HostPort } from './host-port.ts'
 import { REDACTED, redactText } from './redaction.ts'
@@ -48,6 +49,8 @@ export function readConfigValue(key: ConfigKey, raw: unknown): unknown {
       if (text.includes('\0')) throw new ExpectationError('a text without NUL')
       return own(key, text)
     }
+    case 'file':
+      return readFile(readText(raw))
   }
 }
 
@@ -84,6 +87,8 @@ export function expectationOf(key: ConfigKey): string {
       return 'a URL'
     case 'path':
       return 'a path'
+    case 'file':
+      return 'a file that can be read'
     case 'string':
       return 'a text'
     case 'secret':
@@ -98,6 +103,7 @@ export function showConfigValue(key: ConfigKey, value: unknown): string {
   if (key.type === 'bytes' && typeof value === 'number') return formatByteSize(value)
   if (Array.isArray(value))
     return value.map(item => showConfigValue({ ...key, type: 'string' }, item)).join(',')
+  if (value instanceof ConfigFile) return value.path
   if (isHostPort(value)) return formatHostPort(value)
   if (typeof value === 'string') return redactText(value)
   return redactText(
@@ -136,6 +142,14 @@ function readNumber(key: ConfigKey, raw: unknown): number {
 function readText(raw: unknown): string {
   if (typeof raw !== 'string') throw new ExpectationError('a text')
   return raw
+}
+
+function readFile(path: string): ConfigFile {
+  try {
+    return new ConfigFile(path, readBounded(path))
+  } catch (error) {
+    throw new ExpectationError(`a file that can be read: ${(error as Error).message}`, { cause: error })
+  }
 }
 
 function readList(key: ConfigKey, raw: unknown): string[] {

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { parse as parseToml, TomlError } from 'smol-toml'
 import {
   camelCase,
@@ -9,6 +8,7 @@ import {
   type ConfigKeys
 } from './config-key.ts'
 import type { ConfigValue } from './config-key.ts'
+import { readBounded } from './config-file.ts'
 import { expectationOf, readConfigValue, showConfigValue } from './config-value.ts'
 import { nearest } from './near-miss.ts'
 
@@ -85,8 +85,6 @@ export interface EffectiveRow {
 
 /** The table that applies to every role. */
 export const COMMON_SECTION = 'common'
-/** Larger configuration or secret files are surely something else. */
-const FILE_BYTES_MAX = 1024 * 1024
 const UNITS = new Set(['s', 'ms', 'bytes', 'count', 'percent', 'days', 'hours'])
 
 interface Given {
@@ -135,7 +133,7 @@ export function describeConfig({ section, keys }: AnyConfigDefinition): ConfigRo
       default: showConfigValue(key, key.default),
       required: key.default === undefined && key.optional !== true,
       secret: key.type === 'secret',
-      reloadable: key.reloadable === true,
+      reloadable: key.reloadable !== undefined,
       unit: UNITS.has(suffix) ? suffix : '',
       expected: expectationOf(key),
       env: envName(section, name),
@@ -368,12 +366,6 @@ function secretFromFile(
     })
     return undefined
   }
-}
-
-function readBounded(path: string): string {
-  const bytes = readFileSync(path)
-  if (bytes.length > FILE_BYTES_MAX) throw new Error(`the file is larger than ${FILE_BYTES_MAX} bytes`)
-  return bytes.toString('utf8').replace(/^\uFEFF/, '')
 }
 
 /** Keys as they may be written in the file and the environment: with `<secret>_file`. */

@@ -4,6 +4,7 @@ export { formatByteSize, parseByteSize } from './byte-size.ts'
 export type { FailedMessage, PingMessage, PongMessage, ReadyFields, ReadyMessage } from './child-message.ts'
 export type { ChildCommand, ChildEnd, HangDetection, OutputStream } from './child-run.ts'
 export { ManualClock, systemClock, type Clock } from './clock.ts'
+export { ConfigFile } from './config-file.ts'
 export {
   COMMON_SECTION,
   ConfigError,

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
-import { ConfigError, defineConfig, loadConfig, reloadConfig } from '../src/index.ts'
+import { ConfigError, defineConfig, explainConfig, loadConfig, reloadConfig } from '../src/index.ts'
 
 const definition = defineConfig(
   'gateway',
@@ -58,6 +58,27 @@ describe('a configuration that is read again', () => {
     await writeFile(secret, 'two\n')
     equal(reloadConfig(definition, running, sources).value.token, 'two')
     equal(reloadConfig(definition, running, sources).value.level, 'debug')
+  })
+
+  it('reads a file again whose path stayed, takes nothing where it is gone, and cannot set or unset it', async t => {
+    const folder = await folderOf(t)
+    const path = join(folder, 'page.pem')
+    const withFile = defineConfig('gateway', {
+      page: { type: 'file', optional: true, reloadable: 'while-set', describe: 'Page' }
+    })
+    const sources = { flags: { '--page': path } }
+    await writeFile(path, 'one')
+    const running = loadConfig(withFile, sources)
+    deepEqual(reloadConfig(withFile, running, sources).changed, [])
+    await writeFile(path, 'two')
+    const { value, changed } = reloadConfig(withFile, running, sources)
+    deepEqual([value.page?.path, value.page?.text, changed], [path, 'two', ['page']])
+    equal(JSON.stringify(value), JSON.stringify({ page: path }), 'what is in it is shown nowhere')
+    equal(explainConfig(withFile, sources)[0]!.value, path)
+    deepEqual(reloadConfig(withFile, running, {}).needRestart, ['page'])
+    deepEqual(reloadConfig(withFile, loadConfig(withFile), sources).needRestart, ['page'])
+    await rm(path)
+    throws(() => reloadConfig(withFile, running, sources), /a file that can be read: ENOENT/)
   })
 
   it('is taken as a whole or not at all, with every problem told', async t => {

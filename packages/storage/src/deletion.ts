@@ -34,17 +34,20 @@ export class Deletion {
   /**
    * Deletes a file.
    *
+   * @param generation Only this one; one that is half deleted is finished.
    * @throws {TributaryError} FILE_NOT_FOUND, WRONG_GROUP, STORE_UNAVAILABLE, DEGRADED, DATABASE_UNAVAILABLE,
    *   OUTCOME_UNKNOWN
    */
-  async delete(key: FileKey): Promise<void> {
+  async delete(key: FileKey, generation?: string): Promise<void> {
     let row: FileRow | undefined
     try {
       row = await this.#files.find(key, { causal: true })
     } catch (error) {
       throw databaseError(error)
     }
-    if (!row || row.state === 'deleting')
+    if (generation !== undefined && row?.generation === generation && row.state === 'deleting')
+      return this.finishNow(row)
+    if (!row || row.state === 'deleting' || row.generation !== (generation ?? row.generation))
       throw new RejectedError('FILE_NOT_FOUND', `no such file: ${formatFileKey(key)}`)
     const store = this.#stores.get(row.store)
     if (!store) throw notHere(row, this.#stores, this.#absent(row.group))
@@ -67,6 +70,22 @@ export class Deletion {
     } catch (cause) {
       // Nobody can read it any more, and it will go; that it is gone for good cannot be promised yet.
       throw new OutcomeUnknownError(`${formatFileKey(key)} is marked, and is deleted later`, { cause })
+    }
+  }
+
+  /**
+   * Finishes a delete that is under way or half done, whoever is at it: somebody wants to know that it is done, or the name.
+   *
+   * @throws {TributaryError} STORE_UNAVAILABLE, DEGRADED, OUTCOME_UNKNOWN: the row is as it was.
+   */
+  async finishNow(row: FileRow): Promise<void> {
+    const store = this.#stores.get(row.store)
+    if (!store) throw notHere(row, this.#stores, this.#absent(row.group))
+    store.checkWrite()
+    try {
+      await this.#finish(row, store, performance.now())
+    } catch (cause) {
+      throw new OutcomeUnknownError(`${formatFileKey(row)} is marked, and is deleted later`, { cause })
     }
   }
 

@@ -98,9 +98,11 @@ export class GlusterReplication implements Replication {
 
   async #learn(): Promise<void> {
     const { volume, path, reports } = this.#options
-    const mount = mountOf(path)
+    let mount
     try {
-      const counts = await volume.run('copies', () => countCopies(mount.point))
+      mount = mountOf(path)
+      const { point } = mount
+      const counts = await volume.run('copies', () => countCopies(point))
       this.#reachable = counts.reachable
       this.#existing = counts.wanted
       this.#knownMs = performance.now()
@@ -109,7 +111,7 @@ export class GlusterReplication implements Replication {
       this.#failure = (error as Error).message
     }
     // It is a file of this machine, not of the volume.
-    if (reports !== undefined)
+    if (reports !== undefined && mount !== undefined)
       this.#report = await readReport(reports, volumeOf(mount.source), this.#missedMs)
   }
 }
@@ -118,18 +120,16 @@ export class GlusterReplication implements Replication {
 async function countCopies(point: string): Promise<Copies> {
   const graph = join(point, '.meta', 'graphs', 'active')
   const parts = (await readdir(graph)).filter(name => REPLICATE.test(name))
-  const counts = await Promise.all(
-    parts.map(async name => {
-      const [state, hasArbiter] = await Promise.all([
-        readFile(join(graph, name, 'private'), 'utf8'),
-        stat(join(graph, name, 'options', 'arbiter-count')).then(
-          () => true,
-          () => false
-        )
-      ])
-      return copiesIn(state, hasArbiter)
-    })
-  )
+  const counts: Copies[] = []
+  // One after the other: the call has one thread of those that all store paths share.
+  for (const name of parts) {
+    const state = await readFile(join(graph, name, 'private'), 'utf8')
+    const hasArbiter = await stat(join(graph, name, 'options', 'arbiter-count')).then(
+      () => true,
+      () => false
+    )
+    counts.push(copiesIn(state, hasArbiter))
+  }
   if (counts.length === 0) return { reachable: 1, wanted: 1 } // a volume without mirrors
   return counts.reduce((fewest, part) => (part.reachable < fewest.reachable ? part : fewest))
 }

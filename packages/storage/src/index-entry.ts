@@ -17,12 +17,18 @@ export type EntryOutcome =
   /** It may or may not be in the index: its file must stay. */
   | { kind: 'unknown'; error: TributaryError }
 
-/** Enters rows in one transaction; never rejects. One outcome per row, in order. */
+/**
+ * Enters rows in one transaction; never rejects. One outcome per row, in order.
+ *
+ * @param refusal Why none may be entered any more.
+ */
 export async function enterRows(
   files: FileIndex,
   rows: readonly FileRow[],
-  durable: boolean
+  durable: boolean,
+  refusal?: TributaryError
 ): Promise<EntryOutcome[]> {
+  if (refusal) return rows.map(() => ({ kind: 'refused', error: refusal }))
   try {
     const outcomes = await files.insert(rows, { durable })
     return outcomes.map((outcome, at) =>

@@ -159,6 +159,7 @@ export class LargeUpload {
    */
   async finish(): Promise<FileRow> {
     const store = this.#store
+    const wholeMs = performance.now()
     try {
       this.#flush()
       await this.#writing
@@ -175,7 +176,7 @@ export class LargeUpload {
       })
       const outcome = this.#adopted
         ? await switchRow(this.#files, this.#adopted, row)
-        : (await enterRows(this.#files, [row], store.durable))[0]!
+        : (await enterRows(this.#files, [row], store.durable, store.staleness(wholeMs)))[0]!
       if (outcome.kind === 'stored' || outcome.kind === 'unknown') this.#named = undefined
       switch (outcome.kind) {
         case 'stored':

@@ -33,6 +33,8 @@ const RECORD_BYTES_MAX = 2_048
 interface Waiting extends UploadLabels {
   key: FileKey
   content: Buffer
+  /** When it was whole; on the monotonic clock. */
+  sinceMs: number
   resolve: (row: FileRow) => void
   reject: (error: unknown) => void
 }
@@ -81,7 +83,7 @@ export class SmallUploads {
         return reject(new UnavailableError('OVERLOADED', 'too many uploads wait for the disk'))
       }
       this.#waitingBytes += content.byteLength
-      this.#queue.push({ key, content, ...labels, resolve, reject })
+      this.#queue.push({ key, content, sinceMs: performance.now(), ...labels, resolve, reject })
       this.#running ??= this.#run()
     })
   }
@@ -240,7 +242,8 @@ export class SmallUploads {
 
   async #finish(placed: readonly Placed[], synced: Promise<void> | undefined): Promise<void> {
     const rows = placed.map(({ row }) => row)
-    const outcomes = await enterRows(this.#files, rows, false)
+    const sinceMs = Math.min(...placed.map(({ waiting }) => waiting.sinceMs))
+    const outcomes = await enterRows(this.#files, rows, false, this.#store.staleness(sinceMs))
     const nowMs = Date.now()
     const stored: Buffer[] = []
     for (const [at, outcome] of outcomes.entries()) {

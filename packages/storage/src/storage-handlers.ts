@@ -77,7 +77,8 @@ export function storageHandlers(parts: StorageParts): Handlers<'storage'> {
     STORE: (body, call) => commands.store(body, call),
     STORE_BODY: (_body, call) => commands.storeBody(call),
     STAT: body => commands.stat(body),
-    ADOPT: (body, call) => commands.adopt(body, call)
+    ADOPT: (body, call) => commands.adopt(body, call),
+    REMOVE: body => commands.remove(body)
   }
 }
 
@@ -109,6 +110,13 @@ class StorageCommands {
     const key = decodeFileKey(body)
     const deleted = this.#parts.deletion.delete(key).then(() => EMPTY_REPLY)
     return this.#orForwarded('DELETE', key, Buffer.from(body), peer, deleted)
+  }
+
+  async remove(body: Buffer): Promise<Reply> {
+    this.#mayWrite()
+    const request = extension.remove.decode(body)
+    await this.#parts.deletion.delete(checkFileKey(keyOf(request)), request.generation)
+    return EMPTY_REPLY
   }
 
   async adopt(body: Buffer, { signal }: Call): Promise<Reply> {
@@ -269,7 +277,14 @@ class StorageCommands {
 
   async #storeWhole(key: FileKey, content: Buffer, labels: UploadLabels): Promise<FileRow> {
     const { store, small } = this.#parts.choose(content.byteLength)
-    if (small) return small.store(keyOf(key), content, labels)
+    if (small) {
+      try {
+        return await small.store(keyOf(key), content, labels)
+      } catch (error) {
+        if (!(await this.#isFreeAgain(key, error))) throw error
+        return small.store(keyOf(key), content, labels)
+      }
+    }
     await this.#findExisting(key, labels, content.byteLength)
     const upload = await LargeUpload.begin(store, this.#parts.index, keyOf(key), content.byteLength, labels)
     try {
@@ -299,6 +314,10 @@ class StorageCommands {
       throw databaseError(error)
     }
     if (!row) return undefined
+    if (row.state === 'deleting') {
+      await this.#parts.deletion.finishNow(row)
+      return undefined
+    }
     if (
       row.nonce === labels.nonce &&
       row.state === 'stored' &&
@@ -306,6 +325,20 @@ class StorageCommands {
     )
       return row
     throw fileExists(key)
+  }
+
+  /** Whether a name that an upload found taken was that of a half deleted file, which now is deleted. */
+  async #isFreeAgain(key: FileKey, error: unknown): Promise<boolean> {
+    if (!(error instanceof RejectedError && error.code === 'FILE_EXISTS')) return false
+    let row: FileRow | undefined
+    try {
+      row = await this.#parts.index.find(keyOf(key), { causal: true })
+    } catch {
+      return false // that it is taken is what is known
+    }
+    if (row?.state !== 'deleting') return false
+    await this.#parts.deletion.finishNow(row)
+    return true
   }
 
   #fetchKnown(entry: OpenFile, request: FetchRequest, mediaType: string): Reply | Promise<Reply> {

@@ -1,4 +1,5 @@
 /** One store path in use by one data worker: its identity, its volume, and what is written beside the files. */
+import type { BigIntStats } from 'node:fs'
 import { link, open, stat, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { UnavailableError } from '@tributary/protocol'
@@ -9,6 +10,7 @@ import { isDegraded, SharedStore, type Replication } from './replication.ts'
 import { makeStoreDirectory, makeStoreDirectorySync } from './store-directory.ts'
 import { MARKER_NAME, type StoreMarker } from './store-marker.ts'
 import { storePathOf, type StorePath } from './store-path.ts'
+import type { Standstill } from './standstill.ts'
 import type { Space, Volume } from './volume.ts'
 
 /** Uploads that bring many new directories do not make this grow for ever. */
@@ -34,6 +36,8 @@ export interface StoreParts {
   replication?: Replication
   /** While fewer copies than is safe can be reached. Default: yes. */
   refusesDegraded?: boolean
+  /** Of this process. Default: none is noticed. */
+  standstill?: Pick<Standstill, 'refusal'>
 }
 
 export class Store {
@@ -47,6 +51,7 @@ export class Store {
   readonly durable: boolean
   readonly replication: Replication
   readonly #refusesDegraded: boolean
+  readonly #standstill: Pick<Standstill, 'refusal'> | undefined
   /** Why nothing may be read or written here right now; undefined = all is well. */
   trouble: string | undefined
   /** On their way; they share the memory for what they gather. */
@@ -68,6 +73,7 @@ export class Store {
     this.durable = parts.durable
     this.replication = parts.replication ?? new SharedStore()
     this.#refusesDegraded = parts.refusesDegraded ?? true
+    this.#standstill = parts.standstill
     this.#reserveBytes = parts.reserveBytes
   }
 
@@ -136,6 +142,11 @@ export class Store {
     if (refusal !== undefined) throw new UnavailableError('DEGRADED', refusal)
   }
 
+  /** Why nothing is stored any more for a request that was whole at `sinceMs`; undefined: it is. */
+  staleness(sinceMs: number): UnavailableError | undefined {
+    return this.#standstill?.refusal(sinceMs)
+  }
+
   absolute(path: string): string {
     return join(this.root, path)
   }
@@ -202,16 +213,19 @@ export class Store {
    * @param named The place it was about to get, should it be without a row: it goes too, if it is this file.
    */
   async discard(temporary: string, named?: string): Promise<void> {
+    let own: BigIntStats | undefined
+    let isGone = false
     const remove = async (): Promise<void> => {
       try {
-        if (named !== undefined) {
-          const [own, other] = await Promise.all([
-            stat(temporary, { bigint: true }),
-            stat(this.absolute(named), { bigint: true }).catch(() => undefined)
-          ])
-          if (other?.ino === own.ino && other.dev === own.dev) await unlink(this.absolute(named))
+        // Its own name goes first: a link that was given up and is still under way cannot come after that.
+        if (!isGone) {
+          if (named !== undefined) own ??= await stat(temporary, { bigint: true })
+          await unlink(temporary)
+          isGone = true
         }
-        await unlink(temporary)
+        if (named === undefined || own === undefined) return
+        const other = await stat(this.absolute(named), { bigint: true })
+        if (other.ino === own.ino && other.dev === own.dev) await unlink(this.absolute(named))
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === 'ENOENT' && (await this.#isMounted())) return
         // What is beyond the bound goes at the next start.

@@ -1,6 +1,6 @@
 /** Small uploads, what a crash leaves of them, and deletes. */
 import { deepEqual, equal, ok, rejects } from 'node:assert/strict'
-import { mkdir, readdir, readFile, rename, rm, truncate, unlink, writeFile } from 'node:fs/promises'
+import { link, mkdir, readdir, readFile, rename, rm, truncate, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import type { FileIndex } from '@tributary/database'
@@ -370,3 +370,36 @@ async function filesOf(root: string): Promise<string[]> {
     .map(entry => join(entry.parentPath, entry.name).slice(root.length + 1))
     .filter(path => !path.startsWith('.'))
 }
+
+describe('an upload that is given up while its name is being made', () => {
+  it('leaves no name, although the volume says so only at the second try', async t => {
+    const { store } = await openParts(t)
+    const temporary = join(store.temporary, 'given up')
+    const own = 'named by it'
+    await writeFile(temporary, CONTENT)
+    await link(temporary, store.absolute(own))
+    // Its marker is not to be seen: what cannot be found may be there all the same.
+    await rename(store.absolute(MARKER_NAME), store.absolute('hidden'))
+    await rename(store.absolute(own), store.absolute('not yet'))
+    await store.discard(temporary, own)
+    await rename(store.absolute('not yet'), store.absolute(own))
+    await rename(store.absolute('hidden'), store.absolute(MARKER_NAME))
+    await store.measure()
+    const endMs = performance.now() + 2_000
+    while ((await readdir(store.root)).includes(own)) {
+      ok(performance.now() < endMs, 'it is still there')
+      await new Promise(resolve => setTimeout(resolve, 10))
+    }
+    deepEqual(await readdir(store.temporary), [])
+  })
+
+  it('leaves the file of another that got the name', async t => {
+    const { store } = await openParts(t)
+    const temporary = join(store.temporary, 'given up')
+    await writeFile(temporary, CONTENT)
+    await writeFile(store.absolute('another'), CONTENT)
+    await store.discard(temporary, 'another')
+    ok((await readdir(store.root)).includes('another'))
+    deepEqual(await readdir(store.temporary), [])
+  })
+})

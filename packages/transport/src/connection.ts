@@ -517,7 +517,9 @@ export class Connection {
     this.#failure = error
     clearTimeout(this.#timer)
     if (this.#flushSoon) clearImmediate(this.#flushSoon)
-    this.#socket.destroy()
+    // What is given up must not be carried out later: a reset takes back what the server has not been given yet.
+    if (this.inFlight > 0 && !this.#socket.connecting) this.#socket.resetAndDestroy()
+    else this.#socket.destroy()
     this.#body?.call.reject(error)
     this.#endBody()
     for (const call of this.#pending.splice(0)) call.reject(error)

@@ -14,6 +14,8 @@ export interface PeerPoolOptions {
   connectTimeoutMs?: number
   /** Idle connections are closed after this time. */
   idleMs?: number
+  /** A server that does not answer a probe loses every connection, and what it was not given yet: it must not be done later. */
+  cutsSilent?: boolean
 }
 
 export const CONNECTIONS_PER_PEER_MAX = 256
@@ -70,6 +72,7 @@ export class PeerPool {
   readonly #connectionsMax: number
   readonly #connectTimeoutMs: number
   readonly #idleMs: number
+  readonly #cutsSilent: boolean
   readonly #peers = new Map<string, Peer>()
   readonly #sweep: NodeJS.Timeout
   #closed = false
@@ -80,6 +83,7 @@ export class PeerPool {
     this.#connectionsMax = options.connectionsPerPeerMax ?? CONNECTIONS_PER_PEER_MAX
     this.#connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS
     this.#idleMs = options.idleMs ?? IDLE_MS
+    this.#cutsSilent = options.cutsSilent ?? false
     this.#sweep = setInterval(() => this.#forgetIdle(), Math.min(this.#idleMs, SWEEP_INTERVAL_MS_MAX))
     this.#sweep.unref()
   }
@@ -285,7 +289,17 @@ export class PeerPool {
     return Connection.open(this.#role, peer.address, patience)
   }
 
-  async #probe({ address }: Peer, timeoutMs: number): Promise<void> {
+  async #probe(peer: Peer, timeoutMs: number): Promise<void> {
+    try {
+      await this.#sayHello(peer.address, timeoutMs)
+    } catch (error) {
+      if (this.#cutsSilent && (error as { code?: unknown }).code === 'TIMED_OUT')
+        for (const connection of peer.open) connection.destroy(error as Error)
+      throw error
+    }
+  }
+
+  async #sayHello(address: Address, timeoutMs: number): Promise<void> {
     const untilMs = performance.now() + timeoutMs
     const connection = await Connection.open(this.#role, address, { timeoutMs })
     try {

@@ -205,6 +205,9 @@ export class ServerConnection<R extends Role> implements Peer {
       if (this.#lingerBytes > DROP_BYTES_MAX) this.cut()
       return
     }
+    // One in the middle of a body was not given up: its sender had not come to wait for the reply.
+    const isMore = this.#content !== undefined && this.#content.remainingBytes > chunk.byteLength
+    if (!isMore && this.#options.distrusts?.()) return this.cut()
     this.#rest = this.#rest === undefined ? chunk : Buffer.concat([this.#rest, chunk])
     this.#goOn()
   }

@@ -2,8 +2,8 @@ import { deepEqual, equal, ok, rejects } from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { describe, it, type TestContext } from 'node:test'
-import { encodeErrorReply, encodeInt64 } from '@tributary/protocol'
-import { PeerPool, replyOf, type PeerPoolOptions, type Reply } from '../src/index.ts'
+import { encodeErrorReply, encodeFrame, encodeInt64 } from '@tributary/protocol'
+import { encodeGreeting, PeerPool, replyOf, type PeerPoolOptions, type Reply } from '../src/index.ts'
 import {
   FILESIZE,
   gate,
@@ -265,6 +265,38 @@ describe('a pool of connections', { timeout: 20_000 }, () => {
     ])
     await rejects(pool.call(at(port), plain, CALL), { code: 'SHUTTING_DOWN' })
     lease.release()
+  })
+
+  it('asks whether somebody is there, on a connection of its own, for all who want to know at once', async t => {
+    const { server, port } = await startServer(t, {})
+    const pool = openPool(t)
+    await Promise.all([pool.probe(at(port), 1_000), pool.probe(at(port), 1_000)])
+    equal(server.counts.accepted, 1)
+    const legacy = await startScripted(t, socket =>
+      socket.on('data', () => socket.end(encodeErrorReply(102, -1, '[old] unknown command')))
+    )
+    await pool.probe(at(legacy.port), 1_000) // what it does not understand it answers
+    await rejects(pool.probe(at(1), 1_000), { code: 'CONNECTION_LOST' })
+  })
+
+  it('cuts every connection to a server that is silent, where it is told to', async t => {
+    for (const cutsSilent of [false, true]) {
+      const asked = Promise.withResolvers<void>()
+      const { port } = await startScripted(t, (socket, index) => {
+        socket.on('data', chunk => {
+          if (index > 0) return // as a frozen server, for which the kernel accepts
+          if (chunk[8] === 74) socket.write(encodeFrame(102, encodeGreeting(GREETING)))
+          else asked.resolve()
+        })
+      })
+      const pool = openPool(t, { cutsSilent })
+      const call = pool.call(at(port), plain, { timeoutMs: 1_000 })
+      await asked.promise
+      const sinceMs = performance.now()
+      await rejects(pool.probe(at(port), 200), { code: 'TIMED_OUT' })
+      await rejects(call, { code: 'TIMED_OUT' })
+      equal(performance.now() - sinceMs < 600, cutsSilent)
+    }
   })
 
   it('does not keep the process alive while it is idle', async t => {

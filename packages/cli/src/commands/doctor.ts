@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { accountOf } from '../doctor/account.ts'
+import { checkCertificate } from '../doctor/certificate.ts'
 import { checkCluster } from '../doctor/cluster.ts'
 import { checkSecrets, readRoles } from '../doctor/configuration.ts'
 import { checkDatabases, checkRedis } from '../doctor/databases.ts'
@@ -79,6 +80,7 @@ async function examine({ config, user }: Flags, { port, folder, nodeVersion }: T
   const all: Findings[] = [
     findings,
     ...(file === undefined ? [] : [checkSecrets(file, account)]),
+    ...(roles.gateway?.certificate ? [checkCertificate(roles.gateway.certificate, account, Date.now())] : []),
     checkMachine(roles, nodeVersion),
     ...(roles.storage ? [await checkStores(roles.storage, account, clusterId)] : []),
     ...ofDatabases,

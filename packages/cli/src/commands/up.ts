@@ -27,6 +27,8 @@ export function build(command: Command, terminal: Terminal): void {
     .option('--database <url>', 'mysql://user:password@host:port/name (default: a file in the data folder)')
     .option('--redis <url>', 'cache in front of MySQL: redis://host:port')
     .option('--lan', 'let machines of the local network watch, such as phone and television')
+    .option('--certificate <file>', 'HTTPS instead of HTTP: PEM file of a certificate and its chain')
+    .option('--private-key <file>', "PEM file of the certificate's key")
     .option('--workers <count>', 'processes that move data, of each storage server', wholeNumber, 1)
     .option('--insecure', 'let everybody who reaches this machine write')
     .option('--verbose', "show everything in the servers' logs")
@@ -42,7 +44,14 @@ Examples:
   tributary up --database mysql://tributary:secret@127.0.0.1:3306/tributary --redis redis://127.0.0.1:6379
 `
     )
-    .action(async (flags: UpFlags) => {
+    .action(async (given: UpFlags) => {
+      const { env } = terminal.port
+      // The gateway would find these by itself, and then the address that is told must say so.
+      const flags: UpFlags = {
+        certificate: env['TRIBUTARY_GATEWAY_CERTIFICATE'] || undefined,
+        privateKey: env['TRIBUTARY_GATEWAY_PRIVATE_KEY'] || undefined,
+        ...given
+      }
       const cluster = new ClusterRun(planUp(flags, terminal.folder, lanAddress()), terminal)
       await runUntilSignal(cluster, {
         port: terminal.port,

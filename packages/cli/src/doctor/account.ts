@@ -1,6 +1,7 @@
 /** The user that the servers run under, and what the rights of a file mean to it. */
-import { readFileSync, type Stats } from 'node:fs'
+import { readFileSync, realpathSync, statSync, type Stats } from 'node:fs'
 import { userInfo } from 'node:os'
+import { dirname, resolve } from 'node:path'
 
 export interface Account {
   name: string
@@ -30,6 +31,27 @@ export function may({ uid, gids }: Account, { uid: owner, gid, mode }: Stats, ri
   if (uid === ROOT_UID) return true
   const bits = uid === owner ? mode >> 6 : gids.has(gid) ? mode >> 3 : mode
   return (bits & right) === right
+}
+
+/**
+ * Why an account cannot read a file: its own rights, or a folder on the way, also where links lead elsewhere.
+ *
+ * @returns a sentence and what to do about it; undefined: it can.
+ * @throws the file is not there.
+ */
+export function whyUnreadable(account: Account, path: string): { found: string; advice: string } | undefined {
+  for (const start of [resolve(path), realpathSync(path)]) {
+    for (let folder = dirname(start); ; folder = dirname(folder)) {
+      if (!may(account, statSync(folder), 1)) {
+        const advice = `Run chmod a+x ${folder}, or put the file where ${account.name} may look.`
+        return { found: `${account.name} may not enter ${folder}`, advice }
+      }
+      if (folder === dirname(folder)) break
+    }
+  }
+  if (may(account, statSync(path), 4)) return undefined
+  const advice = `Give it to ${account.name}, with mode 0600, or to its group, with 0640.`
+  return { found: `${account.name} may not read it`, advice }
 }
 
 function find(name: string): Account | undefined {

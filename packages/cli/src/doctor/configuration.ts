@@ -6,7 +6,7 @@ import { idServerConfig, type IdServerConfig } from '@tributary/idserver'
 import { ConfigError, loadConfig, type AnyConfigDefinition, type ConfigDefinition } from '@tributary/runtime'
 import { storageConfig, type StorageConfig } from '@tributary/storage'
 import { trackerConfig, type TrackerConfig } from '@tributary/tracker'
-import { may, type Account } from './account.ts'
+import { may, whyUnreadable, type Account } from './account.ts'
 import { Findings } from './finding.ts'
 
 export interface Roles {
@@ -76,45 +76,56 @@ export function checkSecrets(file: string, account: Account): Findings {
     )
   }
   checkSecretFile(file, CREDENTIALS.test(text), account, findings)
-  for (const path of tokenFilesOf(text)) {
+  for (const { path, what, remedy } of secretFilesOf(text)) {
     try {
-      if (!may(account, statSync(path), 4))
-        findings.problem(
-          path,
-          `${account.name} may not read it`,
-          `Give it to ${account.name}, with mode 0600.`
-        )
-      checkSecretFile(path, true, account, findings)
+      const closed = whyUnreadable(account, path)
+      if (closed) findings.problem(path, closed.found, closed.advice)
+      checkSecretFile(path, true, account, findings, remedy)
     } catch {
-      findings.problem(
-        path,
-        'the token file is not there',
-        'Make it as OPERATIONS says, or take the key out.'
-      )
+      findings.problem(path, `the ${what} is not there`, 'Make it as OPERATIONS says, or take the key out.')
     }
   }
   return findings
 }
 
-function checkSecretFile(path: string, hasSecrets: boolean, account: Account, findings: Findings): void {
+function checkSecretFile(
+  path: string,
+  hasSecrets: boolean,
+  account: Account,
+  findings: Findings,
+  remedy = 'change the secret'
+): void {
   const { mode } = statSync(path)
   if (!hasSecrets) return findings.ok(path, 'no secret in it')
   if ((mode & OTHERS_MAY_READ) === 0) return findings.ok(path, 'its secrets are closed to other users')
   findings.problem(
     path,
     'every user of this machine can read the secret in it',
-    `Run chmod o= ${path}, with ${account.name} as its owner or in its group, and change the secret.`
+    `Run chmod o= ${path}, with ${account.name} as its owner or in its group, and ${remedy}.`
   )
 }
 
-function tokenFilesOf(text: string): string[] {
+interface SecretFile {
+  path: string
+  what: string
+  /** What is to be done once others could read it. */
+  remedy: string
+}
+
+function secretFilesOf(text: string): SecretFile[] {
+  const files = new Map<string, SecretFile>()
   try {
     const tables = parseToml(text) as Record<string, Record<string, unknown> | undefined>
-    return [tables['common'], tables['gateway']].flatMap(table => {
-      const path = table?.['write_token_file']
-      return typeof path === 'string' ? [path] : []
-    })
+    for (const table of [tables['common'], tables['gateway']]) {
+      const add = (key: string, what: string, remedy: string): void => {
+        const path = table?.[key]
+        if (typeof path === 'string') files.set(key, { path, what, remedy })
+      }
+      add('write_token_file', 'token file', 'change the secret')
+      add('private_key', 'private key', 'have a certificate for a new one issued')
+    }
   } catch {
-    return []
+    return [] // told by readRoles
   }
+  return [...files.values()]
 }

@@ -4,6 +4,8 @@ import type { Role } from '@tributary/protocol'
 import { formatHostPort, isLoopbackHost, plainAddress, type HostPort } from '@tributary/runtime'
 import { Connection } from '@tributary/transport'
 import { sentenceOf } from '../terminal.ts'
+import type { GatewayConfig } from '@tributary/gateway'
+import { askSecurely } from './certificate.ts'
 import { addClock } from './clocks.ts'
 import type { Roles } from './configuration.ts'
 import { Findings } from './finding.ts'
@@ -113,8 +115,11 @@ export async function checkPorts(roles: Roles, version: string): Promise<Finding
       continue
     }
     const address = { host: isWildcard ? (host === '::' ? '::1' : '127.0.0.1') : host, port }
-    const met = role === 'gateway' ? await meetGateway(address) : await meet(role, address, version)
-    if (met.kind === 'ours') findings.ok(subject, 'our own server listens there')
+    const met =
+      role === 'gateway' ? await meetGateway(address, roles.gateway!) : await meet(role, address, version)
+    if (met.kind === 'ours' && met.reason !== '')
+      findings.warning(subject, met.reason, `Run systemctl reload tributary-${role}.`)
+    else if (met.kind === 'ours') findings.ok(subject, 'our own server listens there')
     else if (met.kind === 'silent') {
       if (port < PRIVILEGED_PORTS_BELOW)
         findings.warning(
@@ -133,15 +138,23 @@ export async function checkPorts(roles: Roles, version: string): Promise<Finding
   return findings
 }
 
-async function meetGateway({ host, port }: HostPort): Promise<Met> {
+async function meetGateway({ host, port }: HostPort, config: GatewayConfig): Promise<Met> {
   const met: Met = { kind: 'silent', cluster: '', version: '', aheadMs: 0, reason: '' }
+  const kindOf = (body: unknown): Met['kind'] =>
+    (body as { conditions?: unknown } | undefined)?.conditions === undefined ? 'stranger' : 'ours'
   try {
+    if (config.certificate) {
+      const { body, isOther } = await askSecurely({ host, port }, '/readyz', config, DEADLINE_MS)
+      const kind = kindOf(body)
+      const reason =
+        kind === 'ours' && isOther ? 'our own server, with another certificate than its file' : ''
+      return { ...met, kind, reason }
+    }
     const url = `http://${formatHostPort({ host, port })}/readyz`
     const reply = await fetch(url, { signal: AbortSignal.timeout(DEADLINE_MS) })
-    const body = (await reply.json().catch(() => ({}))) as { conditions?: unknown }
-    return { ...met, kind: body.conditions === undefined ? 'stranger' : 'ours' }
+    return { ...met, kind: kindOf(await reply.json().catch(() => ({}))) }
   } catch (error) {
-    const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException
+    const { code } = (((error as Error).cause as Error | undefined) ?? error) as NodeJS.ErrnoException
     return { ...met, kind: code === 'ECONNREFUSED' ? 'silent' : 'stranger', reason: code ?? '' }
   }
 }

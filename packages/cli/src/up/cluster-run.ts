@@ -55,7 +55,7 @@ export class ClusterRun {
     const trackers = [formatHostPort({ host: plan.connectHost, port: ports.tracker })]
     await this.#untilActive(trackers, signal)
     this.#ready = true
-    const httpUrl = `http://${formatHostPort({ host: urlHost(plan.httpHost), port: ports.http })}`
+    const httpUrl = `${schemeOf(plan)}://${formatHostPort({ host: urlHost(plan.httpHost), port: ports.http })}`
     noteRunningCluster(plan.dataFolder, {
       pid: this.#terminal.port.pid,
       trackers,
@@ -242,7 +242,7 @@ export class ClusterRun {
     this.#say(`ready ${httpUrl}`)
     const lanIp = lanAddress()
     if (lan) {
-      this.#say(`  phone and television:  ${lanSentence(lanIp, ports.http, insecure)}`)
+      this.#say(`  phone and television:  ${lanSentence(lanIp, schemeOf(this.#plan), ports.http, insecure)}`)
       if (!insecure && httpHost === '0.0.0.0') this.#say(`  the token is in        ${this.#plan.tokenPath}`)
     }
     // In the folder above the data, the other commands find the cluster by themselves.
@@ -296,6 +296,10 @@ async function makeFolder(path: string): Promise<void> {
     await makeFolder(above)
     await makeFolder(path)
   }
+}
+
+function schemeOf({ certificate }: UpPlan): 'http' | 'https' {
+  return certificate ? 'https' : 'http'
 }
 
 function urlHost(host: string): string {

@@ -13,13 +13,19 @@ export function lanAddress(interfaces = networkInterfaces()): string | undefined
 }
 
 /** What a person is told to type into phone and television, or why there is nothing. */
-export function lanSentence(address: string | undefined, port: number, everybodyMayWrite: boolean): string {
+export function lanSentence(
+  address: string | undefined,
+  scheme: 'http' | 'https',
+  port: number,
+  everybodyMayWrite: boolean
+): string {
   if (address === undefined) return 'this machine has no address in a local network right now'
-  if (everybodyMayWrite) return `http://${formatHostPort({ host: address, port })}   (everybody may write)`
+  if (everybodyMayWrite)
+    return `${scheme}://${formatHostPort({ host: address, port })}   (everybody may write)`
   // Only private networks are let in: the link would lead nowhere.
   if (!AllowList.parse(['private']).allows(address))
     return `${address} is no address of a private network, and only those may watch`
-  return `http://${formatHostPort({ host: address, port })}   (they may watch; writing needs a token)`
+  return `${scheme}://${formatHostPort({ host: address, port })}   (they may watch; writing needs a token)`
 }
 
 function isOutside({ family, internal }: NetworkInterfaceInfo): boolean {

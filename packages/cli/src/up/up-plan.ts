@@ -22,6 +22,8 @@ export interface UpFlags {
   database?: string
   redis?: string
   lan?: boolean
+  certificate?: string | undefined
+  privateKey?: string | undefined
   workers: number
   insecure?: boolean
   verbose?: boolean
@@ -41,6 +43,8 @@ export interface UpPlan {
   connectHost: string
   httpHost: string
   lan: boolean
+  /** Of the gateway, which then speaks HTTPS. */
+  certificate: { path: string; keyPath: string } | undefined
   insecure: boolean
   verbose: boolean
   workers: number
@@ -76,6 +80,8 @@ export function planUp(flags: UpFlags, folder: string, lan: string | undefined):
   }
   if (flags.redis !== undefined && !/^rediss?:\/\/./.test(flags.redis))
     throw new UsageError('--redis: redis://host:port is expected')
+  if ((flags.certificate === undefined) !== (flags.privateKey === undefined))
+    throw new UsageError('--certificate and --private-key: both are expected, or neither')
   const dataFolder = resolve(folder, flags.data)
   const databaseUrl =
     flags.database === undefined
@@ -94,6 +100,10 @@ export function planUp(flags: UpFlags, folder: string, lan: string | undefined):
     connectHost: isWildcard ? (lan ?? '127.0.0.1') : host,
     httpHost: flags.lan && isLoopbackHost(host) ? '0.0.0.0' : host,
     lan: flags.lan ?? false,
+    certificate:
+      flags.certificate === undefined
+        ? undefined
+        : { path: resolve(folder, flags.certificate), keyPath: resolve(folder, flags.privateKey!) },
     insecure,
     verbose: flags.verbose ?? false,
     workers,
@@ -157,7 +167,9 @@ export function childrenOf(
 }
 
 function gatewayAccess(plan: UpPlan): string[] {
+  const { certificate } = plan
   const app = plan.applications[0] === 'media' ? [] : ['--default-app', plan.applications[0]!]
+  if (certificate) app.push('--certificate', certificate.path, '--private-key', certificate.keyPath)
   if (isLoopbackHost(plan.httpHost)) return app
   if (plan.insecure) return [...app, '--allow', 'any', '--insecure']
   return [...app, '--allow', 'private', '--write-token-file', plan.tokenPath]

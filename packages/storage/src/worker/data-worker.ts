@@ -28,6 +28,7 @@ import { makeStoreDirectory } from '../store-directory.ts'
 import { Scrubber } from '../scrubber.ts'
 import { readMarker } from '../store-marker.ts'
 import { ANY_MOUNT, checkMount } from '../store-mount.ts'
+import { Standstill } from '../standstill.ts'
 import { Store } from '../store.ts'
 import type { StorageConfig } from '../storage-config.ts'
 import { Sweeper } from '../sweeper.ts'
@@ -89,6 +90,7 @@ export class DataWorker {
   readonly #order: OrderMessage
   readonly #log: Log
   readonly #meter = new RequestMeter<CommandName | 'UNKNOWN'>([...commandNamesOf('storage'), 'UNKNOWN'])
+  readonly #standstill = new Standstill()
   readonly #places: Place[] = []
   readonly #timers: NodeJS.Timeout[] = []
   readonly #locks: WriterLock[] = []
@@ -165,6 +167,7 @@ export class DataWorker {
         stopping: () => this.#stopping
       }),
       isBusy: isUploading,
+      distrusts: () => this.#standstill.justEnded,
       allows: ip => allowed.allows(ip),
       connectionsMax: config.connectionsMax,
       silenceMs: config.silenceS * 1_000,
@@ -371,6 +374,7 @@ export class DataWorker {
       : undefined
     for (const folder of recovered.folders) removeRedoFolder(folder)
     const store = new Store({
+      standstill: this.#standstill,
       marker,
       volume,
       member: writer,
@@ -588,6 +592,7 @@ export class DataWorker {
 
   async #stop(deadline: AbortSignal): Promise<void> {
     this.#stopping = true
+    this.#standstill.stop()
     for (const timer of this.#timers) clearInterval(timer)
     const scrubbed = this.#scrubber?.stop()
     this.#adoption?.stop()
