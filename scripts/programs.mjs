@@ -16,6 +16,7 @@ const PROGRAMS = [
   { name: 'glusterfs', binaries: ['glusterd', 'gluster', 'glusterfs'], package: 'glusterfs-server' },
   { name: 'rsync', binaries: ['rsync'], package: 'rsync' },
   { name: 'ip', binaries: ['ip', 'tc'], package: 'iproute2' },
+  { name: 'nft', binaries: ['nft'], package: 'nftables' },
   { name: 'ffmpeg', binaries: ['ffmpeg', 'ffprobe'], package: 'ffmpeg' },
   { name: 'mpv', binaries: ['mpv'], package: 'mpv' },
   { name: 'chromium', binaries: ['chromium'], package: 'chromium' },

@@ -4,8 +4,8 @@
 // programs that the tests drive (scripts/programs.mjs). What the tests are told, in their environment:
 //
 //   TRIBUTARY_SKIP     names of what is not to be had here, with commas, from: mariadb redis redis-sentinel keepalived
-//                      glusterfs rsync ffmpeg mpv chromium curl wget openssl bindfs ps ip debootstrap root fuse; a test that
-//                      needs one of them skips itself with that reason. Often empty.
+//                      glusterfs rsync ffmpeg mpv chromium curl wget openssl bindfs ps ip nft debootstrap root fuse; a test
+//                      that needs one of them skips itself with that reason. Often empty.
 //   TRIBUTARY_NO_SKIP  `1` with CI=true: nothing may be skipped. A missing program is a failure then, and so is any
 //                      skipped test.
 //

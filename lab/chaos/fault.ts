@@ -126,7 +126,7 @@ function volumesOf(host: PlanHost, plan: Plan): string[] {
 }
 
 /** Every process of a host that may be killed or frozen by itself. */
-function processesOf(host: PlanHost, plan: Plan): OfProcess[] {
+export function processesOf(host: PlanHost, plan: Pick<Plan, 'groups'>): OfProcess[] {
   const services = host.units
     .filter(unit => unit.endsWith('.service'))
     .map(unit => unit.replace('.service', ''))

@@ -1,11 +1,20 @@
 /** How long clients of one kind had to wait for the next success, and what failed meanwhile. */
 
+/** Shorter ones are nobody's business, and not listed one by one. */
+const LISTED_GAP_MS = 1_000
+
+export interface Gap {
+  readonly ms: number
+  /** How long before the report it ended; 0: it goes on. */
+  readonly endedMsAgo: number
+}
+
 export interface KindReport {
   readonly count: number
   /** Between two successes of anybody; up to now, where none followed. */
   readonly longestGapMs: number
-  /** When that one ended, in milliseconds since the meter was made. */
-  readonly gapEndMs: number
+  /** Every gap of a second or more, as they came. */
+  readonly gaps: readonly Gap[]
   /** The longest that one operation took, successful or not. */
   readonly slowestMs: number
   /** How often what went wrong. */
@@ -13,17 +22,22 @@ export interface KindReport {
 }
 
 export class GapMeter {
-  readonly #bornMs = performance.now()
-  #lastMs = this.#bornMs
+  readonly #nowMs: () => number
+  #lastMs: number
   #longestGapMs = 0
-  #gapEndMs = 0
+  #gaps: { ms: number; endMs: number }[] = []
   #slowestMs = 0
   #count = 0
   #failures: Record<string, number> = {}
 
+  constructor(nowMs: () => number = () => performance.now()) {
+    this.#nowMs = nowMs
+    this.#lastMs = nowMs()
+  }
+
   /** @param code of the failure; undefined: it succeeded */
   ended(startMs: number, code: string | undefined): void {
-    const nowMs = performance.now()
+    const nowMs = this.#nowMs()
     this.#slowestMs = Math.max(this.#slowestMs, nowMs - startMs)
     if (code !== undefined) {
       this.#failures[code] = (this.#failures[code] ?? 0) + 1
@@ -36,24 +50,26 @@ export class GapMeter {
 
   /** Since the last report. A gap that goes on belongs to both. */
   report(): KindReport {
-    this.#noteGap(performance.now())
+    const nowMs = this.#nowMs()
+    this.#noteGap(nowMs)
     const report = {
       count: this.#count,
       longestGapMs: this.#longestGapMs,
-      gapEndMs: this.#gapEndMs,
+      gaps: this.#gaps.map(({ ms, endMs }) => ({ ms, endedMsAgo: nowMs - endMs })),
       slowestMs: this.#slowestMs,
       failures: this.#failures
     }
     this.#longestGapMs = 0
+    this.#gaps = []
     this.#slowestMs = 0
     this.#count = 0
     this.#failures = {}
     return report
   }
 
-  #noteGap(nowMs: number): void {
-    if (nowMs - this.#lastMs <= this.#longestGapMs) return
-    this.#longestGapMs = nowMs - this.#lastMs
-    this.#gapEndMs = nowMs - this.#bornMs
+  #noteGap(endMs: number): void {
+    const ms = endMs - this.#lastMs
+    this.#longestGapMs = Math.max(this.#longestGapMs, ms)
+    if (ms >= LISTED_GAP_MS) this.#gaps.push({ ms, endMs })
   }
 }

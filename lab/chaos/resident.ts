@@ -1,54 +1,48 @@
 /** Memory of a lab's processes, and how often each unit had to be started again. */
 import type { Lab, LabHost } from '../lab.ts'
+import type { ProcessMemory } from './memory.ts'
 
-const KIB = 1024
-/** A process may take so much more than at the beginning: caches fill, and allocators keep what a busy moment needed. */
-const GROWTH_BYTES_MAX = 256 * KIB * KIB
-const GROWTH_FACTOR_MAX = 2
+/** Of a line of /proc/PID/stat, counted from 1. */
+const BORN_FIELD = 22
+const RESIDENT_FIELD = 24
+const FIRST_FIELD_OF_REST = 3
 /** Beyond its own kills, what a fault of another process may cost a unit that cannot start without it. */
 const RESTARTS_OF_OTHERS = 30
 
-/** `host/unit`, and `host/unit/worker` where a unit has several processes → bytes. */
-export type Resident = Readonly<Record<string, number>>
-
-export async function measureResident(lab: Lab): Promise<Resident> {
-  const parts = await Promise.all(lab.hosts.filter(({ isUp }) => isUp).map(host => residentOf(host)))
-  return Object.assign({}, ...parts) as Resident
+/** Every process of every unit of the hosts that are up. One whose host dies meanwhile is left out. */
+export async function measureResident(lab: Lab): Promise<ProcessMemory[]> {
+  const parts = lab.hosts.filter(({ isUp }) => isUp).map(host => residentOf(host).catch(() => []))
+  return (await Promise.all(parts)).flat()
 }
 
-async function residentOf(host: LabHost): Promise<Record<string, number>> {
+async function residentOf(host: LabHost): Promise<ProcessMemory[]> {
   const { units } = await host.status()
-  const { stdout } = await host.run("grep -H '^VmRSS:' /proc/[0-9]*/status 2>/dev/null; true")
-  const byPid = new Map(
-    [...stdout.matchAll(/^\/proc\/(\d+)\/status:VmRSS:\s+(\d+) kB$/gm)].map(([, pid, kib]) => [
-      Number(pid),
-      Number(kib) * KIB
-    ])
-  )
-  const sums: Record<string, number> = {}
-  for (const { name, mainPid, processes } of units) {
-    for (const { pid, command } of processes) {
-      const bytes = byPid.get(pid)
-      if (bytes === undefined) continue
+  const { stdout } = await host.run('getconf PAGESIZE; cat /proc/[0-9]*/stat 2>/dev/null; true')
+  const found = readStats(stdout)
+  return units.flatMap(({ name, mainPid, processes }) =>
+    processes.flatMap(({ pid, command }) => {
+      const memory = found.get(pid)
+      if (!memory) return []
       const unit = `${host.name}/${name}`
       const program = command.split(' ')[0]!.split('/').at(-1)!
       const part = pid === mainPid ? unit : `${unit}/${command.includes('worker/main') ? 'worker' : program}`
-      sums[part] = Math.max(sums[part] ?? 0, bytes)
-    }
-  }
-  return sums
+      return [{ name: part, pid, ...memory }]
+    })
+  )
 }
 
-/** @returns a sentence for each that grew beyond its bound */
-export function whatGrew(before: Resident, after: Resident): string[] {
-  return Object.entries(after).flatMap(([name, bytes]) => {
-    const from = before[name]
-    if (from === undefined || bytes <= from * GROWTH_FACTOR_MAX + GROWTH_BYTES_MAX) return []
-    return [`${name} grew from ${mebibytes(from)} to ${mebibytes(bytes)} MiB`]
-  })
+/** @param text bytes of a page, and then lines of proc_pid_stat(5) */
+export function readStats(text: string): Map<number, { born: string; bytes: number }> {
+  const [page, ...lines] = text.split('\n')
+  return new Map(
+    lines.filter(Boolean).map(line => {
+      // The second field is a name in brackets, which may hold anything.
+      const rest = line.slice(line.lastIndexOf(')') + 2).split(' ')
+      const bytes = Number(rest[RESIDENT_FIELD - FIRST_FIELD_OF_REST]) * Number(page)
+      return [Number.parseInt(line, 10), { born: rest[BORN_FIELD - FIRST_FIELD_OF_REST]!, bytes }]
+    })
+  )
 }
-
-export const mebibytes = (bytes: number): number => Math.round(bytes / (KIB * KIB))
 
 /** `host/unit` → how often its supervisor has started it again, of those where it has. */
 export async function countRestarts(lab: Lab): Promise<Record<string, number>> {

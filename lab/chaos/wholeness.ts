@@ -7,13 +7,13 @@ const POLL_MS = 500
 const COMMAND_MS = 25_000
 const SYNCED = 'Synced'
 
-/** Resolves when nothing is missing. @throws after this time, with what is */
-export async function untilWhole(lab: Lab, clients: Clients, withinMs: number): Promise<void> {
-  const endMs = performance.now() + withinMs
+/** Resolves when nothing is missing. @param withinMs asked for again each time. @throws after this time, with what is */
+export async function untilWhole(lab: Lab, clients: Clients, withinMs: () => number): Promise<void> {
+  const startMs = performance.now()
   for (;;) {
     const missing = await whatIsMissing(lab, clients)
     if (missing.length === 0) return
-    if (performance.now() > endMs) throw new Error(missing.join('; '))
+    if (performance.now() > startMs + withinMs()) throw new Error(missing.join('; '))
     await sleep(POLL_MS)
   }
 }

@@ -19,8 +19,8 @@ const UPLOADERS = 3
 const UPLOAD_PAUSE_MS = 500
 const SIZE_MAX = 100_000
 const CHECKS_AT_A_TIME = 12
-/** The last ones: those were stored while something was wrong, or just before. */
-const SAMPLE = 150
+/** Of files that are read through each gateway and each member by itself: all, or so many evenly spread over the run. */
+const CHECKED_MAX = 2_000
 
 class Meter {
   #lastMs = performance.now()
@@ -160,14 +160,23 @@ const readFrom = (member: string) => (file: string) =>
     if (!(await peer.download(key(file))).equals(contentOf(file))) throw new Error('it came back wrong')
   })
 
-/** These files through the library; some of them through each gateway, and each member by itself. */
+/** These files through the library, and through each gateway and each member by itself. */
 async function verify(all: readonly string[], { members, gateways }: Doors): Promise<string[]> {
   const broken = await check('library', readThroughLibrary, all)
-  const files = all.slice(-SAMPLE)
+  const files = evenly(all, CHECKED_MAX)
   for (const base of gateways)
     broken.push(...(await check(base, file => readOverHttp(base, file, 10_000), files)))
   for (const member of members) broken.push(...(await check(member, readFrom(member), files)))
   return broken
+}
+
+/** All of a list, or so many of it, the last one among them. */
+function evenly<T>(list: readonly T[], countMax: number): T[] {
+  if (list.length <= countMax) return [...list]
+  return Array.from(
+    { length: countMax },
+    (_, at) => list[Math.floor(((at + 1) * list.length) / countMax) - 1]!
+  )
 }
 
 const orders: Record<string, (args: any) => unknown> = {

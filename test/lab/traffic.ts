@@ -76,8 +76,8 @@ export class Traffic {
   }
 
   /**
-   * Reads these files, or everything acknowledged, through the library, and the last of them through every gateway and
-   * every member by itself that the lab has now.
+   * Reads these files, or everything acknowledged, through the library, and through every gateway and every member by
+   * itself that the lab has now; there, of more than 2,000, so many evenly spread.
    *
    * @returns what did not come back whole
    */

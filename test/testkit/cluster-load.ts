@@ -269,6 +269,8 @@ export class ClusterLoad {
     if (!failure) entry.state = 'deleted'
     else if (failure.code === 'FILE_NOT_FOUND')
       this.#broken.push(`${nameOf(entry)} is stored, and was not found to be deleted through ${door.name}`)
+    // A refusal is a promise as well: nothing was done, and the file must be there.
+    if (failure && !isUnknown(failure)) entry.state = 'stored'
   }
 
   async #check(door: Door, entry: Entry): Promise<keyof Verdict> {

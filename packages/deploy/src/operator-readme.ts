@@ -17,6 +17,7 @@ export function operatorReadme(description: Description, plan: Plan): string {
     'curl',
     'procps',
     ...(poolOf(description).length > 0 ? ['glusterfs-server', 'glusterfs-client'] : []),
+    ...(needsDisks(description) ? ['xfsprogs'] : []),
     ...(hostsWith(description, 'database').length > 0 ? ['mariadb-server', 'galera-4', 'rsync'] : []),
     ...(description.virtualAddresses.length > 0 ? ['keepalived'] : []),
     ...(redis ? ['redis-server', 'redis-sentinel'] : [])
@@ -40,7 +41,7 @@ Install on each host what it needs of: ${packages.join(', ')}; and \`tributary\`
     poolOf(description).length > 0
       ? description.rootDisk
         ? ' Bricks lie in /srv/bricks, which may be on the disk of the system.'
-        : ' Bricks lie in /srv/bricks: mount a disk of its own there, or the volumes are not made.'
+        : ' Bricks lie in /srv/bricks, on a disk of its own.'
       : ''
   }
 ${
@@ -48,7 +49,7 @@ ${
     ? `Debian starts servers when they are installed. Before the first start, stop what it started: \`systemctl stop ${started.join(' ')}\` on each host that has it; a
 database that already runs would not become the first of a cluster.\n`
     : ''
-}
+}${needsDisks(description) ? diskText(description) : ''}
 From this folder, for each host (here \`HOST\`, reached by ssh as root; nothing of its own folders is changed):
 
 \`\`\`sh
@@ -94,6 +95,29 @@ a number and the host of their name, which may be run again.
 
 A host that is gone from the description must not come back as it was: empty its disks, or keep it off the network. On one that only
 left its group, \`mv /srv/bricks/GROUP/brick\` out of the way before it ever joins that group again.
+`
+}
+
+const needsDisks = (description: Description): boolean =>
+  poolOf(description).length > 0 && !description.rootDisk
+
+/** Before the first script of a host: folders that it makes beneath a mount point would be hidden by the mount. */
+function diskText(description: Description): string {
+  const hosts = poolOf(description).map(({ name }) => name)
+  return `
+**The disk of the bricks,** once on each of ${hosts.join(', ')}, before all else. \`lsblk -f\` shows which one is empty; here it is
+\`/dev/DISK\`, and **what is on it is lost**. XFS or ext4 (\`mkfs.ext4 -m 0\`), by its UUID, as names of disks change:
+
+\`\`\`sh
+mkfs.xfs /dev/DISK                 # refuses a disk that has a file system
+mkdir -p /srv/bricks
+echo "UUID=$(blkid -s UUID -o value /dev/DISK) /srv/bricks xfs defaults,noatime 0 0" >> /etc/fstab
+systemctl daemon-reload
+mount /srv/bricks
+findmnt /srv/bricks                # must show the disk, and not nothing
+\`\`\`
+
+Without it the volumes are not made: gluster refuses bricks on the system's own disk.
 `
 }
 

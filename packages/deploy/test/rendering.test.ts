@@ -197,6 +197,23 @@ describe('what is rendered for Tributary', () => {
     ok(!files.some(({ path }) => path.endsWith('70-tributary.cnf')))
     ok(!plan.firstStart.some(step => 'bootstrap' in step))
   })
+
+  it('says how the disk of the bricks is made and mounted, before the first script, where there is to be one', () => {
+    const text = fileOf(
+      rendered(changed('three', [['on_root_disk = true', 'on_root_disk = false']])),
+      'README.md'
+    )
+    match(text, /once on each of a, b, c/)
+    for (const step of ['mkfs.xfs /dev/DISK', 'blkid -s UUID', '>> /etc/fstab', 'mount /srv/bricks']) {
+      ok(text.includes(step), step)
+      ok(
+        text.indexOf(step) < text.indexOf('05-prepare'),
+        'a folder made earlier would be hidden by the mount'
+      )
+    }
+    match(text, /Install on each host .*xfsprogs/)
+    ok(!fileOf(rendered(exampleText('three')), 'README.md').includes('mkfs'))
+  })
 })
 
 describe('what is rendered for gateways with a certificate', () => {

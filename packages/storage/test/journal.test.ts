@@ -1,8 +1,8 @@
 /** Records of journals and redo segments: damaged, torn and stale ones. */
 import { deepEqual, equal, ok, rejects } from 'node:assert/strict'
-import { appendFile, readdir, readFile, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, open as openFile, readdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { describe, it } from 'node:test'
+import { describe, it, type TestContext } from 'node:test'
 import { decodeRecord, encodeRecord, RECORD_KINDS, type RecordKind } from '../src/journal-record.ts'
 import { Journal, readJournalFile, readJournals, readRecords } from '../src/journal.ts'
 import { DiskSyncError, readRedoFolder, REDO_FOLDER, RedoLog } from '../src/redo-log.ts'
@@ -124,6 +124,64 @@ describe('a journal', () => {
     const seen: string[] = []
     await readJournals(root, 0, record => seen.push(record.facts.path))
     deepEqual(seen, ['a', 'b'])
+  })
+})
+
+describe('a journal on a volume that lost its descriptor', () => {
+  const lost = (): Error => Object.assign(new Error('file descriptor in bad state'), { code: 'EBADFD' })
+  /** What all handles have. */
+  const handlesOf = async (root: string) => {
+    const handle = await openFile(root, 'r')
+    await handle.close()
+    return Object.getPrototypeOf(handle) as typeof handle
+  }
+  /** The next write through a handle is said to be done, and reaches nothing. */
+  const losePage = (t: TestContext, handles: Awaited<ReturnType<typeof handlesOf>>): void => {
+    const writev = async (buffers: readonly NodeJS.ArrayBufferView[]) => ({
+      bytesWritten: buffers.reduce((sum, { byteLength }) => sum + byteLength, 0),
+      buffers
+    })
+    t.mock.method(handles, 'writev', writev as typeof handles.writev, { times: 1 })
+  }
+  const read = async (root: string): Promise<string[]> => {
+    const seen: string[] = []
+    await readJournals(root, 0, record => seen.push(record.facts.path))
+    return seen
+  }
+
+  it('writes again, with the next record, what no sync had covered', async t => {
+    const root = await temporaryFolder(t)
+    await initStore(root, { cluster: 'c1', group: 'group001' })
+    const handles = await handlesOf(root)
+    const journal = new Journal(Volume.probe(root), 'member1.0') // of a kind that is not local
+    await journal.append([encodeRecord('stored', facts('synced'))])
+    await journal.sync()
+    losePage(t, handles)
+    await journal.append([encodeRecord('stored', facts('a'))])
+    deepEqual(await read(root), ['synced'])
+    const writev = t.mock.method(handles, 'writev', () => Promise.reject(lost()), { times: 1 })
+    await journal.append([encodeRecord('stored', facts('b'))])
+    equal(writev.mock.callCount(), 1, 'it failed, and was tried anew')
+    await journal.sync()
+    await journal.close()
+    deepEqual(await read(root), ['synced', 'a', 'b'])
+  })
+
+  it('promises nothing when the sync fails, and writes it again at the next', async t => {
+    const root = await temporaryFolder(t)
+    await initStore(root, { cluster: 'c1', group: 'group001' })
+    const handles = await handlesOf(root)
+    const journal = new Journal(Volume.probe(root), 'member1.0')
+    losePage(t, handles)
+    await journal.append([encodeRecord('stored', facts('a'))])
+    t.mock.method(handles, 'datasync', () => Promise.reject(lost()), { times: 1 })
+    await rejects(journal.sync(), { code: 'EBADFD' })
+    deepEqual(await read(root), [])
+    await journal.sync()
+    deepEqual(await read(root), ['a'])
+    await journal.append([encodeRecord('stored', facts('b'))])
+    await journal.close()
+    deepEqual(await read(root), ['a', 'b'])
   })
 })
 

@@ -88,6 +88,33 @@ describe('an open file', () => {
   })
 })
 
+describe('a descriptor that its volume has lost', () => {
+  it('costs one reply at most: the next reader gets a new one', async t => {
+    const { small, files, volume } = await openParts(t)
+    await small.store(keyOf('a'), CONTENT, labels())
+    Object.defineProperty(volume, 'local', { value: false }) // as GlusterFS is
+    const first = await files.open(keyOf('a'))
+    const lost = Object.assign(new Error('file descriptor in bad state'), { code: 'EBADFD' })
+    t.mock.method(volume, 'run', () => Promise.reject(lost), { times: 1 })
+    const pump = async (entry: OpenFile): Promise<string> => {
+      const sent: Buffer[] = []
+      const reply = new FileReply(files, new PieceBuffers(), entry, Buffer.alloc(0), 0, CONTENT.byteLength)
+      await reply.pump({
+        write: (bytes, done) => {
+          sent.push(Buffer.from(bytes))
+          done()
+        }
+      })
+      return Buffer.concat(sent).toString()
+    }
+    await rejects(pump(first), { code: 'STORE_UNAVAILABLE' })
+    const next = await files.open(keyOf('a'))
+    ok(next !== first)
+    equal(await pump(next), CONTENT.toString())
+    ok(first.closed)
+  })
+})
+
 describe('a reply whose read hangs', () => {
   it('gives up its buffer for good: the read may still write into it', async () => {
     const buffers = new PieceBuffers()
