@@ -25,12 +25,16 @@ type Replacement = readonly [from: string, to: string]
  *
  * @param description of the lab, its path
  */
-export function testDescriptionChanges(description: string, lab: () => Lab, traffic: () => Traffic): void {
+export function testDescriptionChanges(
+  description: () => string,
+  lab: () => Lab,
+  traffic: () => Traffic
+): void {
   const state: { text?: string } = {}
 
   /** Under "After a change of the description" in README.md. */
   const change = async (t: TestContext, replacements: readonly Replacement[]): Promise<void> => {
-    state.text ??= await readFile(description, 'utf8')
+    state.text ??= await readFile(description(), 'utf8')
     for (const [from, to] of replacements) {
       ok(state.text.includes(from), from)
       state.text = state.text.replace(from, to)
@@ -110,7 +114,9 @@ export function testDescriptionChanges(description: string, lab: () => Lab, traf
     await rm(lost.folder, { recursive: true })
     await change(t, [
       ['name = "c"\naddress = "10.77.0.13"', 'name = "d"\naddress = "10.77.0.14"'],
-      ['["a", "b", "c"]', '["a", "b", "d"]']
+      ['["a", "b", "c"]', '["a", "b", "d"]'],
+      ['replicas = ["b", "c"]', 'replicas = ["b", "d"]'],
+      ['sentinels = ["a", "b", "c"]', 'sentinels = ["a", "b", "d"]']
     ])
     await noReadFailed(t)
     await isMember('d', ['a', 'b', 'd'])

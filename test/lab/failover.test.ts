@@ -1,5 +1,6 @@
 import { deepEqual, equal, ok } from 'node:assert/strict'
-import { join } from 'node:path'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { after, before, beforeEach, describe, it, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -11,7 +12,14 @@ import { noLab } from './no-lab.ts'
 import { Traffic, type Kind, type TrafficReport } from './traffic.ts'
 
 const skip = noLab() ?? false
-const DESCRIPTION = fileURLToPath(new URL('../../deploy/examples/three.toml', import.meta.url))
+const EXAMPLE = fileURLToPath(new URL('../../deploy/examples/three.toml', import.meta.url))
+/** What the example leaves out, as it can be left out. */
+const REDIS = `
+[redis]
+primary = "a"
+replicas = ["b", "c"]
+sentinels = ["a", "b", "c"]
+`
 const MINUTES = 60_000
 const FILES = 60
 
@@ -29,15 +37,21 @@ const GLUSTER_STALL_MS = 8_000
 const GALERA_STALL_MS = 4_000
 /** Long enough to see what follows the end of one process. */
 const SETTLED_MS = 3_000
+/** Longer than anybody waits for one answer. */
+const FROZEN_MS = 5_000
 
-describe('three machines with every role on each', { skip, timeout: 12 * MINUTES }, () => {
+describe('three machines with every role on each', { skip, timeout: 15 * MINUTES }, () => {
   let lab: Lab
+  let description: string
   let traffic: Traffic
   let pace = 1
 
   before(async () => {
     const folder = join(ROOT, '.cache', 'lab', `test-${process.pid}`)
-    lab = await Lab.up({ description: DESCRIPTION, folder })
+    description = `${folder}.toml`
+    await mkdir(dirname(description), { recursive: true })
+    await writeFile(description, `${await readFile(EXAMPLE, 'utf8')}${REDIS}`)
+    lab = await Lab.up({ description, folder })
     traffic = await Traffic.begin(lab, FILES)
   })
   beforeEach(async () => {
@@ -47,6 +61,7 @@ describe('three machines with every role on each', { skip, timeout: 12 * MINUTES
   after(async () => {
     traffic?.end()
     await lab?.stop()
+    if (description) await rm(description, { force: true })
   })
 
   const withinPace = (report: TrafficReport, kind: Kind, boundMs: number): void => {
@@ -127,11 +142,13 @@ describe('three machines with every role on each', { skip, timeout: 12 * MINUTES
     ['the gateway', 'tributary-gateway', '', SETTLED_MS],
     ['a database node', 'mariadb', '', UPLOAD_GAP_MS],
     ['a brick', 'glusterd', 'glusterfsd', SETTLED_MS],
-    ['glusterd', 'glusterd', 'sbin/glusterd', SETTLED_MS]
+    ['glusterd', 'glusterd', 'sbin/glusterd', SETTLED_MS],
+    ['the primary of Redis', 'redis-server', '', UPLOAD_GAP_MS]
   ]
   for (const [title, unit, matching, watchedMs] of killed) {
     it(`read on, and take uploads, when ${title} is killed`, async t => {
-      const host = lab.host(title === 'the gateway' ? (await lab.ownerOf('gateway'))! : 'b')
+      const at = { 'the gateway': (await lab.ownerOf('gateway'))!, 'the primary of Redis': 'a' }[title] ?? 'b'
+      const host = lab.host(at)
       ok((await host.killUnit(unit, matching)) > 0, `${title} runs on ${host.name}`)
       await sleep(watchedMs)
       const report = await traffic.report()
@@ -144,6 +161,70 @@ describe('three machines with every role on each', { skip, timeout: 12 * MINUTES
       await untilWhole(lab, { isAsked: true })
     })
   }
+
+  const frozen: [title: string, unit: string, readGapMs: number][] = [
+    ['a tracker', 'tributary-tracker', READ_GAP_MS],
+    ['an ID server', 'tributary-id', READ_GAP_MS],
+    ['a storage server', 'tributary-storage', READ_GAP_MS],
+    ['a mount', 'srv-tributary-group001.mount', READ_GAP_MS],
+    ['a database node', 'mariadb', GALERA_STALL_MS],
+    ['a Redis server', 'redis-server', READ_GAP_MS]
+  ]
+  for (const [title, unit, readGapMs] of frozen) {
+    it(`read on, and take uploads, while ${title} is frozen and when it goes on`, async t => {
+      const host = lab.host('b')
+      ok((await host.freeze(unit)) > 0, `${title} runs on ${host.name}`)
+      await sleep(FROZEN_MS)
+      await host.thaw(unit)
+      await sleep(SETTLED_MS)
+      const report = await traffic.report()
+      print(t, `${title} of ${host.name} frozen for ${seconds(FROZEN_MS)}`, report)
+      withinPace(report, 'read', readGapMs)
+      withinPace(report, 'upload', UPLOAD_GAP_MS)
+      deepEqual(report.read.failures, {}, 'no read failed')
+      await untilWhole(lab, { isAsked: true })
+    })
+  }
+
+  it('read on, and take uploads, while everything of a host is restarted, one unit after the other', async t => {
+    const host = lab.host('c')
+    const units = [
+      'tributary-tracker',
+      'tributary-id',
+      'tributary-storage',
+      'tributary-gateway',
+      'mariadb',
+      'redis-server',
+      'redis-sentinel',
+      'keepalived'
+    ]
+    for (const unit of units) {
+      await host.restartUnit(unit)
+      await lab.untilReady()
+    }
+    const report = await traffic.report()
+    print(t, `${units.length} units of ${host.name} restarted`, report)
+    withinPace(report, 'read', READ_GAP_MS)
+    withinPace(report, 'upload', UPLOAD_GAP_MS)
+    deepEqual([report.read.failures, report.upload.failures], [{}, {}], 'nothing failed')
+  })
+
+  it('miss nothing when a member leaves its group by the command, and comes back', async t => {
+    const host = lab.host('b')
+    const { exitCode, stdout, stderr } = await host.run('tributary storage leave')
+    equal(exitCode, 0, `${stdout}${stderr}`)
+    const { units } = await host.status()
+    const left = units.find(({ name }) => name === 'tributary-storage.service')
+    equal(left?.state, 'inactive', 'its unit does not start it again')
+    equal(await traffic.active(`${lab.host('a').address}:21000`), 2)
+    await host.startUnit('tributary-storage')
+    await lab.untilReady()
+    const report = await traffic.report()
+    print(t, `member ${host.name} left and came back`, report)
+    withinPace(report, 'read', READ_GAP_MS)
+    withinPace(report, 'upload', UPLOAD_GAP_MS)
+    deepEqual([report.read.failures, report.upload.failures], [{}, {}], 'nothing failed')
+  })
 
   it(
     'lose nothing when a whole host dies; reads and uploads go on, it comes back and heals',
@@ -171,7 +252,7 @@ describe('three machines with every role on each', { skip, timeout: 12 * MINUTES
 
   describe('and a description that changes', () => {
     testDescriptionChanges(
-      DESCRIPTION,
+      () => description,
       () => lab,
       () => traffic
     )
