@@ -208,7 +208,13 @@ describe('a lab that ends', { skip, timeout: 120_000 }, () => {
       let family: number[] = []
       if (signal === undefined) {
         const lab = await Lab.up({ rendered, folder: join(folder, 'lab') })
-        for (const host of lab.hosts) await host.startUnit('sleeper')
+        for (const host of lab.hosts) {
+          await host.startUnit('sleeper')
+          // A process that comes while its unit is being stopped is waited for, for a minute.
+          await until(async () =>
+            (await host.status()).units.every(({ processes }) => processes.length === 2)
+          )
+        }
         family = descendantsOf(process.pid)
         await lab.stop()
         ok(!existsSync(join(folder, 'lab')), 'its folder is gone as well')

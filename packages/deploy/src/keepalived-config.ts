@@ -25,6 +25,11 @@ const ADVERT_S = 0.2
 /** Keepalived takes whole seconds here. One late answer of a busy host is no failure: two are. */
 const CHECK_S = 1
 const FALL = 2
+/**
+ * Whoever heard of the address within the last second takes no other answer for it (Linux's locktime): a frozen gateway's kernel
+ * goes on answering, so the first announcement may fall on deaf ears.
+ */
+const ANNOUNCED_AGAIN_S = 1
 const RISE = 2
 
 export function keepalivedFiles(description: Description, host: Host): RenderedFile[] {
@@ -58,7 +63,7 @@ global_defs {
     vrrp_version 3
     enable_script_security
     script_user root
-    vrrp_garp_master_delay 2
+    vrrp_garp_master_delay ${ANNOUNCED_AGAIN_S}
     vrrp_garp_master_refresh 30
 }
 `

@@ -90,8 +90,8 @@ a number and the host of their name, which may be run again.
    | \`restart.HOST\` | restarts what has read files that changed, and waits until it is ready: one host after the other |
    | \`address.HOST\` | starts Keepalived where a virtual address may come to for the first time |
 
-4. Wait until \`gluster volume heal GROUP info summary\` shows 0 entries for every brick before you change anything else. Then delete
-   the scripts: they stay until you do.
+4. Wait until \`gluster volume heal GROUP info summary\` shows 0 entries for every brick (GlusterFS looks once a minute;
+   \`gluster volume heal GROUP\` has it look now) before you change anything else. Then delete the scripts: they stay until you do.
 
 A host that is gone from the description must not come back as it was: empty its disks, or keep it off the network. On one that only
 left its group, \`mv /srv/bricks/GROUP/brick\` out of the way before it ever joins that group again.
