@@ -31,6 +31,8 @@ export interface Life {
   readonly name: string
   readonly pid: number
   readonly livedMs: number
+  /** Of that, while clients were busy. */
+  readonly busyMs: number
   readonly looks: number
   readonly firstBytes: number
   readonly highestBytes: number
@@ -89,6 +91,7 @@ export class Memory {
       name,
       pid,
       livedMs: last.ms - first.ms,
+      busyMs: Math.max(0, (busy.at(-1)?.ms ?? 0) - first.ms),
       looks: looks.length,
       firstBytes: first.bytes,
       highestBytes: Math.max(...looks.map(({ bytes }) => bytes)),
@@ -97,15 +100,15 @@ export class Memory {
     }
   }
 
-  #judge({ name, pid, livedMs, lastBytes, bytesPerMinute }: Life): string[] {
+  #judge({ name, pid, busyMs, lastBytes, bytesPerMinute }: Life): string[] {
     const broken: string[] = []
     const from = this.#firstBytes.get(name)!
     if (lastBytes > from * GROWTH_FACTOR_MAX + GROWTH_BYTES_MAX)
       broken.push(`${name} grew from ${mebibytes(from)} to ${mebibytes(lastBytes)} MiB`)
-    const riseBytes = ((bytesPerMinute ?? 0) * (livedMs / 2)) / MINUTE_MS
+    const riseBytes = ((bytesPerMinute ?? 0) * (busyMs / 2)) / MINUTE_MS
     if (bytesPerMinute !== undefined && bytesPerMinute > SLOPE_BYTES_MAX && riseBytes > RISE_BYTES_MIN)
       broken.push(
-        `${name} (process ${pid}) grew by ${mebibytes(bytesPerMinute)} MiB a minute in the second half of its ${Math.round(livedMs / 1_000)} s`
+        `${name} (process ${pid}) grew by ${mebibytes(bytesPerMinute)} MiB a minute in the second half of its ${Math.round(busyMs / 1_000)} s`
       )
     return broken
   }
