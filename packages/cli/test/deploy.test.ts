@@ -67,11 +67,14 @@ describe('tributary deploy', { timeout: 60_000 }, () => {
     await writeFile(join(folder, 'cluster.toml'), changed.replace('"b", "c"]', '"b", "d"]'))
     const { out } = await runCommand(['deploy', 'render', 'cluster.toml', '--out', 'out'], folder)
     match(out, /to do: group001: 10\.77\.0\.14 takes the place of 10\.77\.0\.13: run it on a/)
-    match(out, /not deleted yet, in their order:\n {2}out\/changes\/01-group001\.a\.sh\n$/)
+    match(
+      out,
+      /not deleted yet, in their order:\n {2}out\/changes\/01-glusterd\.d\.sh\n {2}out\/changes\/02-group001\.a\.sh\n/
+    )
     const pending = JSON.parse(
       (await runCommand(['deploy', 'render', 'cluster.toml', '--out', 'out', '--json'], folder)).out
     )
-    equal(pending.scripts[0], 'changes/01-group001.a.sh')
+    equal(pending.scripts[1], 'changes/02-group001.a.sh')
     await rm(join(folder, 'out/changes'), { recursive: true })
     equal(
       (await runCommand(['deploy', 'render', 'cluster.toml', '--out', 'out'], folder)).out,
