@@ -88,9 +88,9 @@ export class Remover {
     try {
       await this.#calls.ask(key, signal, attempt, settle)
     } catch (error) {
-      // An attempt whose reply was lost did it.
-      if (!(inDoubt && isCode(error, 'FILE_NOT_FOUND')))
-        throw inDoubt && (leavesDoubt(error) || this.#calls.cutOff(error)) ? doubt(error) : error
+      if (!inDoubt || isCode(error, 'CANCELLED')) throw error
+      // An attempt whose reply was lost did it. Or may have: that a later one was refused says nothing of it.
+      if (!isCode(error, 'FILE_NOT_FOUND')) throw doubt(error)
     } finally {
       this.#calls.locations.forget(key)
     }

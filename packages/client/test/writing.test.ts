@@ -563,6 +563,19 @@ describe('deleting', { timeout: 20_000 }, () => {
     })
   }
 
+  it('does not say that nothing was deleted when a try was lost and the next one is refused', async t => {
+    let tries = 0
+    const loses: Special = (request, well) => {
+      if (request.code !== COMMANDS.REMOVE.code) return well()
+      if (tries++ === 0) return void request.socket.resetAndDestroy()
+      return failure('storage', 'DEGRADED')
+    }
+    const { client } = await cluster(t, [loses, loses], { retryForMs: 300 })
+    await client.upload(randomBytes(10), { key: KEY })
+    await rejects(client.delete(KEY), { code: 'OUTCOME_UNKNOWN' })
+    await rejects(client.delete(KEY), { code: 'DEGRADED' })
+  })
+
   it('does not touch a later file of the name, however late it is carried out', async t => {
     const late: (() => Buffer)[] = []
     const keepsFirst: Special = (request, well) => {
