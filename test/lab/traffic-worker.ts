@@ -16,7 +16,7 @@ const PAUSE_MS = 40
 const HTTP_TRY_MS = 400
 const UPLOADERS = 3
 /** Every one is healed and read again in the end, by every member; far less than what an upload may wait. */
-const UPLOAD_PAUSE_MS = 500
+const UPLOAD_PAUSE_MS = 1_000
 const SIZE_MAX = 100_000
 const CHECKS_AT_A_TIME = 12
 /** Of files that are read through each gateway and each member by itself: all, or so many evenly spread over the run. */
