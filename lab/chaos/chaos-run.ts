@@ -5,7 +5,7 @@ import { machineSlowness } from '../../test/testkit/machine-pace.ts'
 import type { Lab } from '../lab.ts'
 import { Clients, KINDS, type Kind, type KindReports } from './clients.ts'
 import { roundsOf, textOf, type Fault, type Round } from './fault.ts'
-import { GAP_MS_MAX, judgeGap } from './gap-bounds.ts'
+import { boundOf, GAP_MS_MAX, judgeGap } from './gap-bounds.ts'
 import type { Gap } from './gap-meter.ts'
 import { Injector, type Inflicted } from './injector.ts'
 import { LOOK_EVERY_MS, Memory } from './memory.ts'
@@ -194,6 +194,7 @@ class ChaosRun {
 
   #take(reports: KindReports, faults: readonly Fault[], isJudged = true): void {
     const isFull = faults.some(({ kind }) => kind === 'disk')
+    const isLinkBad = faults.some(({ kind }) => kind === 'link')
     for (const kind of KINDS) {
       const report = reports[kind]
       if (!isJudged) {
@@ -206,7 +207,8 @@ class ChaosRun {
         const failed = Object.entries(report.failures).map(([code, times]) => `, ${times} ${code}`)
         this.#tell(`${kind}: a gap of ${seconds(report.longestGapMs)}${failed.join('')}`)
       }
-      if (!(isFull && WAITS_FOR_ROOM.has(kind))) for (const gap of report.gaps) this.#judge(kind, gap)
+      if (!(isFull && WAITS_FOR_ROOM.has(kind)))
+        for (const gap of report.gaps) this.#judge(kind, gap, isLinkBad)
     }
     const failed = Object.entries(reports.read.failures)
     if (failed.length > 0)
@@ -216,12 +218,12 @@ class ChaosRun {
   }
 
   /** By how slow the machine was just then. */
-  #judge(kind: Kind, { ms, endedMsAgo }: Gap): void {
+  #judge(kind: Kind, { ms, endedMsAgo }: Gap, isLinkBad: boolean): void {
     const endMs = performance.now() - endedMsAgo
     const slowness = this.#pace.between(endMs - ms, endMs)
-    const verdict = judgeGap(kind, ms, slowness)
+    const verdict = judgeGap(kind, ms, slowness, isLinkBad)
     if (verdict === 'kept') return
-    const text = `${kind} had a gap of ${seconds(ms)}, at most ${seconds(GAP_MS_MAX[kind]!)} on an idle machine; this one was slower by ${slowness.toFixed(1)}`
+    const text = `${kind} had a gap of ${seconds(ms)}, at most ${seconds(boundOf(kind, isLinkBad)!)} on an idle machine; this one was slower by ${slowness.toFixed(1)}`
     if (verdict === 'broken') this.#broken.push(`round ${this.#round}: ${text}`)
     else {
       this.#unjudged.push({ round: this.#round, kind, ms, slowness })

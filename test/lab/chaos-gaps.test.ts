@@ -17,6 +17,13 @@ describe('a gap', () => {
     equal(judgeGap('delete', 1e9, 1), 'kept', 'they have no bound')
   })
 
+  it('of the address may be longer while a link loses packets, and no other', () => {
+    equal(judgeGap('address', 11_000, 1), 'broken')
+    equal(judgeGap('address', 11_000, 1, true), 'kept')
+    equal(judgeGap('address', 12_001, 1, true), 'broken')
+    equal(judgeGap('read', READ_MS + 1, 1, true), 'broken')
+  })
+
   it('is not judged where the machine was too slow, unless it kept its bound all the same', () => {
     equal(judgeGap('read', READ_MS, 12), 'kept')
     equal(judgeGap('read', READ_MS + 1, SLOWNESS_JUDGED_MAX + 0.1), 'not judged')
