@@ -96,16 +96,20 @@ export class Store {
 
   /** Free space; that it could be had is the moment for what the volume did not let us remove before. */
   async measure(): Promise<void> {
-    this.#space = await this.volume.space()
+    const space = await this.volume.space()
+    // A mirror whose copies are just being connected has no size: it is not full, it does not know.
+    if (space.totalBytes > 0) this.#space = space
     for (const remove of this.#owedRemovals.splice(0)) this.volume.chore(remove)
   }
 
   /**
    * Promises room for an upload; call the result when it has ended.
    *
-   * @throws {UnavailableError} NO_SPACE
+   * @throws {UnavailableError} NO_SPACE; STORE_UNAVAILABLE: it has not said yet how much there is.
    */
   promise(bytes: number): () => void {
+    if (this.#space.totalBytes === 0)
+      throw new UnavailableError('STORE_UNAVAILABLE', `${this.root} does not say how large it is`)
     if (bytes > this.freeBytes) {
       throw new UnavailableError(
         'NO_SPACE',

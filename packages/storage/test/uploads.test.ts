@@ -1,5 +1,5 @@
 /** Small uploads, what a crash leaves of them, and deletes. */
-import { deepEqual, equal, ok, rejects } from 'node:assert/strict'
+import { deepEqual, equal, ok, rejects, throws } from 'node:assert/strict'
 import { link, mkdir, readdir, readFile, rename, rm, truncate, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
@@ -10,6 +10,7 @@ import { Journal, readJournals } from '../src/journal.ts'
 import { LargeUpload } from '../src/large-upload.ts'
 import { recover, type Recovered } from '../src/recovery.ts'
 import { runFsck } from '../src/fsck.ts'
+import { Store } from '../src/store.ts'
 import { MARKER_NAME } from '../src/store-marker.ts'
 import { factsOf, rowOf } from '../src/upload-record.ts'
 import { keyOf, labels, openParts, type Parts } from './parts.ts'
@@ -370,6 +371,21 @@ async function filesOf(root: string): Promise<string[]> {
     .map(entry => join(entry.parentPath, entry.name).slice(root.length + 1))
     .filter(path => !path.startsWith('.'))
 }
+
+describe('a volume that does not say how large it is', () => {
+  it('is taken to be as it was, and before it ever said so to be out of use, not full', async t => {
+    const { store, volume } = await openParts(t)
+    const known = store.freeBytes
+    ok(known > 0)
+    volume.space = async () => ({ freeBytes: 0, totalBytes: 0 })
+    await store.measure()
+    equal(store.freeBytes, known)
+    store.promise(1)()
+    const again = new Store({ ...store, volume, redo: undefined, reserveBytes: 0 })
+    await again.measure()
+    throws(() => again.promise(1), { code: 'STORE_UNAVAILABLE' })
+  })
+})
 
 describe('an upload that is given up while its name is being made', () => {
   it('leaves no name, although the volume says so only at the second try', async t => {
