@@ -178,6 +178,11 @@ export class TestVolume {
     }
   }
 
+  /** As `gluster` calls it. */
+  brickName(number: number): string {
+    return `${ADDRESS}:${this.brickFolder(number)}`
+  }
+
   brickFolder(number: number): string {
     return join(this.#folder, `brick${number}`)
   }

@@ -5,6 +5,9 @@ import type { Finding } from './finding.ts'
 import { hostChanges, type ChangeScript } from './host-changes.ts'
 import type { Plan, PlanGroup } from './plan.ts'
 
+/** Healers have found a new brick by then, on a busy machine as well. */
+const REACHED_S = 10
+
 export interface Changes {
   /** In the order in which they are to be run. */
   scripts: ChangeScript[]
@@ -156,6 +159,9 @@ for try in {1..60}; do
   sleep 2
 done
 [[ -n "$healing" ]] || { echo 'the heal could not be started: gluster volume heal ${now.name} full' >&2; exit 1; }
+# A healer reaches a brick that has just come after some 3 s. A sweep of before that passes it by, and then nobody misses what it lacks.
+sleep ${REACHED_S}
+gluster volume heal ${now.name} full >/dev/null
 # Again: replacing a brick lets its old host in as well.
 gluster volume set ${now.name} auth.allow '${['127.0.0.1', ...pool].join(',')}' >/dev/null
 ${leaving.map(address => `if gluster pool list | grep -wF '${address}' >/dev/null; then gluster peer detach ${address} force; fi`).join('\n')}
