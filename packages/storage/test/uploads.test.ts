@@ -381,7 +381,9 @@ describe('a volume that does not say how large it is', () => {
     await store.measure()
     equal(store.freeBytes, known)
     store.promise(1)()
-    const again = new Store({ ...store, volume, redo: undefined, reserveBytes: 0 })
+    const { marker, member, journal, ids, temporary, durable } = store
+    const parts = { marker, volume, member, journal, redo: undefined, ids, temporary, durable }
+    const again = new Store({ ...parts, reserveBytes: 0 })
     await again.measure()
     throws(() => again.promise(1), { code: 'STORE_UNAVAILABLE' })
   })
