@@ -56,6 +56,12 @@ describe('memory in a run of chaos', () => {
     for (const at of courses) deepEqual(watch([{ at }]).broken, [])
   })
 
+  it('may fill the caches that the configuration bounds, and no more', () => {
+    const name = 'a/mariadb.service'
+    deepEqual(watch([{ name, at: minute => 380 + 30 * minute }]).broken, [])
+    equal(watch([{ name, at: minute => 380 + 60 * minute }]).broken.length, 1)
+  })
+
   it('is judged of every process by itself, also of one that came later or has ended', () => {
     const fromMs = 3 * MINUTE_MS
     const { lives, broken } = watch([

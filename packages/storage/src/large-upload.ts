@@ -183,6 +183,8 @@ export class LargeUpload {
           await this.#recordStored(row)
           return row
         case 'unknown':
+          // One that moves has a note, by which it is settled.
+          if (!this.#adopted) store.unsettled.note(row)
           throw outcome.error
         case 'repeated':
           return outcome.row

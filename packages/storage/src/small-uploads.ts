@@ -266,8 +266,10 @@ export class SmallUploads {
             new OutcomeUnknownError('the file is stored, but the disk did not confirm it', { cause: failure })
           )
         }
-      } else if (outcome.kind === 'unknown') waiting.reject(outcome.error)
-      else {
+      } else if (outcome.kind === 'unknown') {
+        this.#store.unsettled.note(row)
+        waiting.reject(outcome.error)
+      } else {
         this.#unlink(row)
         if (outcome.kind === 'repeated') waiting.resolve(outcome.row)
         refused.push({ item: placed[at]!, error: outcome.kind === 'refused' ? outcome.error : undefined })

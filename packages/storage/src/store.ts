@@ -11,6 +11,7 @@ import { makeStoreDirectory, makeStoreDirectorySync } from './store-directory.ts
 import { MARKER_NAME, type StoreMarker } from './store-marker.ts'
 import { storePathOf, type StorePath } from './store-path.ts'
 import type { Standstill } from './standstill.ts'
+import { UnsettledUploads } from './unsettled-uploads.ts'
 import type { Space, Volume } from './volume.ts'
 
 /** Uploads that bring many new directories do not make this grow for ever. */
@@ -56,6 +57,7 @@ export class Store {
   trouble: string | undefined
   /** On their way; they share the memory for what they gather. */
   largeUploads = 0
+  readonly unsettled = new UnsettledUploads()
   #space: Space = { freeBytes: 0, totalBytes: 0 }
   #promisedBytes = 0
   readonly #reserveBytes: number

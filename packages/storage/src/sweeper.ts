@@ -7,11 +7,11 @@ import { join } from 'node:path'
 import type { Database } from '@tributary/database'
 import type { Log } from '@tributary/runtime'
 import { walkStore } from './disk-walk.ts'
+import { LOST_FOLDER, moveToLost } from './lost-files.ts'
 import { makeStoreDirectory } from './store-directory.ts'
 import type { Store } from './store.ts'
 import type { SweepReport } from './worker/worker-message.ts'
 
-export const LOST_FOLDER = '.lost'
 const CANDIDATES_FILE = '.lost/candidates.json'
 export const SIGHTINGS_APART_MS = 86_400_000
 const KEPT_MS = 30 * 86_400_000
@@ -105,13 +105,6 @@ export function sweepLeaseOf(store: string): string {
 /** So many are not lost: then it is the index that is wrong. */
 export function isTooManyLost(count: number, files: number): boolean {
   return count > MOVED_COUNT_MAX || (count > 1 && count > files * MOVED_SHARE_MAX)
-}
-
-export async function moveToLost(root: string, path: string, nowMs: number): Promise<void> {
-  const day = new Date(nowMs).toISOString().slice(0, 10)
-  const folder = join(root, LOST_FOLDER, day)
-  await makeStoreDirectory(root, join(LOST_FOLDER, day))
-  await rename(join(root, path), join(folder, path.replaceAll('/', '-')))
 }
 
 async function readCandidates(root: string): Promise<Record<string, number>> {

@@ -2,8 +2,8 @@
 import { deepEqual, equal, ok, rejects, throws } from 'node:assert/strict'
 import { link, mkdir, readdir, readFile, rename, rm, truncate, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { describe, it } from 'node:test'
-import type { FileIndex } from '@tributary/database'
+import { describe, it, type TestContext } from 'node:test'
+import { CommitOutcomeUnknownError, type FileIndex } from '@tributary/database'
 import { silentLog } from '@tributary/runtime'
 import { encodeRecord } from '../src/journal-record.ts'
 import { Journal, readJournals } from '../src/journal.ts'
@@ -12,6 +12,7 @@ import { recover, type Recovered } from '../src/recovery.ts'
 import { runFsck } from '../src/fsck.ts'
 import { Store } from '../src/store.ts'
 import { MARKER_NAME } from '../src/store-marker.ts'
+import { APART_MS } from '../src/unsettled-uploads.ts'
 import { factsOf, rowOf } from '../src/upload-record.ts'
 import { keyOf, labels, openParts, type Parts } from './parts.ts'
 
@@ -419,5 +420,56 @@ describe('an upload that is given up while its name is being made', () => {
     await store.discard(temporary, 'another')
     ok((await readdir(store.root)).includes('another'))
     deepEqual(await readdir(store.temporary), [])
+  })
+})
+
+describe('an upload of which the index did not say whether it took it', () => {
+  const setup = async (t: TestContext, isTaken: boolean) => {
+    const parts = await openParts(t)
+    const { store, database } = parts
+    const lost = new CommitOutcomeUnknownError('the answer to the commit was lost')
+    let isAway = true
+    const files: FileIndex = {
+      ...bound(database.files),
+      async insert(rows, options) {
+        if (isTaken) await database.files.insert(rows, options)
+        throw lost
+      },
+      find(key, options) {
+        if (isAway) throw new Error('nobody answers')
+        return database.files.find(key, options)
+      }
+    }
+    const upload = await LargeUpload.begin(store, files, keyOf('a'), CONTENT.byteLength, labels())
+    await upload.write(Buffer.from(CONTENT))
+    await rejects(upload.finish(), { code: 'OUTCOME_UNKNOWN' })
+    equal(store.unsettled.count, 1)
+    const settle = (nowMs: number) => store.unsettled.settle(store, files, nowMs)
+    return { ...parts, settle, answers: (does: boolean) => (isAway = !does) }
+  }
+
+  it('keeps its file where the index has it', async t => {
+    const { root, store, settle, answers } = await setup(t, true)
+    equal(await settle(0), 0)
+    equal(store.unsettled.count, 1, 'nobody has answered')
+    answers(true)
+    equal(await settle(0), 0)
+    equal(store.unsettled.count, 0)
+    equal((await filesOf(root)).length, 1)
+  })
+
+  it('loses its file to .lost when the index has had no row of it for long enough, answering all the time', async t => {
+    const { root, store, settle, answers } = await setup(t, false)
+    answers(true)
+    equal(await settle(0), 0)
+    answers(false)
+    equal(await settle(APART_MS), 0)
+    answers(true)
+    equal(await settle(APART_MS + 1), 0, 'it was away: the time begins anew')
+    equal((await filesOf(root)).length, 1)
+    equal(await settle(2 * APART_MS + 1), 1)
+    deepEqual(await filesOf(root), [])
+    equal((await readdir(join(root, '.lost'), { recursive: true })).length, 2, 'a day, and in it the file')
+    equal(store.unsettled.count, 0)
   })
 })

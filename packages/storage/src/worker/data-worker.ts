@@ -53,6 +53,7 @@ const COPIES_PATIENCE_MS = 2_000
 /** A store path that is not there is tried again so often. */
 const OPEN_RETRY_MS = 1_000
 /** So long after its move at most a file is still taken from its old place. */
+const SETTLE_INTERVAL_MS = 5_000
 const DEPARTURES_INTERVAL_MS = 1_000
 const FINISH_DELETES_INTERVAL_MS = 30_000
 /** What is served for so long is a transfer, or hangs. */
@@ -183,6 +184,7 @@ export class DataWorker {
       for (const root of this.#absent.keys()) await this.#openLate(root, cluster, deletion)
     })
     this.#every(MEASURE_INTERVAL_MS, () => this.#files?.releaseGone())
+    this.#every(SETTLE_INTERVAL_MS, () => this.#settleUploads())
     if (this.#order.index !== 0) return
     this.#startHousekeeping(deletion)
     const departures = new Departures({
@@ -530,6 +532,19 @@ export class DataWorker {
       else this.#log.error(`the index does not answer: ${reason}`)
     }
     this.#databaseState = { ok, reason }
+  }
+
+  /** Its own: nobody else knows of them. */
+  async #settleUploads(): Promise<void> {
+    for (const { store } of this.#places) {
+      if (store.unsettled.count === 0) continue
+      const moved = await store.unsettled.settle(store, this.#database!.files)
+      if (moved === 0) continue
+      this.#log.warn(
+        { moved },
+        `files of uploads that the index did not take were moved to ${store.root}/.lost`
+      )
+    }
   }
 
   #startHousekeeping(deletion: Deletion): void {
