@@ -3,7 +3,6 @@ import type { DatabaseEvent } from './database.ts'
 import { redisAddressOf } from './redis-address.ts'
 
 // The only importer of ioredis.
-export { Redis }
 
 /** How long a cached answer may outlive what it was read from. */
 export const CACHE_TTL_S = 60
@@ -34,6 +33,22 @@ function reconnectAfterMs(attempts: number): number {
   return Math.min(attempts * 100, RECONNECT_MS_MAX)
 }
 
+/**
+ * @param options  those of Sentinels count where the address names some.
+ * @throws {Error} the address is none; see redisAddressOf.
+ */
+export function redisClientOf(url: string, options: RedisOptions): Redis {
+  const address = redisAddressOf(url)
+  if (address.kind === 'server') return new Redis(address.url, options)
+  return new Redis({
+    ...options,
+    sentinels: [...address.sentinels],
+    name: address.name,
+    ...(address.user !== undefined && { username: address.user }),
+    ...(address.password !== undefined && { password: address.password })
+  })
+}
+
 /** Short texts in Redis, read and written if that goes at once. No method ever rejects. */
 export class RedisCache {
   readonly #redis: Redis
@@ -47,22 +62,14 @@ export class RedisCache {
   /** @throws {Error} the address is none; see redisAddressOf. */
   constructor(url: string, onEvent: (event: DatabaseEvent) => void) {
     this.#onEvent = onEvent
-    const address = redisAddressOf(url)
-    this.#redis =
-      address.kind === 'server'
-        ? new Redis(address.url, OPTIONS)
-        : new Redis({
-            ...OPTIONS,
-            sentinels: [...address.sentinels],
-            name: address.name,
-            ...(address.user !== undefined && { username: address.user }),
-            ...(address.password !== undefined && { password: address.password }),
-            // They tell when another server is the primary; else a client would stay with the old one.
-            failoverDetector: true,
-            sentinelCommandTimeout: CONNECT_TIMEOUT_MS,
-            sentinelRetryStrategy: reconnectAfterMs,
-            sentinelReconnectStrategy: reconnectAfterMs
-          })
+    this.#redis = redisClientOf(url, {
+      ...OPTIONS,
+      // They tell when another server is the primary; else a client would stay with the old one.
+      failoverDetector: true,
+      sentinelCommandTimeout: CONNECT_TIMEOUT_MS,
+      sentinelRetryStrategy: reconnectAfterMs,
+      sentinelReconnectStrategy: reconnectAfterMs
+    })
     // Errors are many while it is away: one event tells of the first, another of its return.
     this.#redis.on('error', (error: Error) => this.#setDown(true, error.message))
     this.#redis.on('close', () => this.#setDown(true, 'connection closed'))

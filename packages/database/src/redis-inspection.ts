@@ -1,15 +1,17 @@
 import type { RedisInspection } from './inspection.ts'
-import { Redis } from './redis-cache.ts'
+import { redisClientOf } from './redis-cache.ts'
 
-/** @throws {Error} it does not answer, or does not let us in. */
+/** Behind Sentinels it is the primary that is looked at. @throws {Error} it does not answer, or does not let us in. */
 export async function lookAtRedis(url: string, timeoutMs: number): Promise<RedisInspection> {
-  const redis = new Redis(url, {
+  const redis = redisClientOf(url, {
     protocol: 2,
     lazyConnect: true,
     connectTimeout: timeoutMs,
     commandTimeout: timeoutMs,
     maxRetriesPerRequest: 0,
-    retryStrategy: () => null
+    retryStrategy: () => null,
+    sentinelCommandTimeout: timeoutMs,
+    sentinelRetryStrategy: () => null
   })
   let reason: Error | undefined
   redis.on('error', (error: Error) => (reason ??= error)) // the promise below only says that it is closed

@@ -1,4 +1,4 @@
-import { deepEqual, ok } from 'node:assert/strict'
+import { deepEqual, equal, match, ok } from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { noMariadb, startMariadb, type Mariadb } from '../../../test/testkit/mariadb.ts'
@@ -9,7 +9,7 @@ import {
   type RedisServer,
   type Sentinel
 } from '../../../test/testkit/redis.ts'
-import { migrateDatabase, openDatabase, type Database } from '@tributary/database'
+import { inspectRedis, migrateDatabase, openDatabase, type Database } from '@tributary/database'
 import { fileRow } from './file-rows.ts'
 
 const PASSWORD = 'geheim-und-lang'
@@ -55,6 +55,22 @@ describe('Redis behind Sentinels', { skip: noMariadb() ?? noSentinel() ?? false,
     await database?.close()
     for (const sentinel of sentinels) await sentinel.stop()
     await Promise.all([replica?.stop(), primary?.stop(), server?.stop()])
+  })
+
+  it('is looked at where the Sentinels say it is; what cannot be reached is told without its password', async () => {
+    const hosts = sentinels.map(({ port }) => `127.0.0.1:${port}`).join(',')
+    const { error, version, policy } = await inspectRedis(
+      `redis-sentinel://:${PASSWORD}@${hosts}/tributary`,
+      2_000
+    )
+    equal(error, undefined)
+    match(version ?? '', /^\d+\./)
+    ok(policy)
+    const gone = await inspectRedis(`redis-sentinel://:${PASSWORD}@127.0.0.1:1/tributary`, 1_000)
+    ok(gone.error)
+    ok(!gone.error.includes(PASSWORD), gone.error)
+    const noAddress = await inspectRedis(`redis-sentinel://:${PASSWORD}@127.0.0.1:1`, 1_000)
+    ok(noAddress.error && !noAddress.error.includes(PASSWORD))
   })
 
   const asked = (redis: RedisServer, line: string): Promise<string> =>

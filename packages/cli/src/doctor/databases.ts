@@ -168,7 +168,7 @@ export async function checkRedis(roles: Roles): Promise<Findings> {
     list?.[0]?.startsWith('mysql')
   )
   for (const url of urls) {
-    const label = redactText(url).replace(/^(rediss?:\/\/)[^@/]*@/, '$1')
+    const label = redactText(url).replace(/^(redis(?:s|-sentinel)?:\/\/)[^@/]*@/, '$1')
     if (!usesMysql) findings.ok(label, 'configured, and not used: SQLite is faster')
     const { error, version, maxmemoryBytes, policy } = await inspectRedis(url, DEADLINE_MS)
     if (error !== undefined) {
