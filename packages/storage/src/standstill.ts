@@ -26,9 +26,9 @@ export class Standstill {
   }
 
   /** It has just ended: what is read now may have been given up by whoever sent it. */
-  get justEnded(): boolean {
+  justEnded(nowMs: number): boolean {
     // Sockets are read before the timer's turn comes.
-    return performance.now() - this.#tickMs > STANDSTILL_MS || performance.now() - this.#endedMs < DOUBT_MS
+    return nowMs - this.#tickMs > STANDSTILL_MS || nowMs - this.#endedMs < DOUBT_MS
   }
 
   /** @returns why nothing may be stored any more for a request that was whole at `sinceMs`; undefined: it may. */

@@ -28,8 +28,8 @@ export interface FrameServerOptions<R extends Role> {
   stallMs?: number
   /** Whether a peer is in the middle of something although no request of its is in hand. */
   isBusy?: (peer: Peer) => boolean
-  /** Whether what is read now may be too old to be carried out: a peer whose request would be whole is cut. */
-  distrusts?: () => boolean
+  /** Whether what is read at this moment of the monotonic clock may be too old to be carried out: a peer whose request would be whole is cut. */
+  distrusts?: (nowMs: number) => boolean
   observe?: CallObserver
   /** A fault of ours behind an INTERNAL reply. */
   onFault?: (error: unknown) => void

@@ -207,7 +207,7 @@ export class ServerConnection<R extends Role> implements Peer {
     }
     // One in the middle of a body was not given up: its sender had not come to wait for the reply.
     const isMore = this.#content !== undefined && this.#content.remainingBytes > chunk.byteLength
-    if (!isMore && this.#options.distrusts?.()) return this.cut()
+    if (!isMore && this.#options.distrusts?.(this.lastActiveMs)) return this.cut()
     this.#rest = this.#rest === undefined ? chunk : Buffer.concat([this.#rest, chunk])
     this.#goOn()
   }

@@ -168,7 +168,7 @@ export class DataWorker {
         stopping: () => this.#stopping
       }),
       isBusy: isUploading,
-      distrusts: () => this.#standstill.justEnded,
+      distrusts: nowMs => this.#standstill.justEnded(nowMs),
       allows: ip => allowed.allows(ip),
       connectionsMax: config.connectionsMax,
       silenceMs: config.silenceS * 1_000,
