@@ -73,7 +73,8 @@ async function fetchNode(name, arch, home) {
   await mkdir(making, { recursive: true })
   await writeFile(join(making, 'package.json'), '{ "private": true }\n')
   const args = ['install', '--prefix', making, '--no-save', '--no-package-lock', '--ignore-scripts']
-  if (arch !== process.arch) args.push(`--cpu=${arch}`, '--os=linux')
+  // What it brings is named; npm refuses what is not for this machine, whatever it is told of another.
+  if (arch !== process.arch) args.push('--force')
   const { exitCode, output } = await runNpm(
     process.execPath,
     [...args, `${name}@${NODE_VERSION}`],

@@ -17,6 +17,8 @@ const MIB = 1024 * 1024
 /** Node alone is 121 MiB, and 35 MiB of the package. */
 const PACKAGE_BYTES_MAX = 45 * MIB
 const INSTALLED_BYTES_MAX = 160 * MIB
+/** Of the two bytes in an ELF file that name its architecture. */
+const ELF_MACHINE_AT = 18
 const ROLES = ['tracker', 'id', 'storage', 'gateway']
 
 /** What is on the disk, without what no package owns. */
@@ -100,6 +102,17 @@ describe('the Debian package', { skip, timeout: 300_000 }, () => {
     const again = join(scratch, 'again')
     await execute(process.execPath, [BUILD, '--out', again], { maxBuffer: MIB })
     ok((await readFile(join(again, deb))).equals(await readFile(join(scratch, deb))))
+  })
+
+  it('is made for the other architecture too, with the Node of that one', async () => {
+    const [other, machine] = process.arch === 'arm64' ? ['amd64', 0x3e] : ['arm64', 0xb7]
+    const folder = join(scratch, other)
+    await execute(process.execPath, [BUILD, '--arch', other, '--out', folder], { maxBuffer: MIB })
+    const path = join(folder, (await readdir(folder))[0]!)
+    equal((await execute('dpkg-deb', ['-f', path, 'Architecture'])).stdout.trim(), other)
+    await execute('dpkg-deb', ['-x', path, join(folder, 'tree')])
+    const node = await readFile(join(folder, 'tree/usr/lib/tributary/bin/node'))
+    equal(node.readUInt16LE(ELF_MACHINE_AT), machine)
   })
 
   it('installs without a network, starts and enables nothing, and makes its user and folders', async () => {
