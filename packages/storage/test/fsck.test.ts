@@ -5,7 +5,7 @@ import { appendFile, mkdir, readdir, readFile, truncate, unlink, writeFile } fro
 import { dirname, join } from 'node:path'
 import { describe, it } from 'node:test'
 import { openDatabase } from '@tributary/database'
-import { runFsck, type FsckOptions, type FsckReport } from '../src/fsck.ts'
+import { runFsck, SETTLE_MS, type FsckOptions, type FsckReport } from '../src/fsck.ts'
 import { encodeRecord } from '../src/journal-record.ts'
 import { listJournals, readJournals } from '../src/journal.ts'
 import { LargeUpload } from '../src/large-upload.ts'
@@ -123,7 +123,7 @@ describe('fsck', { timeout: 60_000 }, () => {
     }
     const workers = ['a', 'b', 'c', 'd'].map(work)
     for (let round = 0; round < 5; round++)
-      kinds.push(...kindsOf(await check(parts, { settleMs: 500, checksums: true })))
+      kinds.push(...kindsOf(await check(parts, { settleMs: SETTLE_MS / 10, checksums: true })))
     stop.abort()
     await Promise.all(workers)
     deepEqual(kinds, [])
