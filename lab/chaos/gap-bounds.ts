@@ -3,14 +3,14 @@ import type { Kind } from './clients.ts'
 
 /**
  * On an idle machine. GlusterFS gives up a silent copy after 5 s (its ping-timeout), and a frozen database node holds writes
- * for Galera's 4 s; both may follow one another. Deletes are asked for so seldom that their gaps say nothing.
+ * for Galera's 4 s; both may follow one another. An address leaves a gateway that is frozen when Keepalived has asked it twice. Deletes are asked for so seldom that their gaps say nothing.
  */
 export const GAP_MS_MAX: Readonly<Partial<Record<Kind, number>>> = {
   read: 10_000,
   upload: 18_000,
   httpRead: 12_000,
   httpUpload: 25_000,
-  address: 2_000
+  address: 4_000
 }
 /** A gap while the machine was slower than so much says something about the machine, and nothing about the cluster. */
 export const SLOWNESS_JUDGED_MAX = 3

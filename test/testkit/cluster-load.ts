@@ -150,11 +150,15 @@ export class ClusterLoad {
    * whichever door comes next.
    *
    * @param readers files at a time
-   * @param users   whose files
+   * @param isHere  which files are looked for there
    */
-  async verifyThrough(door: Door, readers: number, users: readonly string[] = this.users): Promise<Verdict> {
+  async verifyThrough(
+    door: Door,
+    readers: number,
+    isHere: (key: FileKey) => boolean = () => true
+  ): Promise<Verdict> {
     const verdict: Verdict = { whole: 0, absent: 0 }
-    const left = this.#entries.filter(({ key }) => users.includes(key.user))
+    const left = this.#entries.filter(({ key }) => isHere(key))
     const turns = Array.from({ length: readers }, async () => {
       for (let entry = left.pop(); entry; entry = left.pop()) {
         const found = await this.#check(door, entry)
@@ -167,9 +171,9 @@ export class ClusterLoad {
     return verdict
   }
 
-  /** Some file of this user that is there; undefined: there is none. */
-  someStored(user: string): FileKey | undefined {
-    return this.#entries.find(({ key, state }) => key.user === user && state === 'stored')?.key
+  /** Files that are there. */
+  get storedKeys(): FileKey[] {
+    return this.#entries.filter(({ state }) => state === 'stored').map(({ key }) => key)
   }
 
   /** Promises broken since this was last asked, as sentences. */

@@ -51,11 +51,21 @@ export function libraryDoor(client: Client): Door {
   }
 }
 
+export interface HttpPatience {
+  readMs: number
+  writeMs: number
+}
+
 /**
- * @param baseUrl of a gateway, without a slash at its end
- * @param token   that writing needs, where it does
+ * @param baseUrl  of a gateway, without a slash at its end
+ * @param token    that writing needs, where it does
+ * @param patience after which it is not waited for any more
  */
-export function httpDoor(baseUrl: string, token?: string): Door {
+export function httpDoor(
+  baseUrl: string,
+  token?: string,
+  { readMs, writeMs }: HttpPatience = { readMs: HTTP_WITHIN_MS, writeMs: HTTP_WITHIN_MS }
+): Door {
   const call = async (
     method: string,
     key: FileKey,
@@ -66,7 +76,7 @@ export function httpDoor(baseUrl: string, token?: string): Door {
     let response: Response
     let bytes: Buffer
     try {
-      const signal = AbortSignal.timeout(HTTP_WITHIN_MS)
+      const signal = AbortSignal.timeout(method === 'GET' ? readMs : writeMs)
       response = await fetch(`${baseUrl}/files/${path}`, { ...more, method, signal, headers })
       bytes = Buffer.from(await response.arrayBuffer())
     } catch (error) {
