@@ -138,6 +138,23 @@ describe('three machines with every role on each', { skip, timeout: 15 * MINUTES
     await untilWhole(lab, { isAsked: true })
   })
 
+  it('miss nothing when a member leaves its group by the command, and comes back', async t => {
+    const host = lab.host('b')
+    const { exitCode, stdout, stderr } = await host.run('tributary storage leave')
+    equal(exitCode, 0, `${stdout}${stderr}`)
+    const { units } = await host.status()
+    const left = units.find(({ name }) => name === 'tributary-storage.service')
+    equal(left?.state, 'inactive', 'its unit does not start it again')
+    equal(await traffic.active(`${lab.host('a').address}:21000`), 2)
+    await host.startUnit('tributary-storage')
+    await lab.untilReady()
+    const report = await traffic.report()
+    print(t, `member ${host.name} left and came back`, report)
+    withinPace(report, 'read', READ_GAP_MS)
+    withinPace(report, 'upload', UPLOAD_GAP_MS)
+    deepEqual([report.read.failures, report.upload.failures], [{}, {}], 'nothing failed')
+  })
+
   const killed: [title: string, unit: string, matching: string, watchedMs: number][] = [
     ['an ID server', 'tributary-id', '', SETTLED_MS],
     ['a storage server', 'tributary-storage', '', SETTLED_MS],
@@ -204,24 +221,7 @@ describe('three machines with every role on each', { skip, timeout: 15 * MINUTES
     }
     const report = await traffic.report()
     print(t, `${units.length} units of ${host.name} restarted`, report)
-    withinPace(report, 'read', READ_GAP_MS)
-    withinPace(report, 'upload', UPLOAD_GAP_MS)
-    deepEqual([report.read.failures, report.upload.failures], [{}, {}], 'nothing failed')
-  })
-
-  it('miss nothing when a member leaves its group by the command, and comes back', async t => {
-    const host = lab.host('b')
-    const { exitCode, stdout, stderr } = await host.run('tributary storage leave')
-    equal(exitCode, 0, `${stdout}${stderr}`)
-    const { units } = await host.status()
-    const left = units.find(({ name }) => name === 'tributary-storage.service')
-    equal(left?.state, 'inactive', 'its unit does not start it again')
-    equal(await traffic.active(`${lab.host('a').address}:21000`), 2)
-    await host.startUnit('tributary-storage')
-    await lab.untilReady()
-    const report = await traffic.report()
-    print(t, `member ${host.name} left and came back`, report)
-    withinPace(report, 'read', READ_GAP_MS)
+    withinPace(report, 'read', GALERA_STALL_MS) // one of them is a database node
     withinPace(report, 'upload', UPLOAD_GAP_MS)
     deepEqual([report.read.failures, report.upload.failures], [{}, {}], 'nothing failed')
   })
