@@ -11,7 +11,7 @@ import { noOpenssl, TestAuthority, type TestCertificate } from '../testkit/certi
 import { cleanUps } from '../testkit/clean-ups.ts'
 import { freePort } from '../testkit/ports.ts'
 import { runProgram, startProgram, type ProgramEnd } from '../testkit/program.ts'
-import { prepareCluster, startRole, type RoleServer } from '../testkit/role-processes.ts'
+import { startSmallCluster, type RoleServer } from '../testkit/role-processes.ts'
 import { missingPrograms } from '../testkit/service.ts'
 import { TributaryProcess, until } from '../testkit/tributary-process.ts'
 import { RunningUp } from '../testkit/up.ts'
@@ -40,24 +40,9 @@ describe('HTTPS', { skip, timeout: 180_000 }, () => {
     certificate = join(folder, 'fullchain.pem')
     privateKey = join(folder, 'privkey.pem')
     await install(await authority.issue())
-    const { databaseUrl, store } = await prepareCluster(folder)
-    const start = async (...args: Parameters<typeof startRole>): Promise<RoleServer> => {
-      const server = await startRole(...args)
-      afterwards(() => server.stop())
-      return server
-    }
-    const database = [databaseUrl]
-    const tracker = await start('tracker', 'tracker', folder, { database })
-    const ids = await start('id', 'id', folder, { database })
-    await start('storage', 'storage', folder, {
-      database,
-      stores: [store],
-      trackers: [tracker.address],
-      id_servers: [ids.address],
-      reserve_bytes: '1MiB'
-    })
+    const { tracker, start } = await startSmallCluster(folder, afterwards, ['storage'])
     adminPort = await freePort()
-    gateway = await start('gateway', 'gateway', folder, {
+    gateway = await start('gateway', 'gateway', {
       trackers: [tracker.address],
       certificate,
       private_key: privateKey,

@@ -12,7 +12,7 @@ import { Client } from '@tributary/client'
 import { openDatabase } from '@tributary/database'
 import { contentOf } from '../faults/random.ts'
 import { cleanUps } from '../testkit/clean-ups.ts'
-import { prepareCluster, startRole, type RoleServer } from '../testkit/role-processes.ts'
+import { startSmallCluster } from '../testkit/role-processes.ts'
 import { TributaryProcess, until } from '../testkit/tributary-process.ts'
 
 const FILES = 40
@@ -111,28 +111,17 @@ async function twoMembers(t: TestContext) {
   const afterwards = cleanUps(t)
   const folder = await mkdtemp(join(tmpdir(), 'tributary-late-'))
   afterwards(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }))
-  const { databaseUrl, store } = await prepareCluster(folder)
-  const start = async (...args: Parameters<typeof startRole>): Promise<RoleServer> => {
-    const server = await startRole(...args)
-    afterwards(() => server.stop())
-    return server
-  }
-  const common = { database: [databaseUrl] }
-  const tracker = await start('tracker', 'tracker', folder, common)
-  const ids = await start('id', 'id', folder, common)
-  const [frozen] = await Promise.all(
-    ['frozen', 'lives'].map(member =>
-      start('storage', member, folder, {
-        ...common,
-        member,
-        stores: [store],
-        trackers: [tracker.address],
-        id_servers: [ids.address],
-        reserve_bytes: '1MiB',
-        heartbeat_s: 0.5
-      })
-    )
+  const names = ['frozen', 'lives']
+  const { databaseUrl, store, tracker, members } = await startSmallCluster(
+    folder,
+    afterwards,
+    names,
+    member => ({
+      member,
+      heartbeat_s: 0.5
+    })
   )
+  const [frozen] = members
   const client = new Client({ trackers: [tracker.address], retryForMs: 15_000 })
   afterwards(() => client.close())
   await until('both members are there', ACTIVE_WITHIN_MS, async () => {

@@ -11,7 +11,7 @@ import { Connection } from '@tributary/transport'
 import { contentOf } from '../faults/random.ts'
 import { WirePeer } from '../faults/wire-peer.ts'
 import { cleanUps } from '../testkit/clean-ups.ts'
-import { prepareCluster, startRole, type RoleServer } from '../testkit/role-processes.ts'
+import { startSmallCluster, type RoleServer } from '../testkit/role-processes.ts'
 import { TributaryProcess, until } from '../testkit/tributary-process.ts'
 
 const ACTIVE_WITHIN_MS = 40_000
@@ -113,28 +113,16 @@ async function twoMembers(t: TestContext, settings: { stop_timeout_s: number } =
   const afterwards = cleanUps(t)
   const folder = await mkdtemp(join(tmpdir(), 'tributary-leaving-'))
   afterwards(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }))
-  const { databaseUrl, store } = await prepareCluster(folder)
-  const start = async (...args: Parameters<typeof startRole>): Promise<RoleServer> => {
-    const server = await startRole(...args)
-    afterwards(() => server.stop())
-    return server
-  }
-  const common = { database: [databaseUrl] }
-  const tracker = await start('tracker', 'tracker', folder, common)
-  const ids = await start('id', 'id', folder, common)
-  const members = await Promise.all(
-    ['stays', 'leaves'].map(member =>
-      start('storage', member, folder, {
-        ...common,
-        ...settings,
-        member,
-        stores: [store],
-        trackers: [tracker.address],
-        id_servers: [ids.address],
-        reserve_bytes: '1MiB',
-        heartbeat_s: 0.5
-      })
-    )
+  const names = ['stays', 'leaves']
+  const { databaseUrl, store, tracker, members } = await startSmallCluster(
+    folder,
+    afterwards,
+    names,
+    member => ({
+      ...settings,
+      member,
+      heartbeat_s: 0.5
+    })
   )
   const [stays, leaves] = members as [RoleServer, RoleServer]
   const client = new Client({ trackers: [tracker.address] })

@@ -20,7 +20,7 @@ import {
 import { contentOf } from '../faults/random.ts'
 import { Refused, WirePeer } from '../faults/wire-peer.ts'
 import { cleanUps } from '../testkit/clean-ups.ts'
-import { prepareCluster, startRole, type RoleServer } from '../testkit/role-processes.ts'
+import { startSmallCluster, type RoleServer } from '../testkit/role-processes.ts'
 import { TributaryProcess, until } from '../testkit/tributary-process.ts'
 
 const SERVES_WITHIN_MS = 40_000
@@ -64,23 +64,8 @@ describe('versions side by side', { timeout: 120_000 }, () => {
   before(async () => {
     const folder = await mkdtemp(join(tmpdir(), 'tributary-versions-'))
     afterwards(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }))
-    const { databaseUrl, store } = await prepareCluster(folder)
-    const start = async (...args: Parameters<typeof startRole>): Promise<RoleServer> => {
-      const server = await startRole(...args)
-      afterwards(() => server.stop())
-      return server
-    }
-    const database = [databaseUrl]
-    const tracker = await start('tracker', 'tracker', folder, { database })
-    const id = await start('id', 'id', folder, { database })
-    const storage = await start('storage', 'storage', folder, {
-      database,
-      stores: [store],
-      trackers: [tracker.address],
-      id_servers: [id.address],
-      reserve_bytes: '1MiB'
-    })
-    servers = { tracker, id, storage }
+    const { tracker, ids, members } = await startSmallCluster(folder, afterwards, ['storage'])
+    servers = { tracker, id: ids, storage: members[0]! }
     await until('the storage server is handed out', SERVES_WITHIN_MS, async () => {
       const groups = new TributaryProcess(['groups', '-t', tracker.address], { folder })
       await groups.ended

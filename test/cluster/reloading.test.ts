@@ -8,7 +8,7 @@ import { after, before, describe, it } from 'node:test'
 import { promisify } from 'node:util'
 import { cleanUps } from '../testkit/clean-ups.ts'
 import { freePort } from '../testkit/ports.ts'
-import { prepareCluster, startRole, type RoleServer } from '../testkit/role-processes.ts'
+import { startSmallCluster, type RoleServer } from '../testkit/role-processes.ts'
 import { until } from '../testkit/tributary-process.ts'
 import { RunningUp } from '../testkit/up.ts'
 
@@ -29,27 +29,14 @@ describe('SIGHUP', { timeout: 120_000 }, () => {
     afterwards(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }))
     tokenFile = join(folder, 'token')
     await writeFile(tokenFile, 'first\n')
-    const { databaseUrl, store } = await prepareCluster(folder)
-    const start = async (...args: Parameters<typeof startRole>): Promise<RoleServer> => {
-      const server = await startRole(...args)
-      afterwards(() => server.stop())
-      return server
-    }
-    const database = [databaseUrl]
     adminPort = await freePort()
-    const tracker = await start('tracker', 'tracker', folder, { database })
-    const ids = await start('id', 'id', folder, { database })
-    storage = await start('storage', 'storage', folder, {
-      database,
-      stores: [store],
-      trackers: [tracker.address],
-      id_servers: [ids.address],
-      reserve_bytes: '1MiB',
+    const { tracker, members, start } = await startSmallCluster(folder, afterwards, ['storage'], () => ({
       workers: 2,
       admin_port: adminPort,
       log_level: 'error'
-    })
-    gateway = await start('gateway', 'gateway', folder, {
+    }))
+    storage = members[0]!
+    gateway = await start('gateway', 'gateway', {
       trackers: [tracker.address],
       write_token_file: tokenFile
     })

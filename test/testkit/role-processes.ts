@@ -42,6 +42,60 @@ export async function prepareCluster(folder: string): Promise<{ databaseUrl: str
   return { databaseUrl, store }
 }
 
+/** As startRole does; what was started is stopped when `afterwards` has its turn. */
+export type Start = (
+  role: Parameters<typeof startRole>[0],
+  name: string,
+  settings: Settings
+) => Promise<RoleServer>
+
+export interface SmallCluster {
+  databaseUrl: string
+  store: string
+  tracker: RoleServer
+  ids: RoleServer
+  /** In the order of their names. */
+  members: readonly RoleServer[]
+  start: Start
+}
+
+/**
+ * A tracker, an ID server, and storage servers of group001 on one store, each a process of its own.
+ *
+ * @param folder    of their files; it must be there
+ * @param names     of the storage servers
+ * @param settings  of each storage server, beyond whom it has to do with
+ */
+export async function startSmallCluster(
+  folder: string,
+  afterwards: (undo: () => unknown) => void,
+  names: readonly string[],
+  settings: (name: string) => Settings = () => ({})
+): Promise<SmallCluster> {
+  const { databaseUrl, store } = await prepareCluster(folder)
+  const start: Start = async (role, name, own) => {
+    const server = await startRole(role, name, folder, own)
+    afterwards(() => server.stop())
+    return server
+  }
+  const database = [databaseUrl]
+  const tracker = await start('tracker', 'tracker', { database })
+  const ids = await start('id', 'id', { database })
+  const members = await Promise.all(
+    names.map(name =>
+      start('storage', name, {
+        database,
+        stores: [store],
+        trackers: [tracker.address],
+        id_servers: [ids.address],
+        reserve_bytes: '1MiB',
+        ...settings(name)
+      })
+    )
+  )
+  return { databaseUrl, store, tracker, ids, members, start }
+}
+
 /** @param role The command's verb, which is also the table of the file. */
 export async function startRole(
   role: 'tracker' | 'id' | 'storage' | 'gateway',

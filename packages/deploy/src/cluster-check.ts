@@ -146,11 +146,7 @@ class ClusterCheck {
       ['gateway.allow', gateway.allow]
     ] as const) {
       for (const text of list) {
-        try {
-          parseNetwork(text)
-        } catch {
-          this.#error(key, text, 'an address, a network, or loopback, private, any')
-        }
+        if (!isNetwork(text)) this.#error(key, text, 'an address, a network, or loopback, private, any')
       }
     }
     if (applications.length === 0)

@@ -64,13 +64,7 @@ export class Deletion {
     if (now?.state === 'stored' && !this.#stores.has(now.store))
       throw notHere(now, this.#stores, this.#absent(now.group))
     if (!marked) throw new RejectedError('FILE_NOT_FOUND', `no such file: ${formatFileKey(key)}`)
-    const markedMs = performance.now()
-    try {
-      await this.#finish(row, store, markedMs)
-    } catch (cause) {
-      // Nobody can read it any more, and it will go; that it is gone for good cannot be promised yet.
-      throw new OutcomeUnknownError(`${formatFileKey(key)} is marked, and is deleted later`, { cause })
-    }
+    await this.#finishMarked(row, store)
   }
 
   /**
@@ -82,9 +76,15 @@ export class Deletion {
     const store = this.#stores.get(row.store)
     if (!store) throw notHere(row, this.#stores, this.#absent(row.group))
     store.checkWrite()
+    await this.#finishMarked(row, store)
+  }
+
+  /** One that was marked a moment ago, or a moment ago at the latest. @throws {OutcomeUnknownError} */
+  async #finishMarked(row: FileRow, store: Store): Promise<void> {
     try {
       await this.#finish(row, store, performance.now())
     } catch (cause) {
+      // Nobody can read it any more, and it will go; that it is gone for good cannot be promised yet.
       throw new OutcomeUnknownError(`${formatFileKey(row)} is marked, and is deleted later`, { cause })
     }
   }

@@ -52,8 +52,8 @@ const COPIES_INTERVAL_MS = 1_000
 const COPIES_PATIENCE_MS = 2_000
 /** A store path that is not there is tried again so often. */
 const OPEN_RETRY_MS = 1_000
-/** So long after its move at most a file is still taken from its old place. */
 const SETTLE_INTERVAL_MS = 5_000
+/** So long after its move at most a file is still taken from its old place. */
 const DEPARTURES_INTERVAL_MS = 1_000
 const FINISH_DELETES_INTERVAL_MS = 30_000
 /** What is served for so long is a transfer, or hangs. */
