@@ -1,0 +1,58 @@
+/** A film in the library, as a poster or as a row; both have the same parts, and the styles put them in place. */
+import type { Film } from '../api/films.ts'
+import { formatBytes, formatDate, formatDuration } from '../format.ts'
+import { Icon, type IconName } from '../parts/icon.tsx'
+import { Menu } from '../parts/menu.tsx'
+import { formatNameOf } from '../playability.ts'
+import { addressOf } from '../router.ts'
+import { language, texts } from '../settings.ts'
+import { actionsOf } from './film-actions.ts'
+
+const PICTURES: Readonly<Record<Film['kind'], IconName>> = {
+  video: 'film',
+  audio: 'sound',
+  image: 'picture',
+  text: 'file',
+  other: 'file'
+}
+
+export function FilmCard({ film }: { film: Film }) {
+  const t = texts.value
+  const { title, kind, poster, durationS } = film
+  const plays = kind === 'video' || kind === 'audio'
+  const href = plays ? addressOf({ name: 'watch', ...film }) : `${film.url}?download`
+  return (
+    <li class="film">
+      <a class={`thumb is-${kind}`} href={href} aria-label={plays ? t.play(title) : `${t.download} ${title}`}>
+        {poster === undefined ? (
+          <Icon name={PICTURES[kind]} large />
+        ) : (
+          <img src={poster} alt="" loading="lazy" decoding="async" width="320" height="180" />
+        )}
+        {plays && (
+          <span class="thumb-play">
+            <Icon name="play" solid />
+          </span>
+        )}
+        {durationS > 0 && <span class="badge">{formatDuration(durationS)}</span>}
+      </a>
+      <div class="film-text">
+        <h3 class="name" dir="auto">
+          <a href={href} title={title} tabIndex={-1}>
+            {title}
+          </a>
+        </h3>
+        <p class="facts">{factsOf(film)}</p>
+      </div>
+      <Menu label={t.actionsOf(title)} items={actionsOf(film)} />
+    </li>
+  )
+}
+
+function factsOf({ kind, mediaType, sizeBytes, storedAt }: Film): string {
+  const t = texts.value
+  const kinds = { video: t.typeVideo, audio: t.typeAudio, image: t.typeImage, text: t.typeText, other: t.typeFile }
+  const type = [kinds[kind], formatNameOf(mediaType)].filter(Boolean).join(' ')
+  const parts = [formatBytes(sizeBytes, language.value), type, formatDate(storedAt, language.value)]
+  return parts.filter(Boolean).join(' · ')
+}

@@ -1,0 +1,122 @@
+/** All films: to look for, to play, to add. */
+import { useEffect, useRef } from 'preact/hooks'
+import { IconButton } from '../parts/button.tsx'
+import { Icon } from '../parts/icon.tsx'
+import { formatCount } from '../format.ts'
+import { language, texts } from '../settings.ts'
+import { uploadFiles } from '../uploads/uploads.ts'
+import { FilmCard } from './film-card.tsx'
+import { films, hasMore, isLoading, loadFilms, loadMore, place, show, trouble, view } from './library.ts'
+
+export function LibraryPage() {
+  const t = texts.value
+  const { application, user } = place.value
+  useEffect(() => {
+    if (application !== '') void loadFilms()
+  }, [application, user])
+  const isEmpty = films.value.length === 0 && !isLoading.value && trouble.value === ''
+  return (
+    <>
+      <div class="page-head">
+        <h1 tabIndex={-1}>{t.library}</h1>
+        {films.value.length > 0 && (
+          <span class="count" id="count">
+            {t.count(formatCount(films.value.length, language.value), hasMore.value, films.value.length === 1)}
+          </span>
+        )}
+        <div class="tools">
+          <div class="switch" role="group" aria-label={t.view}>
+            <IconButton
+              icon="grid"
+              label={t.asPosters}
+              pressed={view.value === 'posters'}
+              onClick={() => show('posters')}
+            />
+            <IconButton icon="list" label={t.asList} pressed={view.value === 'list'} onClick={() => show('list')} />
+          </div>
+          <UploadButton />
+        </div>
+      </div>
+      {trouble.value !== '' && (
+        <p class="note bad" role="alert">
+          {t.listFailed(trouble.value)}{' '}
+          <button type="button" onClick={() => void loadFilms()}>
+            {t.tryAgain}
+          </button>
+        </p>
+      )}
+      {isEmpty && <Welcome />}
+      <ul class={`films as-${view.value}`} id="film-list" aria-busy={isLoading.value}>
+        {films.value.map(film => (
+          <FilmCard key={`${film.application}/${film.user}/${film.file}`} film={film} />
+        ))}
+      </ul>
+      <More />
+    </>
+  )
+}
+
+export function UploadButton() {
+  const input = useRef<HTMLInputElement>(null)
+  return (
+    <>
+      <button type="button" class="primary" onClick={() => input.current!.click()}>
+        <Icon name="up" />
+        <span>{texts.value.upload}</span>
+      </button>
+      <input
+        ref={input}
+        id="choose"
+        type="file"
+        multiple
+        class="hidden-input"
+        tabIndex={-1}
+        aria-hidden="true"
+        onChange={event => {
+          uploadFiles([...(event.currentTarget.files ?? [])])
+          event.currentTarget.value = '' // the same file may be chosen again
+        }}
+      />
+    </>
+  )
+}
+
+function Welcome() {
+  const t = texts.value
+  return (
+    <div class="empty" id="empty">
+      <Icon name="film" large />
+      <p>{t.emptyTitle}</p>
+      <ol>
+        <li>{t.emptyStep1}</li>
+        <li>{t.emptyStep2}</li>
+        <li>{t.emptyStep3}</li>
+      </ol>
+    </div>
+  )
+}
+
+/** Asks for what follows when its place comes near; the button is for those who do not scroll. */
+function More() {
+  const mark = useRef<HTMLDivElement>(null)
+  const more = hasMore.value
+  useEffect(() => {
+    if (!more) return
+    const observer = new IntersectionObserver(
+      ([entry]) => {
+        if (entry?.isIntersecting) void loadMore()
+      },
+      { rootMargin: '600px' }
+    )
+    observer.observe(mark.current!)
+    return () => observer.disconnect()
+  }, [more, films.value.length])
+  if (!more) return null
+  return (
+    <div ref={mark} class="more">
+      <button type="button" disabled={isLoading.value} onClick={() => void loadMore()}>
+        {isLoading.value ? texts.value.loading : texts.value.more}
+      </button>
+    </div>
+  )
+}
