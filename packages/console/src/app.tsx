@@ -1,7 +1,10 @@
 /** The frame around all pages. */
 import { useEffect, useRef } from 'preact/hooks'
-import { readAbout } from './api/films.ts'
+import { readAbout } from './api/about.ts'
+import { ApiError } from './api/http.ts'
+import { isAdmin, readSession, session } from './api/session.ts'
 import { home, trouble } from './library/library.ts'
+import { FilmDialogs } from './library/film-dialogs.tsx'
 import { LibraryPage } from './library/library-page.tsx'
 import { signal } from '@preact/signals'
 import { Confirmation } from './parts/confirm.tsx'
@@ -9,8 +12,13 @@ import { sentenceOf } from './parts/failure.ts'
 import { Icon, type IconName } from './parts/icon.tsx'
 import { openDialogs, Sayings } from './parts/sayings.tsx'
 import { SettingsMenu } from './pages/settings-menu.tsx'
-import { TokenDialog } from './pages/token-dialog.tsx'
-import { page } from './place.ts'
+import { AccessPage } from './pages/access-page.tsx'
+import { JobsPage } from './pages/jobs-page.tsx'
+import { lazy } from './parts/lazy.tsx'
+import { LoginDialog, LoginPage } from './pages/login-page.tsx'
+import { SharePage } from './pages/share-page.tsx'
+import { TrashPage } from './pages/trash-page.tsx'
+import { follow, page } from './place.ts'
 import { WatchPage } from './player/watch-page.tsx'
 import { addressOf, type Page, type PlainPageName } from './router.ts'
 import { texts } from './settings.ts'
@@ -18,9 +26,20 @@ import { DropZone } from './uploads/drop-zone.tsx'
 import { UploadTray } from './uploads/upload-tray.tsx'
 import { uploadBytesMax } from './uploads/uploads.ts'
 
-const NAVIGATION: readonly (readonly [PlainPageName, IconName])[] = [['library', 'film']]
+type NavigationName = Exclude<PlainPageName, 'login'>
+const NAVIGATION: readonly (readonly [NavigationName, IconName])[] = [
+  ['library', 'film'],
+  ['trash', 'trash'],
+  ['cluster', 'cluster'],
+  ['jobs', 'jobs'],
+  ['access', 'key']
+]
 
-export const version = signal('')
+const LazyClusterPage = lazy(async () => (await import('./cluster/cluster-page.tsx')).ClusterPage)
+/** These are for people who are let in without a log-in, or are the log-in itself. */
+const OPEN_PAGES: ReadonlySet<Page['name']> = new Set(['login', 'share', 'watch', 'embed'])
+
+const version = signal('')
 
 export function App() {
   useEffect(() => {
@@ -32,8 +51,15 @@ export function App() {
       },
       error => (trouble.value = sentenceOf(error))
     )
+    readSession().catch(error => {
+      if (!(error instanceof ApiError)) throw error
+    })
   }, [])
   const shown = page.value
+  const needsLogin = session.value?.needsLogin === true && !OPEN_PAGES.has(shown.name)
+  useEffect(() => {
+    if (needsLogin) follow(`/login?to=${encodeURIComponent(location.pathname + location.search)}`, { replace: true })
+  }, [needsLogin])
   if (shown.name === 'embed') return <WatchPage page={shown} framed />
   return (
     <>
@@ -45,7 +71,8 @@ export function App() {
       <UploadTray />
       <DropZone />
       <Confirmation />
-      <TokenDialog />
+      <FilmDialogs />
+      <LoginDialog />
       {openDialogs.value === 0 && <Sayings />}
     </>
   )
@@ -60,14 +87,14 @@ function Header() {
         <span>Tributary</span>
       </a>
       <nav aria-label={t.pages}>
-        {NAVIGATION.map(([name, icon]) => (
+        {NAVIGATION.filter(([name]) => name !== 'access' || isAdmin.value).map(([name, icon]) => (
           <a key={name} href={addressOf({ name })} aria-current={page.value.name === name ? 'page' : undefined}>
             <Icon name={icon} />
-            <span>{t[name as 'library']}</span>
+            <span>{t[name]}</span>
           </a>
         ))}
       </nav>
-      <SettingsMenu />
+      <SettingsMenu version={version.value} />
     </header>
   )
 }
@@ -94,6 +121,18 @@ function Content({ shown }: { shown: Page }) {
       return <LibraryPage />
     case 'watch':
       return <WatchPage page={shown} />
+    case 'trash':
+      return <TrashPage />
+    case 'cluster':
+      return <LazyClusterPage />
+    case 'jobs':
+      return <JobsPage />
+    case 'access':
+      return <AccessPage />
+    case 'login':
+      return <LoginPage />
+    case 'share':
+      return <SharePage id={shown.id} />
     default:
       return <Nowhere />
   }

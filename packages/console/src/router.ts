@@ -61,6 +61,11 @@ export function addressOf(page: Exclude<Page, { name: 'nowhere' }>): string {
   }
 }
 
+/** Where a film is watched; whatever else `key` has is passed over. */
+export function watchAddress(key: FilmKey): string {
+  return `/watch/${keyPath(key)}`
+}
+
 /** `app/user/file`, percent-encoded. */
 export function keyPath({ application, user, file }: FilmKey): string {
   return [application, user, file].map(encodeId).join('/')

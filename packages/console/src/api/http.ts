@@ -1,6 +1,6 @@
 /** One request of the HTTP API. Failures are ApiErrors: a status (0: no answer) and words for people. */
 import type { ProblemBody } from '@tributary/gateway/contract'
-import { askForToken, keptToken } from './sign-in.ts'
+import { askToLogIn } from './sign-in.ts'
 
 export class ApiError extends Error {
   /** Of HTTP; 0: there was no answer. */
@@ -19,40 +19,40 @@ export interface Asked {
   method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   query?: Record<string, string | number | boolean | undefined>
   json?: unknown
-  body?: Blob | string
+  body?: Blob
   type?: string
   signal?: AbortSignal
 }
 
-/** @returns the answer's JSON; undefined where it has no content. */
+/**
+ * A change that needs a log-in asks for one, and goes on. What is only read does not: its page says it.
+ *
+ * @returns the answer's JSON; undefined where it has no content.
+ * @throws {ApiError}
+ */
 export async function ask<Answer>(path: string, asked: Asked = {}): Promise<Answer> {
   const response = await fetchAllowed(path, asked)
   const text = await response.text().catch(() => undefined)
   if (text === undefined) throw new ApiError(0, '', '')
-  const answer = parse(text)
   if (!response.ok) throw errorOf(response.status, text)
-  return answer as Answer
+  return parse(text) as Answer
 }
 
-/** Asks for a token where one is needed, as often as it takes. */
 async function fetchAllowed(path: string, asked: Asked): Promise<Response> {
-  for (let wrong = false; ; wrong = true) {
-    const token = keptToken()
-    const response = await fetchOnce(path, asked, token)
-    if (response.status !== 401 || (asked.method ?? 'GET') === 'GET') return response
-    if (!(await askForToken(token, wrong))) return response
+  for (;;) {
+    const response = await fetchOnce(path, asked)
+    const mayAsk = response.status === 401 && (asked.method ?? 'GET') !== 'GET' && path !== '/api/v1/session'
+    if (!mayAsk || !(await askToLogIn())) return response
   }
 }
 
 async function fetchOnce(
   path: string,
-  { method = 'GET', query = {}, json, body, type, signal }: Asked,
-  token: string
+  { method = 'GET', query = {}, json, body, type, signal }: Asked
 ): Promise<Response> {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== '')
   const search = new URLSearchParams(given.map(([name, value]) => [name, String(value)]))
   const headers: Record<string, string> = {}
-  if (token !== '') headers['authorization'] = `Bearer ${token}`
   if (json !== undefined) headers['content-type'] = 'application/json'
   else if (type !== undefined) headers['content-type'] = type
   try {
@@ -62,9 +62,9 @@ async function fetchOnce(
       ...(json !== undefined ? { body: JSON.stringify(json) } : body !== undefined ? { body } : {}),
       ...(signal && { signal })
     })
-  } catch (error) {
+  } catch {
     signal?.throwIfAborted()
-    throw new ApiError(0, '', '', )
+    throw new ApiError(0, '', '')
   }
 }
 

@@ -1,10 +1,10 @@
 /** A film in the library, as a poster or as a row; both have the same parts, and the styles put them in place. */
-import type { Film } from '../api/films.ts'
+import type { Film } from '@tributary/gateway/contract'
 import { formatBytes, formatDate, formatDuration } from '../format.ts'
 import { Icon, type IconName } from '../parts/icon.tsx'
 import { Menu } from '../parts/menu.tsx'
 import { formatNameOf } from '../playability.ts'
-import { addressOf } from '../router.ts'
+import { watchAddress } from '../router.ts'
 import { language, texts } from '../settings.ts'
 import { actionsOf } from './film-actions.ts'
 
@@ -18,23 +18,23 @@ const PICTURES: Readonly<Record<Film['kind'], IconName>> = {
 
 export function FilmCard({ film }: { film: Film }) {
   const t = texts.value
-  const { title, kind, poster, durationS } = film
+  const { title, kind, durationS, links } = film
   const plays = kind === 'video' || kind === 'audio'
-  const href = plays ? addressOf({ name: 'watch', ...film }) : `${film.url}?download`
+  const href = plays ? watchAddress(film) : `${links.file}?download`
   return (
     <li class="film">
       <a class={`thumb is-${kind}`} href={href} aria-label={plays ? t.play(title) : `${t.download} ${title}`}>
-        {poster === undefined ? (
+        {links.poster === null ? (
           <Icon name={PICTURES[kind]} large />
         ) : (
-          <img src={poster} alt="" loading="lazy" decoding="async" width="320" height="180" />
+          <img src={links.poster} alt="" loading="lazy" decoding="async" width="320" height="180" />
         )}
         {plays && (
           <span class="thumb-play">
             <Icon name="play" solid />
           </span>
         )}
-        {durationS > 0 && <span class="badge">{formatDuration(durationS)}</span>}
+        {durationS !== null && durationS > 0 && <span class="badge">{formatDuration(durationS)}</span>}
       </a>
       <div class="film-text">
         <h3 class="name" dir="auto">

@@ -6,14 +6,13 @@ import { formatCount } from '../format.ts'
 import { language, texts } from '../settings.ts'
 import { uploadFiles } from '../uploads/uploads.ts'
 import { FilmCard } from './film-card.tsx'
-import { films, hasMore, isLoading, loadFilms, loadMore, place, show, trouble, view } from './library.ts'
+import { films, hasMore, isLoading, keyOf, loadFilms, loadMore, ask, show, trouble, view, wish } from './library.ts'
+import { Filters, Search, SortChoice } from './library-tools.tsx'
+import { isFiltered } from './wish.ts'
 
 export function LibraryPage() {
   const t = texts.value
-  const { application, user } = place.value
-  useEffect(() => {
-    if (application !== '') void loadFilms()
-  }, [application, user])
+  useEffect(() => void loadFilms(), [wish.value])
   const isEmpty = films.value.length === 0 && !isLoading.value && trouble.value === ''
   return (
     <>
@@ -25,6 +24,8 @@ export function LibraryPage() {
           </span>
         )}
         <div class="tools">
+          <Search />
+          <SortChoice />
           <div class="switch" role="group" aria-label={t.view}>
             <IconButton
               icon="grid"
@@ -37,6 +38,7 @@ export function LibraryPage() {
           <UploadButton />
         </div>
       </div>
+      <Filters />
       {trouble.value !== '' && (
         <p class="note bad" role="alert">
           {t.listFailed(trouble.value)}{' '}
@@ -45,10 +47,10 @@ export function LibraryPage() {
           </button>
         </p>
       )}
-      {isEmpty && <Welcome />}
+      {isEmpty && (isFiltered(wish.value) ? <NothingFound /> : <Welcome />)}
       <ul class={`films as-${view.value}`} id="film-list" aria-busy={isLoading.value}>
         {films.value.map(film => (
-          <FilmCard key={`${film.application}/${film.user}/${film.file}`} film={film} />
+          <FilmCard key={keyOf(film)} film={film} />
         ))}
       </ul>
       <More />
@@ -78,6 +80,19 @@ export function UploadButton() {
         }}
       />
     </>
+  )
+}
+
+function NothingFound() {
+  const t = texts.value
+  return (
+    <div class="empty">
+      <Icon name="search" large />
+      <p>{t.nothingFound}</p>
+      <button type="button" onClick={() => ask({ q: '', app: '', user: '', kind: '' })}>
+        {t.clearFilters}
+      </button>
+    </div>
   )
 }
 

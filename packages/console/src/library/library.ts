@@ -1,10 +1,12 @@
 /** The films that the library shows, and what they were asked for by. */
 import { computed, signal } from '@preact/signals'
-import { listFilms, type Film } from '../api/films.ts'
+import type { Film, FilmKind, FilmSort } from '@tributary/gateway/contract'
+import { call } from '../api/api.ts'
 import { sentenceOf } from '../parts/failure.ts'
 import { follow, page, query } from '../place.ts'
 import type { FilmKey } from '../router.ts'
 import { read, write } from '../settings.ts'
+import { readWish, type Wish } from './wish.ts'
 
 export type View = 'posters' | 'list'
 
@@ -12,40 +14,44 @@ const PAGE_FILMS = 60
 
 export const films = signal<readonly Film[]>([])
 export const hasMore = signal(false)
-export const isLoading = signal(false)
+export const isLoading = signal(true)
 export const trouble = signal('')
 export const view = signal<View>(read('view') === 'list' ? 'list' : 'posters')
-/** Where uploads go, and what is listed: known when the server has said its own. */
+/** Whose films are uploaded where nothing else is chosen; the server has said it. */
 export const home = signal<{ application: string; user: string } | undefined>(undefined)
-
-export const place = computed(() => {
-  const asked = new URLSearchParams(query.value)
-  return {
-    application: asked.get('app') || home.value?.application || '',
-    user: asked.get('user') || home.value?.user || ''
-  }
-})
+export const wish = computed(() => readWish(query.value))
+/** Where uploads go. */
+export const place = computed(() => ({
+  application: wish.value.application || home.value?.application || '',
+  user: (wish.value.application ? wish.value.user : '') || home.value?.user || ''
+}))
 
 let next: string | null = null
 let loading: AbortController | undefined
 
-/** From the beginning, by what the address asks for. */
+/** From the beginning, by what the address asks for. What is shown stays until there is something else. */
 export async function loadFilms(): Promise<void> {
   loading?.abort()
-  films.value = []
   next = null
-  await loadMore(true)
+  await load(true)
 }
 
-export async function loadMore(fromStart = false): Promise<void> {
-  if (!fromStart && (isLoading.value || next === null)) return
+export async function loadMore(): Promise<void> {
+  if (!isLoading.value && next !== null) await load(false)
+}
+
+async function load(fromStart: boolean): Promise<void> {
   const abort = (loading = new AbortController())
   isLoading.value = true
   trouble.value = ''
   try {
-    const answer = await listFilms({ ...place.value, after: next ?? '', limit: PAGE_FILMS }, abort.signal)
-    const known = new Set(films.value.map(keyOf))
-    films.value = [...films.value, ...answer.films.filter(film => !known.has(keyOf(film)))]
+    const answer = await call('GET /api/v1/films', {
+      query: { ...questionOf(wish.value), limit: PAGE_FILMS, ...(next !== null && { after: next }) },
+      signal: abort.signal
+    })
+    const kept = fromStart ? [] : films.value
+    const known = new Set(kept.map(keyOf))
+    films.value = [...kept, ...answer.films.filter(film => !known.has(keyOf(film)))]
     next = answer.next
     hasMore.value = next !== null
   } catch (error) {
@@ -55,6 +61,18 @@ export async function loadMore(fromStart = false): Promise<void> {
   }
 }
 
+function questionOf({ search, sort, reverse, application, user, kind }: Wish) {
+  return {
+    sort: sort satisfies FilmSort,
+    ...(reverse && { reverse }),
+    ...(search !== '' && { search }),
+    ...(kind !== '' && { kind: kind satisfies FilmKind }),
+    ...(application !== '' && { application }),
+    ...(application !== '' && user !== '' && { user })
+  }
+}
+
+/** Asks for other films, by the address: it can be kept and sent. Empty values take a wish away. */
 export function ask(changes: Record<string, string>): void {
   const asked = new URLSearchParams(query.value)
   for (const [name, value] of Object.entries(changes)) {
@@ -70,15 +88,14 @@ export function show(how: View): void {
   write('view', how)
 }
 
-/** What has just been stored is seen first, whatever the order. */
-export function putFirst(film: Film): void {
-  films.value = [film, ...films.value.filter(other => keyOf(other) !== keyOf(film))]
+export function change(film: Film): void {
+  films.value = films.value.map(other => (keyOf(other) === keyOf(film) ? film : other))
 }
 
 export function takeOut(film: FilmKey): void {
   films.value = films.value.filter(other => keyOf(other) !== keyOf(film))
 }
 
-function keyOf({ application, user, file }: FilmKey): string {
+export function keyOf({ application, user, file }: FilmKey): string {
   return JSON.stringify([application, user, file])
 }

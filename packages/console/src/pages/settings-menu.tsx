@@ -1,10 +1,13 @@
 /** Language and colours, in a panel that opens from the head of the page. */
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { Icon } from '../parts/icon.tsx'
+import { isLoggedIn, logOut, session } from '../api/session.ts'
+import { sentenceOf } from '../parts/failure.ts'
+import { say } from '../parts/sayings.tsx'
 import { choose, language, look, texts, type Look } from '../settings.ts'
 import { LANGUAGE_NAMES, type Language } from '../strings/languages.ts'
 
-export function SettingsMenu() {
+export function SettingsMenu({ version }: { version: string }) {
   const t = texts.value
   const [open, setOpen] = useState(false)
   const panel = useRef<HTMLDivElement>(null)
@@ -64,7 +67,28 @@ export function SettingsMenu() {
             ))}
           </div>
         </fieldset>
+        <div class="row end">
+          {version !== '' && <span class="facts grow">{t.version(version)}</span>}
+          {isLoggedIn.value ? (
+            <button type="button" title={session.value!.name} onClick={() => void leave()}>
+              {t.logOut}
+            </button>
+          ) : (
+            <a class="button" href="/login" onClick={() => panel.current!.hidePopover()}>
+              {t.logIn}
+            </a>
+          )}
+        </div>
       </div>
     </div>
   )
+}
+
+async function leave(): Promise<void> {
+  try {
+    await logOut()
+    say(texts.value.loggedOut)
+  } catch (error) {
+    say(sentenceOf(error), { bad: true })
+  }
 }

@@ -44,6 +44,7 @@ export const en = {
   sortOldest: 'Oldest first',
   sortTitle: 'By title',
   sortLargest: 'Largest first',
+  sortLongest: 'Longest first',
   filters: 'Filters',
   application: 'Application',
   user: 'User',
@@ -74,6 +75,12 @@ export const en = {
   actionsOf: (name: string) => `Actions for ${name}`,
   details: 'Details',
   download: 'Download',
+  copy: 'Copy',
+  shareEnd: 'Withdraw this link',
+  fileName: 'File name',
+  takeAwayOf: (name: string) => `Take ${name} away`,
+  framesPerSecond: (rate: number) => `${rate} pictures a second`,
+  channels: (count: number) => (count === 1 ? 'mono' : count === 2 ? 'stereo' : `${count} channels`),
   copyLink: 'Copy link',
   copied: 'Link copied',
   copyFailed: 'The browser does not let us copy; the link is selected.',
@@ -173,7 +180,6 @@ export const en = {
 
   // Player
   back: 'Back',
-  playing: 'Player',
   elsewhere: 'Link, for VLC, mpv, phones and televisions',
   quality: 'Quality',
   auto: 'Auto',
@@ -211,10 +217,8 @@ export const en = {
   // Cluster
   clusterWell: 'Everything is well.',
   clusterFaults: (count: number) => (count === 1 ? 'One thing needs your attention.' : `${count} things need your attention.`),
-  clusterQuiet: 'The figures come when they change.',
   clusterLost: 'The connection to the server was lost; what you see is from before. It is tried again by itself.',
   trackers: 'Trackers',
-  idServers: 'ID servers',
   gateways: 'This gateway',
   group: (name: string) => `Group ${name}`,
   members: 'Members',
@@ -233,33 +237,52 @@ export const en = {
   perSecond: (text: string) => `${text}/s`,
   copies: 'Copies',
   copiesOf: (present: number, total: number) => `${present} of ${total} copies reached`,
-  uptime: 'Running for',
+  draining: 'in drain',
+  legacy: 'plain commands only',
+  notServing: 'does not serve',
+  notTaking: 'takes no new films',
+  address: 'Address',
+  workers: 'Workers',
+  answersIn: (ms: string) => `answers in ${ms} ms`,
+  /** By the code of the server; `{name}` is one of its values. */
+  faults: {
+    'tracker-silent': 'The tracker {address} does not answer. Look whether it runs and can be reached.',
+    'no-group': 'There is no storage server. Nothing can be stored or played until one is started.',
+    'group-dead': 'No member of the group {group} is there: what is stored there cannot be played. Start one of its members.',
+    'group-full': 'The group {group} is full and takes no new films. Add space, or another group.',
+    'group-nearly-full': 'The group {group} is nearly full. Add space, or another group, soon.',
+    'member-offline': '{member} of the group {group} is silent. The others serve its films; look why it is gone.',
+    'member-not-serving': '{member} of the group {group} does not serve what is stored.',
+    'member-not-taking': '{member} of the group {group} takes no new films.',
+    'copies-missing': 'The group {group} reaches {copies} of {wanted} copies. One more loss could cost films.'
+  } as Readonly<Record<string, string>>,
+  saved: 'Saved',
+  applications: 'Applications',
+  whoWatches: 'Who may watch',
+  readsOpen: 'Everybody',
+  readsToken: 'Whoever has a token',
+  readsSigned: 'Token or signed link',
   files: 'Files',
 
   // Jobs
   jobsHint: 'Posters, previews and renditions are made by workers, one after the other.',
   jobsNone: 'There are no jobs. They begin by themselves when a film is stored.',
   jobsNoWorker: 'No worker is there, so nothing is made of new films. Start `tributary worker` on a machine with ffmpeg.',
-  jobFilm: 'Film',
-  jobWhat: 'What is made',
-  jobState: 'State',
-  jobProgress: 'Progress',
   jobRetry: 'Try again',
   jobCancel: 'Cancel',
-  jobKind: {
-    index: 'Index',
+  jobKinds: {
+    inspect: 'Facts',
     poster: 'Poster',
     thumbnails: 'Preview pictures',
-    rendition: 'Rendition',
-    facts: 'Facts'
-  } as Record<string, string>,
+    rendition: 'Rendition'
+  },
   jobStates: {
     waiting: 'waiting',
     running: 'running',
     done: 'done',
     failed: 'failed',
     cancelled: 'cancelled'
-  } as Record<string, string>,
+  },
   jobAttempt: (attempt: number) => `attempt ${attempt}`,
 
   // Access
@@ -284,7 +307,6 @@ export const en = {
   tokenMake: 'Make the token',
   tokenMade: 'Here is the token. Copy it now: it is not stored, and cannot be shown again.',
   token: 'Token',
-  copyToken: 'Copy token',
   tokenCopied: 'Token copied',
   revoke: 'Revoke',
   revokeOf: (name: string) => `Revoke ${name}`,
@@ -297,10 +319,6 @@ export const en = {
   logInTitle: 'Log in',
   logInHint: 'With a token. Whoever runs this server can make one with `tributary token create`.',
   logInWrong: 'This token is not valid: it may be mistyped, expired or revoked.',
-  tokenTitle: 'Write token',
-  tokenHint:
-    'This server asks for its write token before anything is stored or deleted. Whoever set it up has it. It is kept until this tab is closed.',
-  tokenWrong: 'That was not the token.',
   ok: 'Continue'
 }
 

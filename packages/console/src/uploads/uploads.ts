@@ -4,8 +4,9 @@ import { formatBytes } from '../format.ts'
 import { loadFilms, place } from '../library/library.ts'
 import { say } from '../parts/sayings.tsx'
 import { language, texts } from '../settings.ts'
-import { plainSender } from './plain-sender.ts'
+import { findInterrupted } from './begun.ts'
 import { UploadQueue, type Upload } from './queue.ts'
+import { tusSender } from './tus-sender.ts'
 
 export const uploads = signal<readonly Upload[]>([])
 /** The server's; none is known until it has said. */
@@ -14,7 +15,7 @@ export const uploadBytesMax = signal(Number.MAX_SAFE_INTEGER)
 const STORED_SHOWN_MS = 6_000
 
 export const queue = new UploadQueue<File>({
-  sender: plainSender,
+  sender: tusSender,
   onChange: all => (uploads.value = all),
   onStored: ({ id, name }) => {
     say(texts.value.uploaded(name))
@@ -39,6 +40,9 @@ export function uploadFiles(files: readonly File[]): void {
 }
 
 export function watchUploads(): void {
+  void findInterrupted().then(interrupted => {
+    if (interrupted.length > 0) queue.addInterrupted(interrupted)
+  })
   addEventListener('online', () => queue.online())
   addEventListener('beforeunload', event => {
     if (queue.isBusy) event.preventDefault()
