@@ -50,7 +50,7 @@ export function addPageRoutes({ app, run, fallback, isSecure, lookUp }: PageRout
     reading(`/${prefix}/*`, async exchange => {
       const key = keyOf(pathOf(exchange.request.url!), prefix, fallback)
       const base = baseOf(exchange.request, isSecure)
-      const film = base === undefined ? undefined : await within(lookUp(key, exchange.request))
+      const film = base === undefined ? undefined : await within(() => lookUp(key, exchange.request))
       const head = film && base !== undefined ? watchHead(film, base) : ''
       return page.send(exchange, { head, framed: prefix === 'embed' })
     })
@@ -104,13 +104,13 @@ function baseOf({ headers }: IncomingMessage, isSecure: boolean): string | undef
   return `${secure ? 'https' : 'http'}://${host.toLowerCase()}`
 }
 
-async function within(looking: Promise<WatchedFilm>): Promise<WatchedFilm | undefined> {
+async function within(look: () => Promise<WatchedFilm>): Promise<WatchedFilm | undefined> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<undefined>(resolve => {
     timer = setTimeout(() => resolve(undefined), LOOK_UP_MS_MAX)
   })
   try {
-    return await Promise.race([looking, late])
+    return await Promise.race([look(), late])
   } catch {
     return undefined
   } finally {

@@ -24,8 +24,8 @@ export function watchCluster(): () => void {
     cluster.value = now
   }
   const onEvent = (event: MessageEvent<string>): void => take(JSON.parse(event.data) as Cluster)
-  source.addEventListener('message', onEvent)
   source.addEventListener('cluster', onEvent)
+  source.addEventListener('trouble', () => (isLost.value = true))
   source.addEventListener('error', () => {
     isLost.value = true
     // A refusal ends the source for good; a request says why.

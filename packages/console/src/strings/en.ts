@@ -251,9 +251,9 @@ export const en = {
     'group-dead': 'No member of the group {group} is there: what is stored there cannot be played. Start one of its members.',
     'group-full': 'The group {group} is full and takes no new films. Add space, or another group.',
     'group-nearly-full': 'The group {group} is nearly full. Add space, or another group, soon.',
-    'member-offline': '{member} of the group {group} is silent. The others serve its films; look why it is gone.',
-    'member-not-serving': '{member} of the group {group} does not serve what is stored.',
-    'member-not-taking': '{member} of the group {group} takes no new films.',
+    'member-offline': '{host} of the group {group} is silent. The others serve its films; look why it is gone.',
+    'member-not-serving': '{host} of the group {group} does not serve what is stored.',
+    'member-not-taking': '{host} of the group {group} takes no new films.',
     'copies-missing': 'The group {group} reaches {copies} of {wanted} copies. One more loss could cost films.'
   } as Readonly<Record<string, string>>,
   saved: 'Saved',

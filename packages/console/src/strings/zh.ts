@@ -238,9 +238,9 @@ export const zh: Strings = {
     'group-dead': '存储组 {group} 没有可用成员，其中的影片无法播放。请启动它的一个成员。',
     'group-full': '存储组 {group} 已满，不再接收新影片。请增加空间或添加新的存储组。',
     'group-nearly-full': '存储组 {group} 即将装满。请尽快增加空间或添加新的存储组。',
-    'member-offline': '存储组 {group} 的 {member} 没有响应。其他成员仍提供其影片；请检查原因。',
-    'member-not-serving': '存储组 {group} 的 {member} 不提供已保存的内容。',
-    'member-not-taking': '存储组 {group} 的 {member} 不接收新影片。',
+    'member-offline': '存储组 {group} 的 {host} 没有响应。其他成员仍提供其影片；请检查原因。',
+    'member-not-serving': '存储组 {group} 的 {host} 不提供已保存的内容。',
+    'member-not-taking': '存储组 {group} 的 {host} 不接收新影片。',
     'copies-missing': '存储组 {group} 的 {wanted} 个副本中只能访问 {copies} 个。再损失一个可能会丢失影片。'
   },
   saved: '已保存',
