@@ -48,7 +48,10 @@ function compress() {
     const bytes = readFileSync(join(folder, name))
     if (bytes.byteLength < COMPRESSED_BYTES_MIN) continue
     writeFileSync(join(folder, `${name}.gz`), gzipSync(bytes, { level: 9 }))
-    const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.byteLength }
+    const params = {
+      [constants.BROTLI_PARAM_QUALITY]: 11,
+      [constants.BROTLI_PARAM_SIZE_HINT]: bytes.byteLength
+    }
     writeFileSync(join(folder, `${name}.br`), brotliCompressSync(bytes, { params }))
   }
 }
@@ -72,7 +75,11 @@ function fingerprint() {
     ),
     ...['src', 'static'].flatMap(name => filesBelow(join(CONSOLE_DIR, name)))
   ]
-  for (const path of files) hash.update(`${relative(ROOT, path)}\0`).update(readFileSync(path)).update('\0')
+  for (const path of files)
+    hash
+      .update(`${relative(ROOT, path)}\0`)
+      .update(readFileSync(path))
+      .update('\0')
   return hash.digest('hex')
 }
 

@@ -58,7 +58,8 @@ export function App() {
   const shown = page.value
   const needsLogin = session.value?.needsLogin === true && !OPEN_PAGES.has(shown.name)
   useEffect(() => {
-    if (needsLogin) follow(`/login?to=${encodeURIComponent(location.pathname + location.search)}`, { replace: true })
+    if (needsLogin)
+      follow(`/login?to=${encodeURIComponent(location.pathname + location.search)}`, { replace: true })
   }, [needsLogin])
   if (shown.name === 'embed') return <WatchPage page={shown} framed />
   return (
@@ -88,7 +89,11 @@ function Header() {
       </a>
       <nav aria-label={t.pages}>
         {NAVIGATION.filter(([name]) => name !== 'access' || isAdmin.value).map(([name, icon]) => (
-          <a key={name} href={addressOf({ name })} aria-current={page.value.name === name ? 'page' : undefined}>
+          <a
+            key={name}
+            href={addressOf({ name })}
+            aria-current={page.value.name === name ? 'page' : undefined}
+          >
             <Icon name={icon} />
             <span>{t[name]}</span>
           </a>

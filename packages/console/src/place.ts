@@ -25,7 +25,8 @@ export function watchPlace(): void {
     if (link.target !== '' || link.hasAttribute('download') || link.origin !== location.origin) return
     if (pageOf(link.pathname).name === 'nowhere') return
     event.preventDefault()
-    if (link.pathname + link.search !== location.pathname + location.search) follow(link.pathname + link.search)
+    if (link.pathname + link.search !== location.pathname + location.search)
+      follow(link.pathname + link.search)
   })
 }
 

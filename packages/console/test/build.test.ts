@@ -22,6 +22,9 @@ describe('the built console', () => {
     ok(!/player|hls/.test(html), html)
     const [, entry] = /src="\/assets\/(index-[\w-]+\.js)"/.exec(html)!
     const code = await readFile(new URL(entry!, ASSETS), 'utf8')
-    ok(!/from\s*["']\.\/(player|hls)/.test(code) && !code.includes('media-controller'), 'the player is not in it')
+    ok(
+      !/from\s*["']\.\/(player|hls)/.test(code) && !code.includes('media-controller'),
+      'the player is not in it'
+    )
   })
 })

@@ -19,7 +19,12 @@ describe('the figures of a plot', () => {
 })
 
 describe('a fault', () => {
-  const fault = { severity: 'error', code: 'group-dead', text: 'Group x is dead.', values: { group: 'x' } } as const
+  const fault = {
+    severity: 'error',
+    code: 'group-dead',
+    text: 'Group x is dead.',
+    values: { group: 'x' }
+  } as const
 
   it('is said in the language of the reader', () => {
     ok(wordsOf(fault, LANGUAGES.en).startsWith('No member of the group x'))

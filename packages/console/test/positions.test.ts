@@ -43,6 +43,7 @@ describe('the position of a film', () => {
   })
 
   it('survives whatever stands where it was kept', () => {
-    for (const text of ['{', 'null', '[1]', '[["x"]]', '[["x",-1]]', '{"x":1}']) equal(new Positions(memory(text)).of('x'), 0, text)
+    for (const text of ['{', 'null', '[1]', '[["x"]]', '[["x",-1]]', '{"x":1}'])
+      equal(new Positions(memory(text)).of('x'), 0, text)
   })
 })

@@ -14,11 +14,23 @@ describe('an address of the console', () => {
   })
 
   it('holds nothing that a command line or a link would end at', () => {
-    equal(watchAddress({ application: 'a', user: "o'neil", file: '"x" <y>' }), '/watch/a/o%27neil/%22x%22%20%3Cy%3E')
+    equal(
+      watchAddress({ application: 'a', user: "o'neil", file: '"x" <y>' }),
+      '/watch/a/o%27neil/%22x%22%20%3Cy%3E'
+    )
   })
 
   it('leads nowhere if it is none', () => {
-    for (const path of ['/nothing', '/watch', '/watch/a/b', '/watch/a/b/c/d', '/watch/a//c', '/watch/a/b/%ff', '/trash/x', '/share/'])
+    for (const path of [
+      '/nothing',
+      '/watch',
+      '/watch/a/b',
+      '/watch/a/b/c/d',
+      '/watch/a//c',
+      '/watch/a/b/%ff',
+      '/trash/x',
+      '/share/'
+    ])
       deepEqual(pageOf(path), { name: 'nowhere' }, path)
   })
 })

@@ -30,7 +30,9 @@ describe("what the library's address asks for", () => {
 describe('the name of a file of subtitles', () => {
   it('tells its language and its type', () => {
     deepEqual(
-      ['Film.en.vtt', 'Film.de-CH.srt', 'film_zh.SRT', 'Film.vtt', 'en.vtt', '2001.forced.srt'].map(languageOfName),
+      ['Film.en.vtt', 'Film.de-CH.srt', 'film_zh.SRT', 'Film.vtt', 'en.vtt', '2001.forced.srt'].map(
+        languageOfName
+      ),
       ['en', 'de-CH', 'zh', '', '', '']
     )
     deepEqual(['a.srt', 'a.SRT', 'a.vtt'].map(subtitlesTypeOf), [

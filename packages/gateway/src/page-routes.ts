@@ -71,7 +71,11 @@ export function addPageRoutes({ app, run, fallback, isSecure, lookUp }: PageRout
       if (!/^[1-9]\d{0,4}$/.test(text)) throw new HttpProblem(400, `${name} is a whole number of pixels`)
       return Number(text)
     }
-    sendJson(exchange, 200, oEmbedOf(film, base, { maxWidth: pixels('maxwidth'), maxHeight: pixels('maxheight') }))
+    sendJson(
+      exchange,
+      200,
+      oEmbedOf(film, base, { maxWidth: pixels('maxwidth'), maxHeight: pixels('maxheight') })
+    )
     return 200
   })
 }

@@ -80,7 +80,10 @@ export class Page {
    */
   send(exchange: Exchange, { head = '', framed = false }: PageOptions = {}): number {
     if (!this.isBuilt) {
-      throw new HttpProblem(503, 'the console was not built; `npm run build` builds it, and the API works without it')
+      throw new HttpProblem(
+        503,
+        'the console was not built; `npm run build` builds it, and the API works without it'
+      )
     }
     return send(
       exchange,

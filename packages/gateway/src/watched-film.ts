@@ -7,7 +7,10 @@ import type { WatchedFilm } from './watch-page.ts'
  *
  * @throws there is none, or it cannot be asked for now.
  */
-export async function lookUpFilm(files: Pick<FileService, 'index' | 'stat'>, key: FileKey): Promise<WatchedFilm> {
+export async function lookUpFilm(
+  files: Pick<FileService, 'index' | 'stat'>,
+  key: FileKey
+): Promise<WatchedFilm> {
   try {
     const { film } = await files.index('library.film', key)
     return {

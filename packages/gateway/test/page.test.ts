@@ -79,8 +79,16 @@ describe("a film's page", () => {
     const { status, text, headers } = await http.ask(path('watch'))
     equal(status, 200)
     ok(!text.includes('<b onclick'), text)
-    match(text, /<meta property="og:title" content="&lt;b onclick=&quot;x&quot;&gt;ünï &amp; &#39;q&#39; &quot;p&quot; 50% #1 \?\.mp4" \/>/)
-    match(text, new RegExp(`<meta property="og:url" content="${http.url}/watch/media/o%E2%80%99neil%20%26%20co/it%27s%20%2250%25%22\\.mp4" />`))
+    match(
+      text,
+      /<meta property="og:title" content="&lt;b onclick=&quot;x&quot;&gt;ünï &amp; &#39;q&#39; &quot;p&quot; 50% #1 \?\.mp4" \/>/
+    )
+    match(
+      text,
+      new RegExp(
+        `<meta property="og:url" content="${http.url}/watch/media/o%E2%80%99neil%20%26%20co/it%27s%20%2250%25%22\\.mp4" />`
+      )
+    )
     match(text, /<link rel="alternate" type="application\/json\+oembed" href="http:\/\/127\.0\.0\.1/)
     match(String(headers['content-security-policy']), /frame-ancestors 'none'/)
   })
@@ -122,7 +130,10 @@ describe("a film's page", () => {
     equal(json.type, 'video')
     equal(json.title, ODD)
     deepEqual([json.width, json.height], [480, 270])
-    match(json.html, /^<iframe src="http:\/\/127\.0\.0\.1:\d+\/embed\/media\/[^"<>]+" width="480" height="270" title="[^"<>]+" /)
+    match(
+      json.html,
+      /^<iframe src="http:\/\/127\.0\.0\.1:\d+\/embed\/media\/[^"<>]+" width="480" height="270" title="[^"<>]+" /
+    )
     equal((await ask({ url, format: 'xml' })).status, 501)
     equal((await ask({ url, maxwidth: '-1' })).status, 400)
     equal((await ask({ url: 'https://elsewhere.example/watch/a/b/c' })).status, 404)
@@ -133,7 +144,12 @@ describe("a film's page", () => {
 
   it('escapes whatever a title, a user or a file can be', () => {
     const hostile = `"><script>alert(1)</script>'\u0000\ud800&amp;`
-    const film = { key: { application: 'a', user: 'u', file: 'f' }, title: hostile, hasPoster: true, durationS: 59.94 }
+    const film = {
+      key: { application: 'a', user: 'u', file: 'f' },
+      title: hostile,
+      hasPoster: true,
+      durationS: 59.94
+    }
     const head = watchHead(film, 'https://films.example')
     ok(!head.includes('<script') && !head.includes('\u0000') && head.isWellFormed(), head)
     for (const line of head.split('\n')) match(line.trim(), /^<(meta|link) [^<>]*\/>$/)
@@ -143,7 +159,13 @@ describe("a film's page", () => {
   })
 
   it('fits the frame to the film', () => {
-    const film = { key: { application: 'a', user: 'u', file: 'f' }, title: '', hasPoster: false, width: 1080, height: 1920 }
+    const film = {
+      key: { application: 'a', user: 'u', file: 'f' },
+      title: '',
+      hasPoster: false,
+      width: 1080,
+      height: 1920
+    }
     const { width, height, title } = oEmbedOf(film, 'https://x.example', { maxHeight: 640 })
     deepEqual([width, height, title], [360, 640, 'f'])
   })

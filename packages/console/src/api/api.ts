@@ -1,12 +1,20 @@
 /** The HTTP API, typed by the gateway's own table of endpoints: a path or a field that it does not have does not compile. */
-import type { BodyOf, EndpointName, EndpointOf, ParametersOf, QueryOf, ReplyOf } from '@tributary/gateway/contract'
+import type {
+  BodyOf,
+  EndpointName,
+  EndpointOf,
+  ParametersOf,
+  QueryOf,
+  ReplyOf
+} from '@tributary/gateway/contract'
 import { encodeId } from '../router.ts'
 import { ask, type Asked } from './http.ts'
 
 type PathOf<Name> = Name extends `${string} ${infer Path}` ? Path : never
 type Query<Name extends EndpointName> = QueryOf<EndpointOf<Name>>
 type Body<Name extends EndpointName> = BodyOf<EndpointOf<Name>>
-type Content<Name extends EndpointName> = EndpointOf<Name> extends { bodyType: string } ? { content: Blob; type: string } : object
+type Content<Name extends EndpointName> =
+  EndpointOf<Name> extends { bodyType: string } ? { content: Blob; type: string } : object
 
 export type Given<Name extends EndpointName> = ParametersOf<PathOf<Name>> & {
   query?: Query<Name>
@@ -18,7 +26,10 @@ export type Given<Name extends EndpointName> = ParametersOf<PathOf<Name>> & {
  * @example call('GET /api/v1/films/{application}/{user}/{file}', film)
  * @throws {ApiError}
  */
-export function call<Name extends EndpointName>(name: Name, given: Given<Name>): Promise<ReplyOf<EndpointOf<Name>>> {
+export function call<Name extends EndpointName>(
+  name: Name,
+  given: Given<Name>
+): Promise<ReplyOf<EndpointOf<Name>>> {
   const [method, template] = name.split(' ') as [Asked['method'], string]
   const values = given as unknown as Record<string, string> & {
     query?: Asked['query']

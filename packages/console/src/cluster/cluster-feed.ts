@@ -1,6 +1,6 @@
 /** The cluster as it changes, for as long as somebody looks. */
 import { signal } from '@preact/signals'
-import type { Cluster } from '@tributary/gateway/contract'
+import type { Cluster, ClusterMember } from '@tributary/gateway/contract'
 import { call } from '../api/api.ts'
 import { sentenceOf } from '../parts/failure.ts'
 import { Series } from './series.ts'
@@ -41,13 +41,18 @@ function note({ at, gateway, groups }: Cluster): void {
   connections.add(atS, [gateway.connections])
   const names = new Set<string>()
   for (const group of groups) {
-    for (const { hostName, bytesPerS } of group.members) {
-      const name = `${group.name}/${hostName}`
+    for (const member of group.members) {
+      const name = memberKey(group.name, member)
       names.add(name)
       let series = ofMembers.get(name)
       if (!series) ofMembers.set(name, (series = new Series(1)))
-      series.add(atS, [bytesPerS])
+      series.add(atS, [member.bytesPerS])
     }
   }
   for (const name of ofMembers.keys()) if (!names.has(name)) ofMembers.delete(name)
+}
+
+/** Members of one machine have its name in common. */
+export function memberKey(group: string, { hostName, addresses }: ClusterMember): string {
+  return [group, hostName, ...addresses].join(' ')
 }

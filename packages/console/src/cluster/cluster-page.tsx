@@ -4,7 +4,16 @@ import { useEffect } from 'preact/hooks'
 import { formatAgo, formatBytes, formatCount, formatShare } from '../format.ts'
 import { Icon } from '../parts/icon.tsx'
 import { language, texts } from '../settings.ts'
-import { cluster, connections, isLost, ofMembers, traffic, trouble, watchCluster } from './cluster-feed.ts'
+import {
+  cluster,
+  connections,
+  isLost,
+  memberKey,
+  ofMembers,
+  traffic,
+  trouble,
+  watchCluster
+} from './cluster-feed.ts'
 import { wordsOf } from './fault-words.ts'
 import { Plot } from './plot.tsx'
 
@@ -87,7 +96,12 @@ function Gateway({ now: { gateway, at } }: { now: Cluster }) {
               {t.writing} <strong>{received}</strong>
             </span>
           </p>
-          <Plot series={traffic} at={at} colours={['--accent', '--second']} label={`${t.throughput}: ${sent}, ${received}`} />
+          <Plot
+            series={traffic}
+            at={at}
+            colours={['--accent', '--second']}
+            label={`${t.throughput}: ${sent}, ${received}`}
+          />
         </div>
         <div class="gauge">
           <p class="facts">{t.connections}</p>
@@ -113,7 +127,7 @@ function Group({ group, at }: { group: ClusterGroup; at: string }) {
       </h2>
       <ul class="members">
         {group.members.map(member => (
-          <Member key={member.hostName} member={member} group={group.name} at={at} />
+          <Member key={memberKey(group.name, member)} member={member} group={group.name} at={at} />
         ))}
       </ul>
     </section>
@@ -127,8 +141,15 @@ function Member({ member, group, at }: { member: ClusterMember; group: string; a
   const isWell = status === 'ACTIVE' && member.serving && member.taking
   const used = totalBytes > 0 ? 1 - freeBytes / totalBytes : 0
   const rate = t.perSecond(formatBytes(bytesPerS, language.value))
-  const series = ofMembers.get(`${group}/${hostName}`)
-  const state = status !== 'ACTIVE' ? states[status] : !member.serving ? t.notServing : !member.taking ? t.notTaking : states.ACTIVE
+  const series = ofMembers.get(memberKey(group, member))
+  const state =
+    status !== 'ACTIVE'
+      ? states[status]
+      : !member.serving
+        ? t.notServing
+        : !member.taking
+          ? t.notTaking
+          : states.ACTIVE
   return (
     <li class={`member is-${isWell ? 'well' : status === 'OFFLINE' ? 'bad' : 'warn'}`}>
       <div class="member-head">
@@ -137,7 +158,7 @@ function Member({ member, group, at }: { member: ClusterMember; group: string; a
         <span>{state}</span>
         {member.legacy && <span class="tag">{t.legacy}</span>}
       </div>
-      {reason !== null && <p class="facts bad">{reason}</p>}
+      {reason && <p class="facts bad">{reason}</p>}
       <dl class="member-facts">
         <div>
           <dt>{t.space}</dt>
@@ -149,13 +170,23 @@ function Member({ member, group, at }: { member: ClusterMember; group: string; a
               value={used}
               aria-label={`${t.space} ${hostName}: ${formatShare(used, language.value)}`}
             />
-            <span>{t.free(formatBytes(freeBytes, language.value), formatBytes(totalBytes, language.value))}</span>
+            <span>
+              {t.free(formatBytes(freeBytes, language.value), formatBytes(totalBytes, language.value))}
+            </span>
           </dd>
         </div>
         <div>
           <dt>{t.throughput}</dt>
           <dd>
-            {series && <Plot series={series} at={at} colours={['--accent']} height={28} label={`${hostName}: ${rate}`} />}
+            {series && (
+              <Plot
+                series={series}
+                at={at}
+                colours={['--accent']}
+                height={28}
+                label={`${hostName}: ${rate}`}
+              />
+            )}
             <span>{rate}</span>
           </dd>
         </div>
@@ -193,7 +224,11 @@ function Trackers({ now: { trackers } }: { now: Cluster }) {
             <div class="member-head">
               <span class="dot" aria-hidden="true" />
               <strong>{address}</strong>
-              <span>{answers ? t.answersIn(formatCount(roundTripMs ?? 0, language.value)) : t.stateOffline}</span>
+              <span>
+                {answers
+                  ? t.answersIn(formatCount(Math.ceil(roundTripMs ?? 0), language.value))
+                  : t.stateOffline}
+              </span>
               {version !== null && <span class="tag">{version}</span>}
             </div>
             {reason !== null && <p class="facts bad">{reason}</p>}

@@ -16,8 +16,9 @@ export function DetailsDialog({ film, onClose }: { film: Film; onClose(): void }
   const [details, setDetails] = useState<FilmDetails | undefined>(undefined)
   const [trouble, setTrouble] = useState('')
   const load = (): void => {
-    call('GET /api/v1/films/{application}/{user}/{file}', { application, user, file }).then(setDetails, error =>
-      setTrouble(sentenceOf(error))
+    call('GET /api/v1/films/{application}/{user}/{file}', { application, user, file }).then(
+      setDetails,
+      error => setTrouble(sentenceOf(error))
     )
   }
   useEffect(load, [application, user, file])
@@ -71,7 +72,12 @@ export function DetailsDialog({ film, onClose }: { film: Film; onClose(): void }
             {details.subtitles.map(({ id, label }) => (
               <li key={id} class="row">
                 <span class="grow">{label}</span>
-                <IconButton icon="close" label={t.takeAwayOf(label)} kind="bad" onClick={() => void takeAway(id)} />
+                <IconButton
+                  icon="close"
+                  label={t.takeAwayOf(label)}
+                  kind="bad"
+                  onClick={() => void takeAway(id)}
+                />
               </li>
             ))}
           </ul>

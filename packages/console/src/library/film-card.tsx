@@ -1,6 +1,6 @@
 /** A film in the library, as a poster or as a row; both have the same parts, and the styles put them in place. */
 import type { Film } from '@tributary/gateway/contract'
-import { formatBytes, formatDate, formatDuration } from '../format.ts'
+import { formatBytes, formatDay, formatDuration } from '../format.ts'
 import { Icon, type IconName } from '../parts/icon.tsx'
 import { Menu } from '../parts/menu.tsx'
 import { formatNameOf } from '../playability.ts'
@@ -42,17 +42,25 @@ export function FilmCard({ film }: { film: Film }) {
             {title}
           </a>
         </h3>
-        <p class="facts">{factsOf(film)}</p>
+        <p class="facts">
+          {factsOf(film)}
+          <span class="of-date"> · {formatDay(film.storedAt, language.value)}</span>
+        </p>
       </div>
       <Menu label={t.actionsOf(title)} items={actionsOf(film)} />
     </li>
   )
 }
 
-function factsOf({ kind, mediaType, sizeBytes, storedAt }: Film): string {
+function factsOf({ kind, mediaType, sizeBytes }: Film): string {
   const t = texts.value
-  const kinds = { video: t.typeVideo, audio: t.typeAudio, image: t.typeImage, text: t.typeText, other: t.typeFile }
+  const kinds = {
+    video: t.typeVideo,
+    audio: t.typeAudio,
+    image: t.typeImage,
+    text: t.typeText,
+    other: t.typeFile
+  }
   const type = [kinds[kind], formatNameOf(mediaType)].filter(Boolean).join(' ')
-  const parts = [formatBytes(sizeBytes, language.value), type, formatDate(storedAt, language.value)]
-  return parts.filter(Boolean).join(' · ')
+  return [formatBytes(sizeBytes, language.value), type].filter(Boolean).join(' · ')
 }

@@ -80,7 +80,10 @@ function RenameDialog({ film, onClose }: DialogOfFilm) {
           event.preventDefault()
           send(async () => {
             const body = { title: title.trim() }
-            const renamed = await call('PATCH /api/v1/films/{application}/{user}/{file}', { ...keyOf(film), body })
+            const renamed = await call('PATCH /api/v1/films/{application}/{user}/{file}', {
+              ...keyOf(film),
+              body
+            })
             change(renamed)
             say(t.renamed(renamed.title))
           })

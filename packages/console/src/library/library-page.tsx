@@ -1,12 +1,25 @@
 /** All films: to look for, to play, to add. */
 import { useEffect, useRef } from 'preact/hooks'
+import { mayWrite } from '../api/session.ts'
 import { IconButton } from '../parts/button.tsx'
 import { Icon } from '../parts/icon.tsx'
 import { formatCount } from '../format.ts'
 import { language, texts } from '../settings.ts'
 import { uploadFiles } from '../uploads/uploads.ts'
 import { FilmCard } from './film-card.tsx'
-import { films, hasMore, isLoading, keyOf, loadFilms, loadMore, ask, show, trouble, view, wish } from './library.ts'
+import {
+  films,
+  hasMore,
+  isLoading,
+  keyOf,
+  loadFilms,
+  loadMore,
+  ask,
+  show,
+  trouble,
+  view,
+  wish
+} from './library.ts'
 import { Filters, Search, SortChoice } from './library-tools.tsx'
 import { isFiltered } from './wish.ts'
 
@@ -20,7 +33,11 @@ export function LibraryPage() {
         <h1 tabIndex={-1}>{t.library}</h1>
         {films.value.length > 0 && (
           <span class="count" id="count">
-            {t.count(formatCount(films.value.length, language.value), hasMore.value, films.value.length === 1)}
+            {t.count(
+              formatCount(films.value.length, language.value),
+              hasMore.value,
+              films.value.length === 1
+            )}
           </span>
         )}
         <div class="tools">
@@ -33,10 +50,15 @@ export function LibraryPage() {
               pressed={view.value === 'posters'}
               onClick={() => show('posters')}
             />
-            <IconButton icon="list" label={t.asList} pressed={view.value === 'list'} onClick={() => show('list')} />
+            <IconButton
+              icon="list"
+              label={t.asList}
+              pressed={view.value === 'list'}
+              onClick={() => show('list')}
+            />
           </div>
-          <UploadButton />
         </div>
+        {mayWrite.value && <UploadButton />}
       </div>
       <Filters />
       {trouble.value !== '' && (
@@ -58,7 +80,7 @@ export function LibraryPage() {
   )
 }
 
-export function UploadButton() {
+function UploadButton() {
   const input = useRef<HTMLInputElement>(null)
   return (
     <>

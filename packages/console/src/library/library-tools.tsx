@@ -65,7 +65,9 @@ export function SortChoice() {
     <select
       aria-label={t.sort}
       value={sortOf(query.value)}
-      onChange={event => ask({ sort: event.currentTarget.value === 'newest' ? '' : event.currentTarget.value })}
+      onChange={event =>
+        ask({ sort: event.currentTarget.value === 'newest' ? '' : event.currentTarget.value })
+      }
     >
       {Object.keys(SORTS).map(name => (
         <option key={name} value={name}>
@@ -80,6 +82,7 @@ export function Filters() {
   const t = texts.value
   const { application, user, kind } = wish.value
   const listId = useId()
+  const [open, setOpen] = useState(application !== '')
   useEffect(() => {
     call('GET /api/v1/owners', {}).then(
       answer => (owners.value = answer.owners),
@@ -87,7 +90,9 @@ export function Filters() {
     )
   }, [])
   const applications = [...new Set(owners.value.map(owner => owner.application))]
-  const users = [...new Set(owners.value.filter(owner => owner.application === application).map(owner => owner.user))]
+  const users = [
+    ...new Set(owners.value.filter(owner => owner.application === application).map(owner => owner.user))
+  ]
   return (
     <div class="filters" role="group" aria-label={t.filters}>
       <div class="chips" role="group" aria-label={t.type}>
@@ -103,53 +108,68 @@ export function Filters() {
           </button>
         ))}
       </div>
-      <label class="inline">
-        <span>{t.application}</span>
-        <input
-          list={`${listId}-apps`}
-          name="application"
-          value={application}
-          placeholder={t.any}
-          pattern="[A-Za-z0-9]{1,15}"
-          autocomplete="off"
-          onChange={event => {
-            if (event.currentTarget.checkValidity()) ask({ app: event.currentTarget.value.trim(), user: '' })
-          }}
-        />
-        <datalist id={`${listId}-apps`}>
-          {applications.map(name => (
-            <option key={name} value={name} />
-          ))}
-        </datalist>
-      </label>
-      <label class="inline">
-        <span>{t.user}</span>
-        <input
-          list={`${listId}-users`}
-          name="user"
-          value={user}
-          placeholder={t.any}
-          disabled={application === ''}
-          maxLength={255}
-          autocomplete="off"
-          onChange={event => ask({ user: event.currentTarget.value.trim() })}
-        />
-        <datalist id={`${listId}-users`}>
-          {users.map(name => (
-            <option key={name} value={name} />
-          ))}
-        </datalist>
-      </label>
-      {(application !== '' || kind !== '') && (
-        <button type="button" class="quiet" onClick={() => ask({ app: '', user: '', kind: '' })}>
-          {t.clearFilters}
-        </button>
-      )}
+      <button
+        type="button"
+        class="quiet fold"
+        aria-expanded={open}
+        aria-controls={`${listId}-owner`}
+        onClick={() => setOpen(!open)}
+      >
+        <Icon name="filter" />
+        <span>{t.filters}</span>
+      </button>
+      <div id={`${listId}-owner`} class={open ? 'owner is-open' : 'owner'}>
+        <label class="inline">
+          <span>{t.application}</span>
+          <input
+            list={`${listId}-apps`}
+            name="application"
+            value={application}
+            placeholder={t.any}
+            pattern="[A-Za-z0-9]{1,15}"
+            autocomplete="off"
+            onChange={event => {
+              if (event.currentTarget.checkValidity())
+                ask({ app: event.currentTarget.value.trim(), user: '' })
+            }}
+          />
+          <datalist id={`${listId}-apps`}>
+            {applications.map(name => (
+              <option key={name} value={name} />
+            ))}
+          </datalist>
+        </label>
+        <label class="inline">
+          <span>{t.user}</span>
+          <input
+            list={`${listId}-users`}
+            name="user"
+            value={user}
+            placeholder={t.any}
+            disabled={application === ''}
+            maxLength={255}
+            autocomplete="off"
+            onChange={event => ask({ user: event.currentTarget.value.trim() })}
+          />
+          <datalist id={`${listId}-users`}>
+            {users.map(name => (
+              <option key={name} value={name} />
+            ))}
+          </datalist>
+        </label>
+        {(application !== '' || kind !== '') && (
+          <button type="button" class="quiet" onClick={() => ask({ app: '', user: '', kind: '' })}>
+            {t.clearFilters}
+          </button>
+        )}
+      </div>
     </div>
   )
 }
 
 function kindName(kind: (typeof KINDS)[number] | '', t: Strings): string {
   if (kind === '') return t.any
-  return { video: t.typeVideo, audio: t.typeAudio, image: t.typeImage, text: t.typeText, other: t.typeOther }[kind]
+  return { video: t.typeVideo, audio: t.typeAudio, image: t.typeImage, text: t.typeText, other: t.typeOther }[
+    kind
+  ]
 }

@@ -61,17 +61,17 @@ export function ShareDialog({ film, onClose }: { film: Film; onClose(): void }) 
       <p class="name" dir="auto">
         {film.title}
       </p>
-      <CopyField label={t.copyLink} value={new URL(addressOf({ name: 'watch', ...key }), location.href).href} />
+      <CopyField
+        label={t.copyLink}
+        value={new URL(addressOf({ name: 'watch', ...key }), location.href).href}
+      />
       <fieldset class="form">
         <legend>{t.shareLink}</legend>
         <p class="facts">{t.shareHint}</p>
         <div class="row wrap">
           <label>
             <span>{t.shareFor}</span>
-            <select
-              value={expiresInS}
-              onChange={event => setExpiresInS(Number(event.currentTarget.value))}
-            >
+            <select value={expiresInS} onChange={event => setExpiresInS(Number(event.currentTarget.value))}>
               {periods.map(([seconds, name]) => (
                 <option key={seconds} value={seconds}>
                   {name}

@@ -2,7 +2,7 @@
 import type { ApplicationRules, BodyOf, EndpointOf, Grant, Token } from '@tributary/gateway/contract'
 import { useEffect, useState } from 'preact/hooks'
 import { call } from '../api/api.ts'
-import { formatDate } from '../format.ts'
+import { formatDate, formatDay } from '../format.ts'
 import { CopyField } from '../library/share-dialog.tsx'
 import { confirm } from '../parts/confirm.tsx'
 import { Dialog } from '../parts/dialog.tsx'
@@ -87,13 +87,18 @@ export function AccessPage() {
               <p class="facts">
                 {[
                   `${t.expires}: ${token.expiresAt === null ? t.never : formatDate(token.expiresAt, language.value)}`,
-                  token.lastUsedAt !== null && `${t.lastUsed}: ${formatDay(token.lastUsedAt)}`
+                  token.lastUsedAt !== null && `${t.lastUsed}: ${formatDay(token.lastUsedAt, language.value)}`
                 ]
                   .filter(Boolean)
                   .join(' · ')}
               </p>
             </div>
-            <button type="button" class="danger" aria-label={t.revokeOf(token.name)} onClick={() => void revoke(token)}>
+            <button
+              type="button"
+              class="danger"
+              aria-label={t.revokeOf(token.name)}
+              onClick={() => void revoke(token)}
+            >
               {t.revoke}
             </button>
           </li>
@@ -137,7 +142,9 @@ function Applications({ rules, onChange }: { rules: readonly ApplicationRules[];
               <select
                 value={reads}
                 aria-label={`${t.whoWatches}: ${application}`}
-                onChange={event => void set(application, event.currentTarget.value as ApplicationRules['reads'])}
+                onChange={event =>
+                  void set(application, event.currentTarget.value as ApplicationRules['reads'])
+                }
               >
                 {Object.entries(names).map(([key, name]) => (
                   <option key={key} value={key}>
@@ -289,10 +296,11 @@ function NewTokenDialog({ applications, onClose }: { applications: readonly stri
 
 function grantWords({ application, user, rights }: Grant, t: Strings): string {
   const names = { read: t.rightRead, write: t.rightWrite, admin: t.rightAdmin }
-  const where = application === EVERYTHING ? t.everywhere : user === undefined ? application : t.storedBy(user, application)
+  const where =
+    application === EVERYTHING
+      ? t.everywhere
+      : user === undefined
+        ? application
+        : t.storedBy(user, application)
   return `${rights.map(right => names[right]).join(', ')} · ${where}`
-}
-
-function formatDay(iso: string): string {
-  return new Intl.DateTimeFormat(language.value, { dateStyle: 'medium' }).format(new Date(iso))
 }

@@ -80,7 +80,13 @@ export function JobsPage() {
       {found && <Workers workers={found.workers} />}
       <div class="chips" role="group" aria-label={t.state}>
         {STATES.map(name => (
-          <button key={name} type="button" class="chip" aria-pressed={state === name} onClick={() => setState(name)}>
+          <button
+            key={name}
+            type="button"
+            class="chip"
+            aria-pressed={state === name}
+            onClick={() => setState(name)}
+          >
             {name === '' ? t.any : t.jobStates[name]}
           </button>
         ))}

@@ -65,7 +65,12 @@ export function TrashPage() {
     )
   }
   const empty = async (): Promise<void> => {
-    const sure = await confirm({ title: t.emptyTrashTitle, hint: t.emptyTrashHint, name: '', yes: t.emptyTrash })
+    const sure = await confirm({
+      title: t.emptyTrashTitle,
+      hint: t.emptyTrashHint,
+      name: '',
+      yes: t.emptyTrash
+    })
     if (!sure) return
     setEmptying(true)
     try {

@@ -4,7 +4,8 @@ import { texts } from '../settings.ts'
 
 export function sentenceOf(error: unknown): string {
   const t = texts.value
-  if (!(error instanceof ApiError)) return t.failedWith(error instanceof Error ? error.message : String(error))
+  if (!(error instanceof ApiError))
+    return t.failedWith(error instanceof Error ? error.message : String(error))
   switch (error.status) {
     case 0:
       return t.offline

@@ -20,7 +20,10 @@ const sayings = signal<readonly Saying[]>([])
 export const openDialogs = signal(0)
 let lastId = 0
 
-export function say(text: string, { bad = false, offer }: { bad?: boolean; offer?: Saying['offer'] } = {}): void {
+export function say(
+  text: string,
+  { bad = false, offer }: { bad?: boolean; offer?: Saying['offer'] } = {}
+): void {
   const id = ++lastId
   sayings.value = [...sayings.value, { id, text, bad, offer }].slice(-SAYINGS_MAX)
   setTimeout(() => forget(id), offer ? OFFERED_MS : SAID_MS)

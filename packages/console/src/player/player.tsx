@@ -18,6 +18,8 @@ import { offerChoices, startStream, type Stream } from './stream.ts'
 export interface PlayerProps {
   details: FilmDetails
   framed: boolean
+  /** It is not streamed but read from the file itself. */
+  onAsStored(): void
   /** Why it cannot be played. */
   onReasons(reasons: readonly (Reason | Hint)[]): void
 }
@@ -28,7 +30,7 @@ const SEEK_S = '10'
 
 const positions = new Positions({ read: () => read('positions'), write: text => write('positions', text) })
 
-export function Player({ details, framed, onReasons }: PlayerProps) {
+export function Player({ details, framed, onAsStored, onReasons }: PlayerProps) {
   setLanguage(language.value === 'zh' ? 'zh-CN' : 'en')
   const t = texts.value
   const { film, subtitles, thumbnails } = details
@@ -36,7 +38,6 @@ export function Player({ details, framed, onReasons }: PlayerProps) {
   const media = useRef<HTMLVideoElement>(null)
   const controller = useRef<HTMLElement>(null)
   const [resumedS, setResumedS] = useState(0)
-  const [asStored, setAsStored] = useState(false)
 
   useEffect(() => {
     const video = media.current!
@@ -49,7 +50,7 @@ export function Player({ details, framed, onReasons }: PlayerProps) {
       if (ended) return
       stream?.stop()
       stream = undefined
-      setAsStored(film.links.hls !== null)
+      if (film.links.hls !== null) onAsStored()
       const second = video.currentTime
       video.src = film.links.file
       if (second > 0) video.currentTime = second
@@ -93,7 +94,8 @@ export function Player({ details, framed, onReasons }: PlayerProps) {
       if (film.kind === 'video' && video.videoWidth === 0) onReasons(['reasonSoundOnly', 'advice'])
     }
     const note = (): void => {
-      if (video.readyState > 0) positions.note(generation, video.ended ? 0 : video.currentTime, video.duration)
+      if (video.readyState > 0)
+        positions.note(generation, video.ended ? 0 : video.currentTime, video.duration)
     }
     const timer = setInterval(() => {
       if (!video.paused) note()
@@ -207,14 +209,15 @@ export function Player({ details, framed, onReasons }: PlayerProps) {
           </button>
         </p>
       )}
-      {asStored && !framed && <p class="facts as-stored">{t.asStored}</p>}
     </>
   )
 }
 
 /** Status of the film now; 0: no answer. */
 async function statusOf(url: string): Promise<number> {
-  const response = await fetch(url, { headers: { range: 'bytes=0-0' }, cache: 'no-store' }).catch(() => undefined)
+  const response = await fetch(url, { headers: { range: 'bytes=0-0' }, cache: 'no-store' }).catch(
+    () => undefined
+  )
   await response?.arrayBuffer().catch(() => undefined)
   return response?.status ?? 0
 }

@@ -8,7 +8,10 @@ const PLAYED_S_MIN = 1
 const STEP_S_MAX = 2
 
 /** @returns what ends the reports, after a last one. */
-export function reportPlays(media: HTMLMediaElement, { application, user, file, generation }: Film): () => void {
+export function reportPlays(
+  media: HTMLMediaElement,
+  { application, user, file, generation }: Film
+): () => void {
   let playedS = 0
   let lastS: number | undefined
   let started = true

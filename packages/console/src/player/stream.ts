@@ -33,7 +33,9 @@ export function offerChoices(media: HTMLMediaElement, renditions: Renditions, so
 
 /** Apple's browsers play it as well as anything could, and hand it to a television. */
 export function playsNatively(media: HTMLMediaElement): boolean {
-  return media.canPlayType(TYPE) !== '' && ('ManagedMediaSource' in globalThis || !('MediaSource' in globalThis))
+  return (
+    media.canPlayType(TYPE) !== '' && ('ManagedMediaSource' in globalThis || !('MediaSource' in globalThis))
+  )
 }
 
 export async function startStream(options: StreamOptions): Promise<Stream | undefined> {

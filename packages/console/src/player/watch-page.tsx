@@ -22,13 +22,20 @@ export function WatchPage({ page, framed = false }: { page: FilmKey; framed?: bo
   const { application, user, file } = page
   const [details, setDetails] = useState<FilmDetails | undefined>(undefined)
   const [trouble, setTrouble] = useState('')
+  const [asStored, setAsStored] = useState(false)
   const [reasons, setReasons] = useState<readonly (Reason | Hint)[]>([])
   useEffect(() => {
     setDetails(undefined)
     setTrouble('')
     setReasons([])
+    setAsStored(false)
     const abort = new AbortController()
-    call('GET /api/v1/films/{application}/{user}/{file}', { application, user, file, signal: abort.signal }).then(
+    call('GET /api/v1/films/{application}/{user}/{file}', {
+      application,
+      user,
+      file,
+      signal: abort.signal
+    }).then(
       found => {
         setDetails(found)
         document.title = `${found.film.title} – Tributary`
@@ -49,7 +56,7 @@ export function WatchPage({ page, framed = false }: { page: FilmKey; framed?: bo
         </p>
       )}
       {details && reasons.length === 0 && (
-        <Player key={details.film.generation} details={details} framed={framed} onReasons={setReasons} />
+        <Player key={details.film.generation} details={details} framed={framed} onAsStored={() => setAsStored(true)} onReasons={setReasons} />
       )}
       {film && reasons.length > 0 && <Reasons film={film} reasons={reasons} onRetry={() => setReasons([])} />}
       {!trouble && !details && <p class="stage-wait">{t.loading}</p>}
@@ -59,13 +66,14 @@ export function WatchPage({ page, framed = false }: { page: FilmKey; framed?: bo
   return (
     <>
       {stage}
-      {film && <About film={film} />}
+      {details && <About details={details} asStored={asStored && reasons.length === 0} />}
     </>
   )
 }
 
-function About({ film }: { film: Film }) {
+function About({ details, asStored }: { details: FilmDetails; asStored: boolean }) {
   const t = texts.value
+  const { film, notStreamable } = details
   const facts = [
     film.durationS === null ? '' : formatDuration(film.durationS),
     film.width && film.height ? `${film.width} × ${film.height}` : '',
@@ -88,6 +96,7 @@ function About({ film }: { film: Film }) {
         </div>
       </div>
       <p class="facts">{facts.filter(Boolean).join(' · ')}</p>
+      {asStored && <p class="facts">{notStreamable === null ? t.asStored : `${t.asStored} (${notStreamable})`}</p>}
       <CopyField label={t.elsewhere} value={absolute(film.links.file)} said={t.copied} />
     </div>
   )

@@ -59,7 +59,8 @@ export const en = {
   asPosters: 'Posters',
   asList: 'List',
   view: 'View',
-  count: (count: string, more: boolean, one: boolean) => (more ? `${count} and more` : one ? '1 film' : `${count} films`),
+  count: (count: string, more: boolean, one: boolean) =>
+    more ? `${count} and more` : one ? '1 film' : `${count} films`,
   upload: 'Upload',
   emptyTitle: 'Nothing is stored here yet. Three steps to your first film:',
   emptyStep1: 'Drop a video file anywhere onto this page, or press Upload. MP4 with H.264 plays everywhere.',
@@ -216,8 +217,10 @@ export const en = {
 
   // Cluster
   clusterWell: 'Everything is well.',
-  clusterFaults: (count: number) => (count === 1 ? 'One thing needs your attention.' : `${count} things need your attention.`),
-  clusterLost: 'The connection to the server was lost; what you see is from before. It is tried again by itself.',
+  clusterFaults: (count: number) =>
+    count === 1 ? 'One thing needs your attention.' : `${count} things need your attention.`,
+  clusterLost:
+    'The connection to the server was lost; what you see is from before. It is tried again by itself.',
   trackers: 'Trackers',
   gateways: 'This gateway',
   group: (name: string) => `Group ${name}`,
@@ -248,10 +251,12 @@ export const en = {
   faults: {
     'tracker-silent': 'The tracker {address} does not answer. Look whether it runs and can be reached.',
     'no-group': 'There is no storage server. Nothing can be stored or played until one is started.',
-    'group-dead': 'No member of the group {group} is there: what is stored there cannot be played. Start one of its members.',
+    'group-dead':
+      'No member of the group {group} is there: what is stored there cannot be played. Start one of its members.',
     'group-full': 'The group {group} is full and takes no new films. Add space, or another group.',
     'group-nearly-full': 'The group {group} is nearly full. Add space, or another group, soon.',
-    'member-offline': '{host} of the group {group} is silent. The others serve its films; look why it is gone.',
+    'member-offline':
+      '{host} of the group {group} is silent. The others serve its films; look why it is gone.',
     'member-not-serving': '{host} of the group {group} does not serve what is stored.',
     'member-not-taking': '{host} of the group {group} takes no new films.',
     'copies-missing': 'The group {group} reaches {copies} of {wanted} copies. One more loss could cost films.'
@@ -267,7 +272,8 @@ export const en = {
   // Jobs
   jobsHint: 'Posters, previews and renditions are made by workers, one after the other.',
   jobsNone: 'There are no jobs. They begin by themselves when a film is stored.',
-  jobsNoWorker: 'No worker is there, so nothing is made of new films. Start `tributary worker` on a machine with ffmpeg.',
+  jobsNoWorker:
+    'No worker is there, so nothing is made of new films. Start “tributary worker” on a machine with ffmpeg.',
   jobRetry: 'Try again',
   jobCancel: 'Cancel',
   jobKinds: {
@@ -317,7 +323,7 @@ export const en = {
 
   // Log-in
   logInTitle: 'Log in',
-  logInHint: 'With a token. Whoever runs this server can make one with `tributary token create`.',
+  logInHint: 'With a token. Whoever runs this server can make one with “tributary token create”.',
   logInWrong: 'This token is not valid: it may be mistyped, expired or revoked.',
   ok: 'Continue'
 }

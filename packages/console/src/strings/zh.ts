@@ -253,7 +253,7 @@ export const zh: Strings = {
 
   jobsHint: '海报、预览图和不同画质版本由工作进程依次制作。',
   jobsNone: '没有任务。影片保存后会自动开始。',
-  jobsNoWorker: '没有工作进程，新影片不会被处理。请在装有 ffmpeg 的机器上运行 `tributary worker`。',
+  jobsNoWorker: '没有工作进程，新影片不会被处理。请在装有 ffmpeg 的机器上运行 “tributary worker”。',
   jobRetry: '重试',
   jobCancel: '取消',
   jobKinds: { inspect: '媒体信息', poster: '海报', thumbnails: '预览图', rendition: '画质版本' },
@@ -290,7 +290,7 @@ export const zh: Strings = {
   lastUsed: '最近使用',
 
   logInTitle: '登录',
-  logInHint: '请使用令牌登录。管理员可以用 `tributary token create` 创建。',
+  logInHint: '请使用令牌登录。管理员可以用 “tributary token create” 创建。',
   logInWrong: '令牌无效：可能输入有误、已过期或已被吊销。',
   ok: '继续'
 }

@@ -11,7 +11,10 @@ const isOver = signal(false)
 export function DropZone() {
   useEffect(() => {
     let depth = 0
-    const listen = (name: 'dragenter' | 'dragleave' | 'dragover' | 'drop', work: (event: DragEvent) => void) => {
+    const listen = (
+      name: 'dragenter' | 'dragleave' | 'dragover' | 'drop',
+      work: (event: DragEvent) => void
+    ) => {
       const onEvent = (event: DragEvent): void => {
         if (event.dataTransfer?.types.includes('Files')) work(event)
       }

@@ -21,13 +21,25 @@ export const tusSender: Sender<File> = {
       const upload = new Upload(file, {
         endpoint: ENDPOINT,
         uploadUrl: reference ?? null,
-        metadata: { filename: file.name, filetype: file.type || 'application/octet-stream', app: application, user },
+        metadata: {
+          filename: file.name,
+          filetype: file.type || 'application/octet-stream',
+          app: application,
+          user
+        },
         // Both are the queue's: it goes on by itself, and knows what an earlier visit began.
         retryDelays: null,
         storeFingerprintForResuming: false,
         onUploadUrlAvailable: () => {
           const url = upload.url!
-          keepBegun({ url, name: file.name, sizeBytes: file.size, lastModified: file.lastModified, application, user })
+          keepBegun({
+            url,
+            name: file.name,
+            sizeBytes: file.size,
+            lastModified: file.lastModified,
+            application,
+            user
+          })
           if (abandoned) void terminate(url)
           else reports.known(url)
         },

@@ -108,7 +108,11 @@ function ChooseAgain({ id, name }: { id: number; name: string }) {
   )
 }
 
-function factsOf({ state, doneBytes, sizeBytes, bytesPerS, why }: Upload, t: Strings, language: string): string {
+function factsOf(
+  { state, doneBytes, sizeBytes, bytesPerS, why }: Upload,
+  t: Strings,
+  language: string
+): string {
   const size = formatBytes(sizeBytes, language)
   const done = formatBytes(doneBytes, language)
   switch (state) {
