@@ -1,6 +1,6 @@
 import { deepEqual, equal, match, ok } from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
@@ -10,8 +10,10 @@ import type { Locator, Page } from 'playwright-core'
 import { openChromium, type BrowserWindow } from '../testkit/chromium.ts'
 import { makeFilm } from '../testkit/film.ts'
 import { startPlayableCluster, type PlayableCluster } from '../testkit/gateway.ts'
+import { overflow } from '../testkit/accessibility.ts'
 import { difference, liveliness, pictureOf } from '../testkit/picture.ts'
 import { missingPrograms } from '../testkit/service.ts'
+import { photograph } from '../testkit/screenshot.ts'
 import { VideoElement } from '../testkit/video-element.ts'
 
 const run = promisify(execFile)
@@ -21,7 +23,7 @@ const skip = missingPrograms(['ffmpeg', 'chromium'])
 const SAME_MAX = 14
 const ODD_NAME = `<b onclick="x">ünï & 'q' 50% #1 ?.mp4`
 
-describe('the page', { skip, timeout: 170_000 }, () => {
+describe('the library of the console', { skip, timeout: 170_000 }, () => {
   let system: PlayableCluster
   let folder: string
   let window: BrowserWindow
@@ -44,27 +46,34 @@ describe('the page', { skip, timeout: 170_000 }, () => {
   })
 
   // What a test that failed left open stands in nobody's way.
-  afterEach(() =>
-    page.evaluate(() => {
-      for (const dialog of (globalThis as any).document.querySelectorAll('dialog[open]')) dialog.close()
-    })
-  )
+  afterEach(async () => {
+    if (page.url() !== `${system.url}/` || (await page.getByRole('dialog').count()) > 0)
+      await page.goto(system.url)
+  })
 
-  const row = (name: string): Locator => page.locator('#file-list li').filter({ hasText: name })
+  const row = (name: string): Locator => page.locator('#film-list li').filter({ hasText: titleOf(name) })
   const choose = (path: string): Promise<void> => page.locator('#choose').setInputFiles(path)
+  /** Something from the menu of a film. */
+  const act = async (name: string, action: string): Promise<void> => {
+    await row(name)
+      .getByRole('button', { name: `Actions for ${titleOf(name)}` })
+      .click()
+    await page.getByRole('menuitem', { name: action }).click()
+  }
   const play = async (name: string): Promise<VideoElement> => {
-    await page.getByRole('button', { name: `Play ${name}` }).click()
-    return new VideoElement(page.locator('#player video'))
+    await page.getByRole('link', { name: `Play ${titleOf(name)}` }).click()
+    return new VideoElement(page.locator('#stage video'))
   }
   const closePlayer = async (): Promise<void> => {
-    await page.locator('#player').getByRole('button', { name: 'Close' }).click()
-    await page.locator('#player').waitFor({ state: 'hidden' })
+    await page.getByRole('link', { name: 'Library', exact: true }).click()
+    await page.locator('#stage').waitFor({ state: 'detached' })
+    await page.locator('#film-list li').first().waitFor()
   }
 
   it('tells a newcomer what to do', async () => {
     await page.getByText('Nothing is stored here yet').waitFor()
-    await page.getByRole('button', { name: 'Choose files' }).waitFor()
-    await photograph(page, 'empty')
+    await page.getByRole('button', { name: 'Upload' }).waitFor()
+    await photograph(page, 'library-empty')
   })
 
   it('takes a film and lists it', async () => {
@@ -72,7 +81,7 @@ describe('the page', { skip, timeout: 170_000 }, () => {
     await row(basename(film)).waitFor()
     const { size } = await stat(film)
     match(await row(basename(film)).innerText(), new RegExp(`${(size / 1e6).toFixed(1)} MB · Video MP4`))
-    await photograph(page, 'listed')
+    await photograph(page, 'library-listed')
   })
 
   it('takes a dropped one, whatever its name', async () => {
@@ -88,12 +97,12 @@ describe('the page', { skip, timeout: 170_000 }, () => {
       [(await readFile(path)).toString('base64'), ODD_NAME] as const
     )
     for (const event of ['dragenter', 'dragover']) {
-      await page.locator('#drop').dispatchEvent(event, { dataTransfer: dropped })
+      await page.locator('#content').dispatchEvent(event, { dataTransfer: dropped })
     }
-    await photograph(page, 'dragging')
-    await page.locator('#drop').dispatchEvent('drop', { dataTransfer: dropped })
+    await photograph(page, 'library-dragging')
+    await page.locator('#content').dispatchEvent('drop', { dataTransfer: dropped })
     await row(ODD_NAME).waitFor()
-    equal(await page.locator('#file-list b').count(), 0)
+    equal(await page.locator('#film-list b').count(), 0)
     const video = await play(ODD_NAME)
     await video.untilPlayedOn(0.5)
     await closePlayer()
@@ -105,12 +114,16 @@ describe('the page', { skip, timeout: 170_000 }, () => {
     deepEqual([(await video.state()).videoWidth, (await video.state()).videoHeight], [1280, 720])
     await video.seek(42)
     await video.until(({ currentTime }) => currentTime > 42.5, 'went on after 42 s')
-    await photograph(page, 'playing')
+    await photograph(page, 'library-playing')
+    // As wide as it is high enough for, without black bars beside the picture.
+    await page.setViewportSize({ width: 1280, height: 1_100 })
+    await hideControls(page)
     const shown = await video.pictureAt(42.01)
     ok(liveliness(shown) > 40, 'there is a picture')
     const same = difference(shown, await pictureOf(film, 42))
     const other = difference(shown, await pictureOf(film, 39))
     ok(same < SAME_MAX && same < other, `it is the one of 42 s (${same}; another one: ${other})`)
+    await page.setViewportSize({ width: 1280, height: 900 })
     await closePlayer()
   })
 
@@ -134,27 +147,26 @@ describe('the page', { skip, timeout: 170_000 }, () => {
   it('copies the link that plays', async () => {
     const copied = (): Promise<string> =>
       page.evaluate(() => (globalThis as any).navigator.clipboard.readText() as Promise<string>)
-    await page.getByRole('button', { name: `Copy the link of ${basename(film)}` }).click()
-    await page.locator('#said').filter({ hasText: 'Link copied' }).waitFor()
+    await act(basename(film), 'Copy link')
+    await page.getByText('Link copied').waitFor()
     const link = await copied()
-    ok(link.startsWith(`${system.url}/files/media/public/`), link)
-    const answer = await fetch(link, { headers: { Range: 'bytes=4-7' } })
+    ok(link.startsWith(`${system.url}/watch/media/public/`), link)
+    await page.goto(link)
+    await new VideoElement(page.locator('#stage video')).untilPlayedOn(0.3)
+    await page.getByRole('button', { name: 'Copy', exact: true }).click()
+    await page.getByText('Link copied').waitFor()
+    await photograph(page, 'library-copied')
+    const direct = await copied()
+    ok(direct.startsWith(`${system.url}/files/media/public/`), direct)
+    const answer = await fetch(direct, { headers: { Range: 'bytes=4-7' } })
     equal(answer.status, 206)
     equal(await answer.text(), 'ftyp')
-    await play(ODD_NAME)
-    await page.locator('#player').getByRole('button', { name: 'Copy link' }).click()
-    await page.getByText('Link copied').waitFor()
-    await photograph(page, 'copied')
-    ok(await inTopLayer(page.locator('#said')), 'the player does not cover what is told')
-    const other = await copied()
-    ok(other !== link)
-    equal((await fetch(other, { method: 'HEAD' })).status, 200)
     await closePlayer()
   })
 
   it('saves a file under its name', async () => {
     const saving = page.waitForEvent('download')
-    await page.getByRole('link', { name: `Download ${basename(film)}` }).click()
+    await act(basename(film), 'Download')
     const download = await saving
     equal(download.suggestedFilename(), basename(film))
     ok((await readFile(await download.path())).equals(await readFile(film)))
@@ -188,11 +200,11 @@ describe('the page', { skip, timeout: 170_000 }, () => {
       await run('ffmpeg', `-v error -nostdin -y ${source} ${encoder} ${path}`.split(' '))
       await choose(path)
       await row(file).waitFor()
-      await page.getByRole('button', { name: `Play ${file}` }).click()
+      await page.getByRole('link', { name: `Play ${titleOf(file)}` }).click()
       const reason = page.locator('#reason')
       await reason.waitFor()
       match(await reason.innerText(), words)
-      await photograph(page, `reason-${file}`)
+      await photograph(page, `library-reason-${file}`)
       await closePlayer()
     })
   }
@@ -206,7 +218,7 @@ describe('the page', { skip, timeout: 170_000 }, () => {
     await run('cp', [film, path])
     const before = await stored(system)
     await choose(path)
-    const upload = page.locator('#upload-list li').filter({ hasText: 'cancelled.mp4' })
+    const upload = page.locator('.upload-list li').filter({ hasText: 'cancelled.mp4' })
     const megabytes = ((await stat(film)).size / 1e6).toFixed(1)
     await upload.getByText(new RegExp(`MB of ${megabytes} MB · .*/s · .* left`)).waitFor()
     const facts = await upload.innerText()
@@ -217,7 +229,7 @@ describe('the page', { skip, timeout: 170_000 }, () => {
         .catch(() => '0')
     )
     ok(value >= 0 && value < 1, facts)
-    await photograph(page, 'uploading')
+    await photograph(page, 'library-uploading')
     await upload.getByRole('button', { name: 'Cancel the upload of cancelled.mp4' }).click()
     await upload.getByText('cancelled', { exact: true }).waitFor()
     await session.send('Network.emulateNetworkConditions', { ...slow, uploadThroughput: -1 })
@@ -232,50 +244,16 @@ describe('the page', { skip, timeout: 170_000 }, () => {
     const path = join(folder, 'short.mp4')
     await run('cp', [(await makeFilm({ seconds: 6, kind: 'bframes' })).path, path])
     await choose(path)
-    const upload = page.locator('#upload-list li').filter({ hasText: 'short.mp4' })
+    const upload = page.locator('.upload-list li').filter({ hasText: 'short.mp4' })
     await upload.getByText('stored').waitFor()
     await upload.waitFor({ state: 'detached' })
     await row('short.mp4').waitFor()
   })
 
   it('plays a film by its name, too', async () => {
-    await row('short.mp4').getByText('short.mp4').click()
-    await new VideoElement(page.locator('#player video')).untilPlayedOn(0.2)
+    await row('short.mp4').getByText('short', { exact: true }).click()
+    await new VideoElement(page.locator('#stage video')).untilPlayedOn(0.2)
     await closePlayer()
-  })
-
-  it('asks for the write token where there is one, once, and forgets what is cancelled meanwhile', async () => {
-    const tokenPath = join(folder, 'token')
-    await writeFile(tokenPath, 'sesame-sesame-sesame\n', { mode: 0o600 })
-    const url = await system.openGateway({ 'write-token-file': tokenPath })
-    const other = await window.context.newPage()
-    try {
-      await other.goto(url)
-      const files = ['one.mp4', 'two.mp4', 'three.mp4'].map(name => join(folder, name))
-      for (const path of files) await run('cp', [join(folder, 'short.mp4'), path])
-      await other.locator('#choose').setInputFiles(files)
-      const dialog = other.locator('#token')
-      await dialog.waitFor()
-      await other.evaluate(() => {
-        const rows = [...(globalThis as any).document.querySelectorAll('#upload-list li')]
-        for (const row of rows.slice(1)) row.querySelector('button').click() // a screen reader can, behind a dialog
-      })
-      await dialog.getByLabel('Token').fill('wrong-wrong-wrong-wrong')
-      await dialog.getByRole('button', { name: 'Continue' }).click()
-      await dialog.getByText('That was not the token.').waitFor()
-      await photograph(other, 'token')
-      await dialog.getByLabel('Token').fill('sesame-sesame-sesame')
-      await dialog.getByRole('button', { name: 'Continue' }).click()
-      await other.locator('#file-list li').filter({ hasText: 'one.mp4' }).waitFor()
-      await sleep(500)
-      const names = (await stored(system)).files.map(({ name }) => name)
-      deepEqual(
-        ['one.mp4', 'two.mp4', 'three.mp4'].filter(name => names.includes(name)),
-        ['one.mp4']
-      )
-    } finally {
-      await other.close()
-    }
   })
 
   it('fits a phone, dark and light, without scrolling sideways', async () => {
@@ -286,35 +264,124 @@ describe('the page', { skip, timeout: 170_000 }, () => {
         await page.reload()
         await row(ODD_NAME).waitFor()
         equal(await overflow(page), 0, `${width} px`)
-        await photograph(page, `list-${colorScheme}-${width}`)
+        await photograph(page, `library-list-${colorScheme}-${width}`)
         const video = await play(ODD_NAME)
         await video.untilPlayedOn(0.2)
         equal(await overflow(page), 0, `${width} px, playing`)
-        await photograph(page, `player-${colorScheme}-${width}`)
+        await photograph(page, `library-player-${colorScheme}-${width}`)
         await closePlayer()
       }
     }
     await page.setViewportSize({ width: 1280, height: 900 })
   })
 
-  it('deletes for good, after asking', async () => {
-    const { files } = await stored(system)
-    const { url } = files.find(entry => entry.name === ODD_NAME)!
-    const ask = (): Promise<void> =>
-      row(ODD_NAME)
-        .getByRole('button', { name: /^Delete/ })
-        .click()
-    await ask()
-    await photograph(page, 'confirm')
-    await page.locator('#confirm').getByRole('button', { name: 'Keep' }).click()
-    equal((await fetch(system.url + url, { method: 'HEAD' })).status, 200)
-    await ask()
-    await page.locator('#confirm').getByRole('button', { name: 'Delete' }).click()
-    await row(ODD_NAME).waitFor({ state: 'detached' })
-    equal((await fetch(system.url + url, { method: 'HEAD' })).status, 404)
+  it('is searched, sorted and filtered, by an address that can be kept', async () => {
+    const titles = (): Promise<string[]> => page.locator('#film-list h3').allInnerTexts()
+    const shows = (...wanted: string[]): Promise<void> =>
+      until(async () => JSON.stringify(await titles()) === JSON.stringify(wanted), wanted.join(', '))
+    await page.getByRole('searchbox').fill('pho')
+    await shows('phone')
+    ok(page.url().endsWith('/?q=pho'), page.url())
     await page.reload()
+    await shows('phone')
+    equal(await page.getByRole('searchbox').inputValue(), 'pho')
+    await page.getByRole('searchbox').fill('nothing like it')
+    await page.getByText('No film matches').waitFor()
+    await photograph(page, 'library-nothing-found')
+    await page.getByRole('button', { name: 'Clear filters' }).click()
+    await page.getByLabel('Sort').selectOption('title')
+    await until(async () => {
+      const all = await titles()
+      return (
+        all.length > 4 &&
+        all.indexOf('old') < all.indexOf('phone') &&
+        all.indexOf('phone') < all.indexOf('tape')
+      )
+    }, 'is sorted by title')
+    await page.getByRole('button', { name: 'Audio' }).click()
+    await page.getByText('No film matches').waitFor()
+    await page.getByRole('button', { name: 'All', exact: true }).click()
+    await page.getByLabel('Application').fill('media')
+    await page.getByLabel('Application').press('Enter')
+    await page.getByLabel('User').fill('nobody')
+    await page.getByLabel('User').press('Enter')
+    await page.getByText('No film matches').waitFor()
+    await page.getByRole('button', { name: 'Clear filters' }).first().click()
+    await row(ODD_NAME).waitFor()
+    await page.getByRole('button', { name: 'List', exact: true }).click()
+    await page.locator('#film-list.as-list').waitFor()
+    await photograph(page, 'library-list')
+    await page.getByRole('button', { name: 'Posters' }).click()
+  })
+
+  it('gives a film another title', async () => {
+    await act('tape', 'Rename')
+    const dialog = page.getByRole('dialog')
+    await dialog.getByLabel('Title').fill('<i>A tape</i> of ’85')
+    await photograph(page, 'library-rename')
+    await dialog.getByRole('button', { name: 'Save' }).click()
+    await row('<i>A tape</i> of ’85').waitFor()
+    equal(await page.locator('#film-list i').count(), 0)
+    await page.reload()
+    await row('<i>A tape</i> of ’85').waitFor()
+  })
+
+  it('tells all about a film', async () => {
+    await act('phone', 'Details')
+    const dialog = page.getByRole('dialog')
+    await dialog.getByText('phone.mp4').first().waitFor()
+    await photograph(page, 'library-details')
+    await page.keyboard.press('Escape')
+    await dialog.waitFor({ state: 'detached' })
+  })
+
+  it('deletes into the trash, undoes it at once, and restores later', async () => {
+    const url = await contentOf(system, ODD_NAME)
+    await act(ODD_NAME, 'Delete')
+    await row(ODD_NAME).waitFor({ state: 'detached' })
+    await photograph(page, 'library-trashed')
+    equal((await fetch(url, { method: 'HEAD' })).status, 404)
+    await page.getByRole('button', { name: 'Undo' }).click()
+    await row(ODD_NAME).waitFor()
+    equal((await fetch(url, { method: 'HEAD' })).status, 200)
+    await act(ODD_NAME, 'Delete')
+    await row(ODD_NAME).waitFor({ state: 'detached' })
+    await page.getByRole('link', { name: 'Trash' }).click()
+    const trashed = page.locator('#trash-list li').filter({ hasText: titleOf(ODD_NAME) })
+    await trashed.getByText(/goes for good in 6 days/).waitFor()
+    equal(await page.locator('#trash-list b').count(), 0)
+    await photograph(page, 'trash')
+    await trashed.getByRole('button', { name: `Restore ${titleOf(ODD_NAME)}` }).click()
+    await trashed.waitFor({ state: 'detached' })
+    await page.getByRole('link', { name: 'Library', exact: true }).click()
+    await row(ODD_NAME).waitFor()
+    equal((await fetch(url, { method: 'HEAD' })).status, 200)
+  })
+
+  it('deletes for good, after asking, and empties the trash', async () => {
+    const url = await contentOf(system, ODD_NAME)
+    for (const name of [ODD_NAME, 'old', 'silent']) {
+      await act(name, 'Delete')
+      await row(name).waitFor({ state: 'detached' })
+    }
+    await page.getByRole('link', { name: 'Trash' }).click()
+    const trashed = page.locator('#trash-list li').filter({ hasText: titleOf(ODD_NAME) })
+    const ask = (): Promise<void> =>
+      trashed.getByRole('button', { name: `Delete ${titleOf(ODD_NAME)} for good` }).click()
+    await ask()
+    await photograph(page, 'trash-confirm')
+    await page.getByRole('dialog').getByRole('button', { name: 'Keep' }).click()
+    equal(await page.locator('#trash-list li').count(), 3)
+    await ask()
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete for good' }).click()
+    await trashed.waitFor({ state: 'detached' })
+    equal((await fetch(url, { method: 'HEAD' })).status, 404)
+    await page.getByRole('button', { name: 'Empty the trash' }).click()
+    await page.getByRole('dialog').getByRole('button', { name: 'Empty the trash' }).click()
+    await page.getByText('The trash is empty.').waitFor()
+    await page.getByRole('link', { name: 'Library', exact: true }).click()
     await row(basename(film)).waitFor()
-    equal(await row(ODD_NAME).count(), 0)
+    for (const name of [ODD_NAME, 'old', 'silent']) equal(await row(name).count(), 0)
   })
 
   it('has met no error in its console and no request that failed', () => {
@@ -334,21 +401,27 @@ async function stored(system: PlayableCluster): Promise<Listing> {
   return (await (await fetch(`${system.url}/files/media/public`)).json()) as Listing
 }
 
-/** How much of the page lies beyond the window's right edge. */
-function overflow(page: Page): Promise<number> {
-  return page.evaluate(() => {
-    const root = (globalThis as any).document.documentElement
-    return Math.max(0, root.scrollWidth - root.clientWidth) as number
+/** As the library calls a file that nobody has given a title. */
+function titleOf(name: string): string {
+  return name.replace(/\.(mp4|mkv|avi)$/, '')
+}
+
+async function contentOf(system: PlayableCluster, name: string): Promise<string> {
+  const { files } = await stored(system)
+  return system.url + files.find(entry => entry.name === name)!.url
+}
+
+/** They lie over the picture while it stands still. */
+async function hideControls(page: Page): Promise<void> {
+  await page.locator('#stage media-controller').evaluate(controller => {
+    for (const bar of (controller as any).querySelectorAll('media-control-bar')) bar.style.display = 'none'
   })
 }
 
-/** Shown above open dialogs, which lie above everything else. */
-function inTopLayer(locator: Locator): Promise<boolean> {
-  return locator.evaluate(element => (element as any).matches(':popover-open, dialog[open] *') as boolean)
-}
-
-/** For people who want to see: TRIBUTARY_SCREENSHOTS names a folder for the pictures. */
-async function photograph(page: Page, name: string): Promise<void> {
-  const folder = process.env['TRIBUTARY_SCREENSHOTS']
-  if (folder) await page.screenshot({ path: join(folder, `${name}.png`) })
+async function until(holds: () => Promise<boolean>, what: string): Promise<void> {
+  const endMs = performance.now() + 15_000
+  while (!(await holds())) {
+    if (performance.now() > endMs) throw new Error(`never: ${what}`)
+    await sleep(100)
+  }
 }
