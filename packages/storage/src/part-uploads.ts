@@ -53,6 +53,8 @@ export interface PartParts {
   findExisting: (key: FileKey, labels: UploadLabels, sizeBytes: number) => Promise<FileRow | undefined>
   /** An upload that nobody goes on with is kept for so long. */
   keepMs: number
+  /** Default RELEASE_WAIT_MS. */
+  releaseWaitMs?: number
 }
 
 interface Content {
@@ -324,9 +326,10 @@ export class PartUploads {
       const taken = await this.#query(uploads.take(row, taker))
       if (!taken) throw overtaken()
       if (taken.holder === taker) return taken
+      const { releaseWaitMs = RELEASE_WAIT_MS } = this.#parts
+      const endMs = performance.now() + releaseWaitMs
       const live = this.#live.get(row.id)
-      if (live) await withinWait(live.overtake())
-      const endMs = performance.now() + RELEASE_WAIT_MS
+      if (live) await within(live.overtake(), releaseWaitMs)
       for (;;) {
         const now = await this.#query(uploads.find(row.id))
         if (now?.fence !== taken.fence) throw overtaken()
@@ -486,10 +489,10 @@ function withAnotherFile({ id, fence, offsetBytes, layout }: UploadRow): UploadR
   return { ...layout, pieces: [...layout.pieces, { file: `${id}-${fence}`, start: offsetBytes }] }
 }
 
-async function withinWait(promise: Promise<void>): Promise<void> {
+async function within(promise: Promise<void>, timeoutMs: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<void>(resolve => {
-    timer = setTimeout(resolve, RELEASE_WAIT_MS)
+    timer = setTimeout(resolve, timeoutMs)
   })
   await Promise.race([promise, late])
   clearTimeout(timer)
