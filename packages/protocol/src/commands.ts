@@ -163,6 +163,13 @@ export const COMMANDS = {
     bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
     extension: true
   },
+  TRASH: {
+    code: 81,
+    role: 'storage',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
   PART_BEGIN: {
     code: 82,
     role: 'storage',

@@ -10,6 +10,7 @@ import { Adoption } from '../adoption.ts'
 import { Applications } from '../applications.ts'
 import { syncFileSystem } from '../checkpoint.ts'
 import { Departures } from '../departures.ts'
+import { Trash } from '../trash.ts'
 import { Deletion } from '../deletion.ts'
 import { highestIdOnDisk } from '../disk-walk.ts'
 import { FileRelay } from '../file-relay.ts'
@@ -59,6 +60,7 @@ const SETTLE_INTERVAL_MS = 5_000
 const DEPARTURES_INTERVAL_MS = 1_000
 const FINISH_DELETES_INTERVAL_MS = 30_000
 const SWEEP_UPLOADS_INTERVAL_MS = 60_000
+const EMPTY_TRASH_INTERVAL_MS = 60_000
 /** What is served for so long is a transfer, or hangs. */
 const TRANSFER_MS_MIN = 1_000
 const QUERY_TIMEOUT_MS = 1_800
@@ -149,6 +151,7 @@ export class DataWorker {
     })
     this.#mediaTypes = new MediaTypeFinder(this.#files, index)
     const deletion = new Deletion(index, this.#stores, this.#files, absent)
+    const trash = new Trash(index, this.#stores, this.#files, absent)
     this.#neighbours = new Neighbours(config.trackers, greeting)
     const neighbours = this.#neighbours
     const { moves } = this.#database
@@ -171,6 +174,7 @@ export class DataWorker {
         index,
         files: this.#files,
         deletion,
+        trash,
         applications: new Applications(this.#database.routes),
         mediaTypes: this.#mediaTypes,
         buffers: new PieceBuffers(),
@@ -200,7 +204,7 @@ export class DataWorker {
     this.#every(SETTLE_INTERVAL_MS, () => this.#settleUploads())
     this.#every(SETTLE_INTERVAL_MS, () => this.#uploads?.settle())
     if (this.#order.index !== 0) return
-    this.#startHousekeeping(deletion)
+    this.#startHousekeeping(deletion, trash)
     const departures = new Departures({
       index,
       moves,
@@ -563,7 +567,7 @@ export class DataWorker {
     }
   }
 
-  #startHousekeeping(deletion: Deletion): void {
+  #startHousekeeping(deletion: Deletion, trash: Trash): void {
     for (const { store } of this.#places) this.#finishDeletes(store, deletion)
     const seen = new Map<Store, Set<string>>()
     this.#every(FINISH_DELETES_INTERVAL_MS, async () => {
@@ -577,6 +581,12 @@ export class DataWorker {
       for (const { store } of this.#places) {
         const given = await this.#uploads!.sweep(store).catch(ignoreOldSchema)
         if (given) this.#log.info({ uploads: given }, 'uploads that nobody went on with were given up')
+      }
+    })
+    this.#every(EMPTY_TRASH_INTERVAL_MS, async () => {
+      for (const { store } of this.#places) {
+        const deleted = await trash.deleteExpired(store, deletion, Date.now())
+        if (deleted > 0) this.#log.info({ deleted }, 'deleted files whose time in the trash was up')
       }
     })
     const { sweepIntervalH, scrubBytesPerS, scrubIntervalH } = this.#order.config
