@@ -2,9 +2,6 @@
 import type { Readable } from 'node:stream'
 import type { Address, AppendChecksum, FileFacts, FileKey } from '@tributary/protocol'
 import type { PieceTaker } from '@tributary/transport'
-import type { SourceReader } from './upload-source.ts'
-
-export type { SourceReader } from './upload-source.ts'
 
 export interface ClientEvent {
   level: 'info' | 'warn'
@@ -49,6 +46,14 @@ export type ProgressListener = (progress: Progress) => void
 
 /** What an upload reads: a path (or file: URL), bytes, or a stream that can be read once. */
 export type UploadSource = string | URL | Uint8Array | AsyncIterable<Uint8Array>
+
+export interface SourceReader {
+  /**
+   * The next bytes, in parts of some hundred KiB; undefined at the end. `reusable` says that
+   * the buffers of earlier calls have left and may be filled again.
+   */
+  read(reusable: boolean): Promise<Buffer | undefined>
+}
 
 export interface UploadOptions {
   key: FileKey

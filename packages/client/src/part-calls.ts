@@ -26,6 +26,7 @@ import type {
   CreateUploadOptions,
   ReadUploadOptions,
   ResumableUploads,
+  SourceReader,
   Uploaded,
   UploadStatus
 } from './contract.ts'
@@ -35,7 +36,6 @@ import type { Member } from './members.ts'
 import { readFields } from './peer-reply.ts'
 import { abortable, cancelledBy, isCode, leavesDoubt, worthElsewhere, worthLater } from './retry-rules.ts'
 import type { TrackerCalls } from './tracker-calls.ts'
-import type { SourceReader } from './upload-source.ts'
 
 /** Uploads whose group is remembered. */
 const GROUPS_MAX = 10_000
@@ -75,7 +75,13 @@ export class PartCalls implements ResumableUploads {
     // A part has no name; its user's group is where it goes.
     const key = checkFileKey({ application, user, file: file ?? id })
     const body = extension.partBegin.encode({
-      ...{ application, user, file, id, sizeBytes, metadata, mediaType },
+      application,
+      user,
+      file,
+      id,
+      sizeBytes,
+      metadata,
+      mediaType,
       name: name || undefined,
       ...place,
       joins: joins?.join('')
@@ -280,7 +286,7 @@ export class PartCalls implements ResumableUploads {
     let group = this.#groups.get(id)
     if (group === undefined && table.size > 1) {
       const tried = new Set<Member>()
-      let failure: unknown
+      let failure: Error | undefined
       for (let member; (member = this.#calls.members.pick(all, tried)); tried.add(member)) {
         try {
           ;({ group } = await this.#status(member, frameOf('PART_STATUS', id), signal))

@@ -3,9 +3,8 @@ import { open, type FileHandle } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { RejectedError, type FileKey } from '@tributary/protocol'
-import type { ResumableOptions, ResumableUploads, Uploaded, UploadStatus } from './contract.ts'
+import type { ResumableOptions, ResumableUploads, SourceReader, Uploaded, UploadStatus } from './contract.ts'
 import { isCode, Patience, worthElsewhere } from './retry-rules.ts'
-import type { SourceReader } from './upload-source.ts'
 
 /** For so long without a byte more, by default, an upload is tried again. */
 export const RESUME_FOR_MS = 60_000
@@ -104,7 +103,11 @@ class ResumableUpload {
     return this.#uploads.create({
       ...key,
       sizeBytes: this.#sizeBytes,
-      ...{ id, name, mediaType, clientIp, signal }
+      id,
+      name,
+      mediaType,
+      clientIp,
+      signal
     })
   }
 

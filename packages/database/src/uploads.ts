@@ -20,7 +20,6 @@ export type UploadState = (typeof UPLOAD_STATES)[number]
 
 /** The columns' width on MySQL, in bytes. */
 export const UPLOAD_METADATA_BYTES_MAX = 4_096
-export const UPLOAD_LAYOUT_BYTES_MAX = 8_192
 /** Seen at a time of those that are due. */
 export const UPLOADS_PAGE_MAX = 500
 

@@ -77,8 +77,19 @@ function statusOf(row: UploadRow): PartStatus {
   const { id, application, user, file, sizeBytes, offsetBytes, crc32, fence, group, expiresMs } = row
   const { name, mediaType, metadata, generation, layout } = row
   return {
-    ...{ id, application, user, file, sizeBytes, offsetBytes, crc32, fence, group, expiresMs },
-    ...{ name, mediaType, metadata },
+    id,
+    application,
+    user,
+    file,
+    sizeBytes,
+    offsetBytes,
+    crc32,
+    fence,
+    group,
+    expiresMs,
+    name,
+    mediaType,
+    metadata,
     generation: generation === '' ? undefined : generation,
     joins: layout.parts?.join('')
   }

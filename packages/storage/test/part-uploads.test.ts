@@ -312,32 +312,37 @@ describe('parts of one whole', { timeout: 120_000 }, () => {
   }
 
   for (const hinted of [true, false]) {
-    it(`${hinted ? 'lie in one file from the beginning, and are not copied' : 'that do not say where they belong are copied'}`, async t => {
-      const folder = await temporaryFolder(t)
-      const members = [
-        await openMember(t, { folder, member: 'member1.0' }),
-        await openMember(t, { folder, member: 'member2.0' })
-      ]
-      const bytes = randomBytes(5 * MIB + 3)
-      const parts = await beginParts(members[0]!, bytes.byteLength, hinted)
-      equal(new Set(parts.map(({ row }) => row.folder)).size, hinted ? 1 : PARTS)
-      await Promise.all(
-        parts.map(({ row, start, end }, at) =>
-          members[at % 2]!.parts.append(head(row.id, 0), content(bytes.subarray(start, end), 10_000))
+    it(
+      hinted
+        ? 'lie in one file from the beginning, and are not copied'
+        : 'that do not say where they belong are copied',
+      async t => {
+        const folder = await temporaryFolder(t)
+        const members = [
+          await openMember(t, { folder, member: 'member1.0' }),
+          await openMember(t, { folder, member: 'member2.0' })
+        ]
+        const bytes = randomBytes(5 * MIB + 3)
+        const parts = await beginParts(members[0]!, bytes.byteLength, hinted)
+        equal(new Set(parts.map(({ row }) => row.folder)).size, hinted ? 1 : PARTS)
+        await Promise.all(
+          parts.map(({ row, start, end }, at) =>
+            members[at % 2]!.parts.append(head(row.id, 0), content(bytes.subarray(start, end), 10_000))
+          )
         )
-      )
-      const shared = join(members[0]!.root, PARTS_FOLDER, parts[0]!.row.folder, 'content')
-      const { ino } = (await import('node:fs')).statSync(shared)
-      const request = { ...begin('film', bytes.byteLength), joins: parts.map(({ row }) => row.id).join('') }
-      await members[1]!.parts.begin(request, labels())
-      const stored = await members[1]!.parts.commit(request.id)
-      ok((await storedContent(members[1]!, stored)).equals(bytes))
-      equal(stored.crc32, crc32(bytes))
-      // The first one's file becomes the whole either way.
-      equal((await import('node:fs')).statSync(join(members[1]!.root, stored.path)).ino, ino)
-      deepEqual(await folders(members[1]!), [])
-      await rejects(members[0]!.parts.status(parts[0]!.row.id), { code: 'UPLOAD_NOT_FOUND' })
-    })
+        const shared = join(members[0]!.root, PARTS_FOLDER, parts[0]!.row.folder, 'content')
+        const { ino } = (await import('node:fs')).statSync(shared)
+        const request = { ...begin('film', bytes.byteLength), joins: parts.map(({ row }) => row.id).join('') }
+        await members[1]!.parts.begin(request, labels())
+        const stored = await members[1]!.parts.commit(request.id)
+        ok((await storedContent(members[1]!, stored)).equals(bytes))
+        equal(stored.crc32, crc32(bytes))
+        // The first one's file becomes the whole either way.
+        equal((await import('node:fs')).statSync(join(members[1]!.root, stored.path)).ino, ino)
+        deepEqual(await folders(members[1]!), [])
+        await rejects(members[0]!.parts.status(parts[0]!.row.id), { code: 'UPLOAD_NOT_FOUND' })
+      }
+    )
   }
 
   it('are what they are, in whichever order they are joined', async t => {
@@ -360,7 +365,14 @@ describe('parts of one whole', { timeout: 120_000 }, () => {
     const { application, user } = keyOf('')
     const whole = randomHex()
     const request = () => ({
-      ...{ application, user, id: randomHex(), sizeBytes: 100, whole, part: 1, parts: 4, totalBytes: 400 }
+      application,
+      user,
+      id: randomHex(),
+      sizeBytes: 100,
+      whole,
+      part: 1,
+      parts: 4,
+      totalBytes: 400
     })
     const one = await member.parts.begin(request(), labels())
     const two = await member.parts.begin(request(), labels())
