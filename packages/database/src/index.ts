@@ -17,6 +17,14 @@ export { COUNTER_KEY_BYTES_MAX, RESERVE_COUNT_MAX, type Counters } from './count
 export type { Leases } from './leases.ts'
 export { insertNew, statement, type ChangeOutcome, type Control, type ControlStatement } from './control.ts'
 export { kindOf, type FilmFindings, type Library } from './library.ts'
+export {
+  UPLOAD_METADATA_BYTES_MAX,
+  type UploadKind,
+  type UploadLayout,
+  type UploadPiece,
+  type UploadRow,
+  type Uploads
+} from './uploads.ts'
 export type { LibraryFilm, LibraryPage, LibraryQuestion } from './library-pages.ts'
 export {
   CommitOutcomeUnknownError,
