@@ -56,7 +56,13 @@ export function WatchPage({ page, framed = false }: { page: FilmKey; framed?: bo
         </p>
       )}
       {details && reasons.length === 0 && (
-        <Player key={details.film.generation} details={details} framed={framed} onAsStored={() => setAsStored(true)} onReasons={setReasons} />
+        <Player
+          key={details.film.generation}
+          details={details}
+          framed={framed}
+          onAsStored={() => setAsStored(true)}
+          onReasons={setReasons}
+        />
       )}
       {film && reasons.length > 0 && <Reasons film={film} reasons={reasons} onRetry={() => setReasons([])} />}
       {!trouble && !details && <p class="stage-wait">{t.loading}</p>}
@@ -88,7 +94,7 @@ function About({ details, asStored }: { details: FilmDetails; asStored: boolean 
           {film.title}
         </h1>
         <div class="tools">
-          <a class="button" href={`${film.links.file}?download`} download>
+          <a class="button" href={`${film.links.file}?download`} download="" aria-label={t.download}>
             <Icon name="save" />
             <span>{t.download}</span>
           </a>
@@ -96,7 +102,9 @@ function About({ details, asStored }: { details: FilmDetails; asStored: boolean 
         </div>
       </div>
       <p class="facts">{facts.filter(Boolean).join(' · ')}</p>
-      {asStored && <p class="facts">{notStreamable === null ? t.asStored : `${t.asStored} (${notStreamable})`}</p>}
+      {asStored && (
+        <p class="facts">{notStreamable === null ? t.asStored : `${t.asStored} (${notStreamable})`}</p>
+      )}
       <CopyField label={t.elsewhere} value={absolute(film.links.file)} said={t.copied} />
     </div>
   )
