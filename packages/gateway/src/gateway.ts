@@ -10,8 +10,6 @@ import { createServer as createSecureServer, type Server as SecureServer } from 
 import { once } from 'node:events'
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { fileURLToPath } from 'node:url'
-import fastifyStatic from '@fastify/static'
 import { fastify, type FastifyInstance, type FastifyReply, type RouteHandlerMethod } from 'fastify'
 import { Client } from '@tributary/client'
 import {
@@ -41,7 +39,9 @@ import { FILES_PREFIX, parseTarget, type Owner, type Target } from './file-targe
 import { FileWriter } from './file-writer.ts'
 import type { GatewayConfig } from './gateway-config.ts'
 import { HttpMeter, type Route } from './http-meter.ts'
+import { addPageRoutes } from './page-routes.ts'
 import { HttpProblem, isOurFault, problemReply } from './problem.ts'
+import { lookUpFilm } from './watched-film.ts'
 import { WriteGuard } from './write-guard.ts'
 
 export interface GatewayDependencies {
@@ -65,10 +65,6 @@ export interface Gateway {
   reload(config: GatewayConfig): void
 }
 
-/** Folder of the page, beside src/ and dist/ alike. */
-const PAGE_FOLDER = fileURLToPath(new URL('../public/', import.meta.url))
-const PAGE_POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 const DAY_MS = 86_400_000
 const CHECK_INTERVAL_MS = 1_000
 const STOP_SWEEP_MS = 25
@@ -385,16 +381,14 @@ class HttpGateway implements Gateway {
         version: this.#version
       })
     })
-    void app.register(fastifyStatic, {
-      root: PAGE_FOLDER,
-      wildcard: false,
-      cacheControl: false,
-      setHeaders: reply => {
-        reply.header('Cache-Control', 'no-cache')
-        reply.header('Content-Security-Policy', PAGE_POLICY)
-        reply.header('X-Content-Type-Options', 'nosniff')
-        reply.header('Referrer-Policy', 'no-referrer')
-        reply.header('Cross-Origin-Opener-Policy', 'same-origin')
+    addPageRoutes({
+      app,
+      run: this.#run.bind(this),
+      fallback: this.#owner,
+      isSecure: this.#secureServer !== undefined,
+      lookUp: (key, request) => {
+        this.#guard.checkName(request.headers)
+        return lookUpFilm(this.#files, key)
       }
     })
     app.setNotFoundHandler((request, reply) => {
