@@ -10,6 +10,7 @@ import {
   type FileKey,
   type ListedFile
 } from '@tributary/protocol'
+import type { CallArguments, CallName, CallResult } from '@tributary/calls'
 import { PeerPool } from '@tributary/transport'
 import type {
   CallOptions,
@@ -174,6 +175,19 @@ export class Client {
       { application, user, after, limit: Math.min(limit, extension.LIST_LIMIT_MAX) },
       signal
     )
+  }
+
+  /**
+   * Asks the index, through a tracker: library, jobs, access …, see the package `calls`.
+   *
+   * @throws {RejectedError} what the method refuses. {OutcomeUnknownError} of one that must not be repeated unseen.
+   */
+  index<N extends CallName>(
+    name: N,
+    args: CallArguments<N>,
+    { signal }: CallOptions = NO_OPTIONS
+  ): Promise<CallResult<N>> {
+    return this.#trackers.index(name, args, signal)
   }
 
   /** The cluster's groups and their members, for programs. */

@@ -6,6 +6,7 @@ import {
   encodeFrame,
   extension,
   formatAddress,
+  OutcomeUnknownError,
   parseAddress,
   ProtocolError,
   UnavailableError,
@@ -14,6 +15,13 @@ import {
   type FileKey,
   type ListedFile
 } from '@tributary/protocol'
+import {
+  INDEX_CALLS,
+  type CallArguments,
+  type CallName,
+  type CallResult,
+  type IndexCall
+} from '@tributary/calls'
 import type { PeerPool } from '@tributary/transport'
 import { inCompany } from './company.ts'
 import type { ClientEvent } from './contract.ts'
@@ -109,6 +117,24 @@ export class TrackerCalls {
     )
   }
 
+  /** @throws {OutcomeUnknownError} the reply was lost, of a call that must not be repeated unseen. */
+  index<N extends CallName>(
+    name: N,
+    args: CallArguments<N>,
+    signal: AbortSignal | undefined
+  ): Promise<CallResult<N>> {
+    const body = extension.call.encode({ method: name, arguments: JSON.stringify(args) })
+    return this.#ask(
+      ours => (ours ? encodeFrame(COMMANDS.CALL.code, body) : encodeFrame(COMMANDS.GROUPS.code)),
+      (reply, ours) =>
+        JSON.parse(
+          extension.callReply.decode(needsOurs(reply, ours, `answer ${name}`)).result
+        ) as CallResult<N>,
+      signal,
+      INDEX_CALLS[name].resend
+    )
+  }
+
   groupsText(signal: AbortSignal | undefined): Promise<string> {
     return this.#ask(
       () => encodeFrame(COMMANDS.GROUPS.code),
@@ -123,13 +149,16 @@ export class TrackerCalls {
   async #ask<T>(
     frameFor: (ours: boolean) => Buffer,
     decode: (body: Buffer, ours: boolean) => T,
-    signal: AbortSignal | undefined
+    signal: AbortSignal | undefined,
+    resend: IndexCall['resend'] = 'safe'
   ): Promise<T> {
     const waiting = this.#inOrder()
     const askNext = (): Promise<T> | undefined => {
       const tracker = waiting.shift()
       if (!tracker) return undefined
-      return inCompany(this.#askOne(tracker, frameFor, decode, signal), () => {
+      const asked = this.#askOne(tracker, frameFor, decode, signal)
+      if (resend === 'ask-first') return asked
+      return inCompany(asked, () => {
         if (waiting.length > 0) tracker.silentUntilMs = performance.now() + SILENT_MS
         return askNext()
       })
@@ -140,6 +169,11 @@ export class TrackerCalls {
         return await asked
       } catch (error) {
         if (!isItsOwn(error)) throw error
+        if (resend === 'ask-first' && leavesDoubt(error)) {
+          throw new OutcomeUnknownError(`whether it was done is not known: ${error.message}`, {
+            cause: error
+          })
+        }
         // A tracker that answered, if only to refuse, tells more than one that could not be reached.
         if (!failure || leavesDoubt(failure)) failure = error as Error
       }

@@ -15,6 +15,9 @@ export { MOVES_PAGE_MAX, type Moves } from './moves.ts'
 export { REGION_BYTES_MAX, type GroupRow, type Routes, type UserKey } from './routes.ts'
 export { COUNTER_KEY_BYTES_MAX, RESERVE_COUNT_MAX, type Counters } from './counters.ts'
 export type { Leases } from './leases.ts'
+export { insertNew, statement, type ChangeOutcome, type Control, type ControlStatement } from './control.ts'
+export { kindOf, type FilmFindings, type Library } from './library.ts'
+export type { LibraryFilm, LibraryPage, LibraryQuestion } from './library-pages.ts'
 export {
   CommitOutcomeUnknownError,
   DatabaseUnavailableError,

@@ -7,6 +7,7 @@ import { Catalog } from './catalog.ts'
 import { DatabaseUnavailableError, SchemaVersionError } from './errors.ts'
 import { FilePages } from './file-pages.ts'
 import { IndexSnapshot } from './index-snapshot.ts'
+import { Library } from './library.ts'
 import { MovePages } from './move-pages.ts'
 import { refuseRestoring } from './restore-mark.ts'
 import { RestoreTarget } from './restore-target.ts'
@@ -19,6 +20,7 @@ import {
   sqliteErrorOf,
   type DatabaseSync
 } from './sqlite-connection.ts'
+import { SqliteControl } from './sqlite-control.ts'
 import { SqliteCounters } from './sqlite-counters.ts'
 import { NodeSqliteDialect } from './sqlite-dialect.ts'
 import { executeSync } from './sqlite-execute.ts'
@@ -29,6 +31,7 @@ import { SqliteRoutes } from './sqlite-routes.ts'
 import { SqliteWriteQueue } from './sqlite-write-queue.ts'
 import { ThreadCalls, ThreadLostError } from './thread-calls.ts'
 import { errorOfFault, isThreadFault } from './thread-fault.ts'
+import type { Control } from './control.ts'
 import type { Counters } from './counters.ts'
 import type { Database, OpenOptions } from './database.ts'
 import type { ExecuteResult } from './execute-driver.ts'
@@ -36,7 +39,7 @@ import type { FileIndex } from './file-index.ts'
 import type { Leases } from './leases.ts'
 import type { Moves } from './moves.ts'
 import type { Routes } from './routes.ts'
-import { MOVES_SCHEMA_VERSION, type Schema } from './schema.ts'
+import { LIBRARY_SCHEMA_VERSION, MOVES_SCHEMA_VERSION, type Schema } from './schema.ts'
 import type { SqliteReaderData } from './sqlite-reader.ts'
 
 const QUERY_TIMEOUT_MS = 5_000
@@ -53,6 +56,8 @@ export class SqliteDatabase implements Database {
   readonly counters: Counters
   readonly leases: Leases
   readonly moves: Moves
+  readonly control: Control
+  readonly library: Library
   readonly #connection: DatabaseSync
   readonly #queue: SqliteWriteQueue
   readonly #reader: ThreadCalls
@@ -75,6 +80,8 @@ export class SqliteDatabase implements Database {
     this.routes = new SqliteRoutes(connection, this.#queue, this.#catalog, this.#timeoutMs)
     this.counters = new SqliteCounters(this.#queue)
     this.leases = new SqliteLeases(this.#queue)
+    this.control = new SqliteControl(this.#queue, queries)
+    this.library = new Library(this.control, new SchemaGate(queries, LIBRARY_SCHEMA_VERSION))
     const gate = new SchemaGate(queries, MOVES_SCHEMA_VERSION)
     this.moves = new SqliteMoves(this.#queue, new MovePages(queries, gate), gate)
   }

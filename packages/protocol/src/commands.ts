@@ -79,6 +79,13 @@ export const COMMANDS = {
     bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
     extension: true
   },
+  CALL: {
+    code: 20,
+    role: 'tracker',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
   ID_GET: { code: 40, role: 'id', bodyBytesMin: 1, bodyBytesMax: ID_KEY_BYTES_MAX },
   ID_HELLO: {
     code: 41,

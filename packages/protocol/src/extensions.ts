@@ -13,10 +13,12 @@ export const FEATURES = {
   /** Understands WRONG_GROUP: asks a tracker afresh where the file is, instead of having the request forwarded. */
   WRONG_GROUP: 1,
   /** A storage server that knows REMOVE. */
-  REMOVE: 2
+  REMOVE: 2,
+  /** A tracker that knows CALL. */
+  CALL: 4
 } as const
 /** Those of this program. */
-export const OWN_FEATURES = FEATURES.WRONG_GROUP | FEATURES.REMOVE
+export const OWN_FEATURES = FEATURES.WRONG_GROUP | FEATURES.REMOVE | FEATURES.CALL
 
 /** HELLO (14, 41, 74), both directions: first on a new connection between our own programs. */
 const helloTable = {
@@ -185,6 +187,15 @@ export const clusterReply = fieldsCodec(clusterReplyTable)
 export type ClusterReply = FieldsOf<typeof clusterReplyTable>
 export type ClusterGroup = FieldsOf<typeof groupTable>
 export type ClusterMember = FieldsOf<typeof memberTable>
+
+/**
+ * CALL: what the control plane asks of the index, by the name of a method; arguments and result are JSON. The methods and
+ * what they take are in the package `calls`.
+ */
+const callTable = { method: { tag: 1, type: 'text' }, arguments: { tag: 2, type: 'text' } } as const
+export const call = fieldsCodec(callTable)
+const callReplyTable = { result: { tag: 1, type: 'text' } } as const
+export const callReply = fieldsCodec(callReplyTable)
 
 /** ID_BLOCK: `count` consecutive ids at once, at most ID_BLOCK_MAX. */
 export const ID_BLOCK_MAX = 10_000

@@ -1,6 +1,7 @@
 export * from './address.ts'
 export * from './bodies.ts'
 export * from './commands.ts'
+export * from './derived-file.ts'
 export * from './errors.ts'
 export * as extension from './extensions.ts'
 export type {

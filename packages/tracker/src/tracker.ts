@@ -17,6 +17,8 @@ import {
   type ProcessPort
 } from '@tributary/runtime'
 import { FrameServer } from '@tributary/transport'
+import { CallDispatcher } from './calls/call-dispatcher.ts'
+import { indexHandlers } from './calls/index-handlers.ts'
 import { Catalog } from './catalog.ts'
 import { GroupChoice } from './group-choice.ts'
 import { Locator } from './locator.ts'
@@ -133,6 +135,7 @@ class RunningTracker implements Tracker {
         table,
         locator,
         files: database.files,
+        calls: new CallDispatcher(indexHandlers({ database, clock })),
         knownGroups: () => catalog.groups,
         cluster,
         clock,
