@@ -28,9 +28,8 @@ export const NAME_LENGTH_MAX = 100
 const PAGE_MAX = 500
 const CURSOR_LENGTH_MAX = 200
 
-const literals = <T extends string>(values: readonly T[]) => Type.Union(values.map(value => Type.Literal(value)))
-const RIGHT = literals(RIGHTS)
-const READ_RULE = literals(READ_RULES)
+const RIGHT = Type.Union(RIGHTS.map(value => Type.Literal(value)))
+const READ_RULE = Type.Union(READ_RULES.map(value => Type.Literal(value)))
 export const ACCESS_ID = Type.String({ pattern: '^[a-z0-9]{4,32}$' })
 const SHA256_HEX = Type.String({ pattern: '^[0-9a-f]{64}$' })
 const NAME = Type.String({ minLength: 1, maxLength: NAME_LENGTH_MAX })
@@ -79,7 +78,7 @@ export type ApplicationRules = Static<typeof APPLICATION_RULES>
 
 /** `active` signs; `old` is still believed; `removed` is not. */
 export const KEY_STATES = ['active', 'old', 'removed'] as const
-const KEY_STATE = literals(KEY_STATES)
+const KEY_STATE = Type.Union(KEY_STATES.map(value => Type.Literal(value)))
 export const SIGNING_KEY = Type.Object({
   id: ACCESS_ID,
   application: APPLICATION_OR_ALL,

@@ -1,5 +1,10 @@
 import { sql, type RawBuilder, type Selectable } from 'kysely'
-import { ACCESS_STATE, type SigningKeysTable, type TokensTable, type ApplicationRulesTable } from './access-schema.ts'
+import {
+  ACCESS_STATE,
+  type SigningKeysTable,
+  type TokensTable,
+  type ApplicationRulesTable
+} from './access-schema.ts'
 import { insertNew, statement, type Control, type ControlStatement } from './control.ts'
 import { textOf } from './file-record.ts'
 import { safeIntegerOf } from './file-row.ts'
@@ -141,20 +146,23 @@ export class Access {
   async addToken(row: Omit<TokenRow, 'usedDay' | 'revokedAtMs'>): Promise<boolean> {
     const outcome = await this.#control.change(
       this.#next(),
-      insertNew(this.#control, 'tokens', {
-        id: row.id,
-        hash: row.hash,
-        parent: row.parent,
-        name: row.name,
-        access_right: row.right,
-        application: row.application,
-        user: row.user,
-        created_at_ms: row.createdAtMs,
-        expires_at_ms: row.expiresAtMs,
-        used_day: 0,
-        revoked_at_ms: 0,
-        revision: REVISION
-      })
+      statement(
+        insertNew(this.#control, 'tokens', {
+          id: row.id,
+          hash: row.hash,
+          parent: row.parent,
+          name: row.name,
+          access_right: row.right,
+          application: row.application,
+          user: row.user,
+          created_at_ms: row.createdAtMs,
+          expires_at_ms: row.expiresAtMs,
+          used_day: 0,
+          revoked_at_ms: 0,
+          revision: REVISION
+        }),
+        1
+      )
     )
     return outcome.done
   }
@@ -249,9 +257,7 @@ export class Access {
     }
     await this.#control.change(
       this.#next(),
-      statement(
-        this.#control.queries.deleteFrom('application_rules').where('application', '=', application)
-      ),
+      statement(this.#control.queries.deleteFrom('application_rules').where('application', '=', application)),
       statement(this.#control.queries.insertInto('application_rules').values({ application, ...values }), 1)
     )
   }

@@ -38,10 +38,9 @@ export class Audit {
   async add(rows: readonly AuditRow[]): Promise<void> {
     if (rows.length === 0) return
     await this.#control.change(
-      ...rows.map(({ id, atMs, ...rest }) => ({
-        ...insertNew(this.#control, 'audit', { id, at_ms: atMs, ...rest }),
-        changes: undefined
-      }))
+      ...rows.map(({ id, atMs, ...rest }) =>
+        statement(insertNew(this.#control, 'audit', { id, at_ms: atMs, ...rest }))
+      )
     )
   }
 

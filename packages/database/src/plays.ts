@@ -36,7 +36,7 @@ export class Plays {
       const row = { application, user, file, generation, day }
       const nothing = { starts: 0, seconds: 0, reached_25: 0, reached_50: 0, reached_75: 0, reached_95: 0 }
       return [
-        { ...insertNew(this.#control, 'plays', { ...row, ...nothing }), changes: undefined },
+        statement(insertNew(this.#control, 'plays', { ...row, ...nothing })),
         statement(
           queries
             .updateTable('plays')
@@ -95,6 +95,8 @@ export class Plays {
 
   /** Days before this one. */
   async forget(beforeDay: number): Promise<void> {
-    await this.#control.change(statement(this.#control.queries.deleteFrom('plays').where('day', '<', beforeDay)))
+    await this.#control.change(
+      statement(this.#control.queries.deleteFrom('plays').where('day', '<', beforeDay))
+    )
   }
 }

@@ -38,19 +38,22 @@ export class Shares {
   /** @returns false: there is one of this id. */
   async add(row: Omit<ShareRow, 'revokedAtMs'>): Promise<boolean> {
     const outcome = await this.#control.change(
-      insertNew(this.#control, 'shares', {
-        id: row.id,
-        application: row.application,
-        user: row.user,
-        file: row.file,
-        secret: row.secret,
-        password_hash: row.passwordHash,
-        network: row.network,
-        created_by: row.createdBy,
-        created_at_ms: row.createdAtMs,
-        expires_at_ms: row.expiresAtMs,
-        revoked_at_ms: 0
-      })
+      statement(
+        insertNew(this.#control, 'shares', {
+          id: row.id,
+          application: row.application,
+          user: row.user,
+          file: row.file,
+          secret: row.secret,
+          password_hash: row.passwordHash,
+          network: row.network,
+          created_by: row.createdBy,
+          created_at_ms: row.createdAtMs,
+          expires_at_ms: row.expiresAtMs,
+          revoked_at_ms: 0
+        }),
+        1
+      )
     )
     return outcome.done
   }

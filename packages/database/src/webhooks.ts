@@ -57,14 +57,17 @@ export class Webhooks {
   /** @returns false: there is one of this id. */
   async add({ id, url, secret, events, application, createdAtMs }: WebhookRow): Promise<boolean> {
     const outcome = await this.#control.change(
-      insertNew(this.#control, 'webhooks', {
-        id,
-        url,
-        secret,
-        events: events.join(','),
-        application,
-        created_at_ms: createdAtMs
-      })
+      statement(
+        insertNew(this.#control, 'webhooks', {
+          id,
+          url,
+          secret,
+          events: events.join(','),
+          application,
+          created_at_ms: createdAtMs
+        }),
+        1
+      )
     )
     return outcome.done
   }
@@ -103,21 +106,22 @@ export class Webhooks {
   ): Promise<void> {
     if (webhooks.length === 0) return
     await this.#control.change(
-      ...webhooks.map(webhook => ({
-        ...insertNew(this.#control, 'deliveries', {
-          id: createHash('sha256').update(`${id} ${webhook}`).digest('hex').slice(0, ID_CHARACTERS),
-          webhook,
-          event,
-          body,
-          created_at_ms: nowMs,
-          tries: 0,
-          state: 'waiting',
-          due_at_ms: nowMs,
-          holder: '',
-          failure: ''
-        }),
-        changes: undefined
-      }))
+      ...webhooks.map(webhook =>
+        statement(
+          insertNew(this.#control, 'deliveries', {
+            id: createHash('sha256').update(`${id} ${webhook}`).digest('hex').slice(0, ID_CHARACTERS),
+            webhook,
+            event,
+            body,
+            created_at_ms: nowMs,
+            tries: 0,
+            state: 'waiting',
+            due_at_ms: nowMs,
+            holder: '',
+            failure: ''
+          })
+        )
+      )
     )
   }
 
@@ -149,7 +153,8 @@ export class Webhooks {
           1
         )
       )
-      if (outcome.done) taken.push({ ...deliveryOf(row), tries: safeIntegerOf(row.tries) + 1, dueAtMs: untilMs })
+      if (outcome.done)
+        taken.push({ ...deliveryOf(row), tries: safeIntegerOf(row.tries) + 1, dueAtMs: untilMs })
     }
     return taken
   }

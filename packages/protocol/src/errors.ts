@@ -44,7 +44,11 @@ export const ERRORS = {
   WRONG_CLUSTER: { wire: 31, http: 502, retry: 'never', kind: 'protocol' },
   BAD_REPLY: { wire: 32, http: 502, retry: 'elsewhere', kind: 'protocol' },
   DEGRADED: { wire: 33, http: 503, retry: 'elsewhere', kind: 'unavailable' },
-  WRONG_GROUP: { wire: 35, http: 503, retry: 'elsewhere', kind: 'rejected' }
+  WRONG_GROUP: { wire: 35, http: 503, retry: 'elsewhere', kind: 'rejected' },
+  NO_SUCH_ENTRY: { wire: 70, http: 404, retry: 'never', kind: 'rejected' },
+  ENTRY_EXISTS: { wire: 71, http: 409, retry: 'never', kind: 'rejected' },
+  TOO_MANY_ENTRIES: { wire: 72, http: 409, retry: 'never', kind: 'rejected' },
+  NOT_AUTHENTICATED: { wire: 73, http: 502, retry: 'never', kind: 'protocol' }
 } as const satisfies Record<string, ErrorPolicy>
 
 export interface ErrorPolicy {
