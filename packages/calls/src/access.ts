@@ -20,6 +20,8 @@ export type ReadRule = (typeof READ_RULES)[number]
 export const TOKENS_MAX = 10_000
 /** Sessions open with one token; the oldest ends when another one is opened. */
 export const SESSIONS_PER_TOKEN_MAX = 50
+/** Of one token. */
+export const GRANTS_MAX = 16
 export const SIGNING_KEYS_MAX = 100
 export const SHARES_PER_FILM_MAX = 1_000
 /** Entries of one answer to `access.changes`. */
@@ -28,14 +30,13 @@ export const NAME_LENGTH_MAX = 100
 const PAGE_MAX = 500
 const CURSOR_LENGTH_MAX = 200
 
-const RIGHT = Type.Union(RIGHTS.map(value => Type.Literal(value)))
-const READ_RULE = Type.Union(READ_RULES.map(value => Type.Literal(value)))
+const RIGHT = Type.Enum([...RIGHTS])
+const READ_RULE = Type.Enum([...READ_RULES])
 export const ACCESS_ID = Type.String({ pattern: '^[a-z0-9]{4,32}$' })
 const SHA256_HEX = Type.String({ pattern: '^[0-9a-f]{64}$' })
 const NAME = Type.String({ minLength: 1, maxLength: NAME_LENGTH_MAX })
 /** Empty: all of them. */
 const APPLICATION_OR_ALL = Type.String({ pattern: '^[A-Za-z0-9]{0,15}$' })
-const USER_OR_ALL = Type.String({ maxLength: 255 })
 /** Id of the token that stands for the write token of a configuration, with its fingerprint. */
 const PARENT = Type.String({ pattern: '^(?:config:[0-9a-f]{16}|[a-z0-9]{4,32})$' })
 /** Who did it, for people: the name of a token, `this machine`, `command line`. */
@@ -43,12 +44,19 @@ const WHO = Type.String({ maxLength: NAME_LENGTH_MAX })
 const CURSOR = Type.String({ maxLength: CURSOR_LENGTH_MAX })
 const LIMIT = Type.Integer({ minimum: 1, maximum: PAGE_MAX })
 
+/** What a token may do in an application (`*`: all), or with the films of one user of it. */
+const GRANT = Type.Object({
+  application: Type.String({ pattern: '^(?:[*]|[A-Za-z0-9]{1,15})$' }),
+  user: Type.Optional(USER),
+  rights: Type.Array(RIGHT, { minItems: 1, maxItems: RIGHTS.length })
+})
+export type AccessGrant = Static<typeof GRANT>
+const GRANTS = Type.Array(GRANT, { minItems: 1, maxItems: GRANTS_MAX })
+
 export const TOKEN = Type.Object({
   id: ACCESS_ID,
   name: Type.String(),
-  right: RIGHT,
-  application: APPLICATION_OR_ALL,
-  user: USER_OR_ALL,
+  grants: GRANTS,
   createdAtMs: TIME_MS,
   /** 0: never. */
   expiresAtMs: TIME_MS,
@@ -78,7 +86,7 @@ export type ApplicationRules = Static<typeof APPLICATION_RULES>
 
 /** `active` signs; `old` is still believed; `removed` is not. */
 export const KEY_STATES = ['active', 'old', 'removed'] as const
-const KEY_STATE = Type.Union(KEY_STATES.map(value => Type.Literal(value)))
+const KEY_STATE = Type.Enum([...KEY_STATES])
 export const SIGNING_KEY = Type.Object({
   id: ACCESS_ID,
   application: APPLICATION_OR_ALL,
@@ -92,6 +100,7 @@ export const SHARE = Type.Object({
   id: ACCESS_ID,
   ...fileKeyFields,
   createdAtMs: TIME_MS,
+  /** 0: never. */
   expiresAtMs: TIME_MS,
   hasPassword: Type.Boolean(),
   /** Address or network; empty: from everywhere. */
@@ -147,9 +156,7 @@ export const accessCalls = {
       id: ACCESS_ID,
       hash: SHA256_HEX,
       name: NAME,
-      right: RIGHT,
-      application: APPLICATION_OR_ALL,
-      user: USER_OR_ALL,
+      grants: GRANTS,
       expiresAtMs: TIME_MS
     }),
     Type.Object({ token: TOKEN })
@@ -165,9 +172,7 @@ export const accessCalls = {
       hash: SHA256_HEX,
       parent: PARENT,
       name: NAME,
-      right: RIGHT,
-      application: APPLICATION_OR_ALL,
-      user: USER_OR_ALL,
+      grants: GRANTS,
       expiresAtMs: TIME_MS
     }),
     NOTHING

@@ -10,6 +10,8 @@ export const AUDIT_ENTRIES_MAX = 1_000_000
 /** Entries of one call. */
 export const AUDIT_BATCH_MAX = 100
 const TEXT_LENGTH_MAX = 300
+export const AUDIT_OUTCOMES = ['done', 'denied', 'failed'] as const
+const OUTCOME = Type.Enum([...AUDIT_OUTCOMES])
 const TEXT = Type.String({ maxLength: TEXT_LENGTH_MAX })
 
 export const AUDIT_ENTRY = Type.Object({
@@ -25,8 +27,9 @@ export const AUDIT_ENTRY = Type.Object({
   file: TEXT,
   /** Of the client. */
   address: Type.String({ maxLength: 64 }),
-  /** `done`, or the code of the refusal. */
-  outcome: Type.String({ maxLength: 40 })
+  outcome: OUTCOME,
+  /** The code of what was refused or failed; empty: it was done. */
+  code: Type.String({ maxLength: 40 })
 })
 export type AuditEntry = Static<typeof AUDIT_ENTRY>
 
@@ -46,8 +49,7 @@ export const auditCalls = {
   'audit.list': indexCall(
     'safe',
     Type.Object({
-      /** Only what was refused. */
-      denied: Type.Optional(Type.Boolean()),
+      outcome: Type.Optional(OUTCOME),
       application: Type.Optional(Type.String({ maxLength: 15 })),
       after: Type.Optional(Type.String({ maxLength: 100 })),
       limit: Type.Integer({ minimum: 1, maximum: 500 })

@@ -3,8 +3,8 @@ import Type, { type Static } from 'typebox'
 import { indexCall } from './call.ts'
 import { fileKeyFields, FILE_KEY, GENERATION, NOTHING } from './common.ts'
 
-/** Shares of a film, in percent, whose reaching is counted. */
-export const PLAY_MARKS = [25, 50, 75, 95] as const
+/** Places of a film whose reaching is counted: its beginning, a tenth, two … its end. */
+export const PLAY_TENTHS = 11
 /** Sums of one call. */
 export const PLAYS_BATCH_MAX = 200
 /** Days that are kept, and that one answer has. */
@@ -15,10 +15,8 @@ const SUMS = {
   starts: COUNT,
   /** Seconds played, at whatever speed. */
   seconds: COUNT,
-  reached25: COUNT,
-  reached50: COUNT,
-  reached75: COUNT,
-  reached95: COUNT
+  /** Viewings that came to each of the PLAY_TENTHS places. */
+  reached: Type.Array(COUNT, { minItems: PLAY_TENTHS, maxItems: PLAY_TENTHS })
 }
 /** Days since 1970, UTC. */
 const DAY = Type.Integer({ minimum: 0, maximum: 1_000_000 })

@@ -19,7 +19,7 @@ export const DELIVERY_WAITS_S = [5, 30, 120, 600, 3_600, 10_800, 21_600, 43_200,
 /** Those that came to an end are kept for so long, to be looked at. */
 export const DELIVERIES_KEPT_DAYS = 7
 
-const EVENT = Type.Union(WEBHOOK_EVENTS.map(value => Type.Literal(value)))
+const EVENT = Type.Enum([...WEBHOOK_EVENTS])
 const APPLICATION_OR_ALL = Type.String({ pattern: '^[A-Za-z0-9]{0,15}$' })
 
 export const WEBHOOK = Type.Object({
@@ -42,7 +42,7 @@ export const DELIVERY = Type.Object({
   createdAtMs: TIME_MS,
   /** Tries so far. */
   tries: Type.Integer({ minimum: 0 }),
-  state: Type.Union((['waiting', 'done', 'failed'] as const).map(value => Type.Literal(value))),
+  state: Type.Enum(['waiting', 'done', 'failed']),
   /** When it is tried next; of one that ended: when it did. */
   dueAtMs: TIME_MS,
   /** Why the last try failed; empty: it did not. */

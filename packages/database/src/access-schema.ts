@@ -24,9 +24,8 @@ export interface TokensTable {
   /** Of a session: the token that it was opened with. */
   parent: string
   name: string
-  access_right: string
-  application: string
-  user: string
+  /** JSON. */
+  grants: string
   created_at_ms: Integer
   expires_at_ms: Integer
   used_day: Integer
@@ -37,7 +36,7 @@ export interface TokensTable {
 
 export interface ApplicationRulesTable {
   application: string
-  reads: string
+  read_rule: string
   bytes_max: Integer
   files_max: Integer
   user_bytes_max: Integer
@@ -80,6 +79,7 @@ export interface AuditTable {
   file: string
   address: string
   outcome: string
+  code: string
 }
 
 export interface PlaysTable {
@@ -90,10 +90,18 @@ export interface PlaysTable {
   day: Integer
   starts: Integer
   seconds: Integer
-  reached_25: Integer
-  reached_50: Integer
-  reached_75: Integer
-  reached_95: Integer
+  /** Viewings that came so far, in tenths of the film. */
+  reached_0: Integer
+  reached_1: Integer
+  reached_2: Integer
+  reached_3: Integer
+  reached_4: Integer
+  reached_5: Integer
+  reached_6: Integer
+  reached_7: Integer
+  reached_8: Integer
+  reached_9: Integer
+  reached_10: Integer
 }
 
 export interface WebhooksTable {
@@ -129,9 +137,7 @@ const SQLITE = [
      hash TEXT NOT NULL,
      parent TEXT NOT NULL,
      name TEXT NOT NULL,
-     access_right TEXT NOT NULL,
-     application TEXT NOT NULL,
-     user TEXT NOT NULL,
+     grants TEXT NOT NULL,
      created_at_ms INTEGER NOT NULL,
      expires_at_ms INTEGER NOT NULL,
      used_day INTEGER NOT NULL,
@@ -142,7 +148,7 @@ const SQLITE = [
   'CREATE INDEX IF NOT EXISTS tokens_parent ON tokens (parent, created_at_ms)',
   `CREATE TABLE IF NOT EXISTS application_rules (
      application TEXT NOT NULL PRIMARY KEY,
-     reads TEXT NOT NULL,
+     read_rule TEXT NOT NULL,
      bytes_max INTEGER NOT NULL,
      files_max INTEGER NOT NULL,
      user_bytes_max INTEGER NOT NULL,
@@ -184,6 +190,7 @@ const SQLITE = [
      file TEXT NOT NULL,
      address TEXT NOT NULL,
      outcome TEXT NOT NULL,
+     code TEXT NOT NULL,
      PRIMARY KEY (at_ms, id)
    ) STRICT, WITHOUT ROWID`,
   `CREATE TABLE IF NOT EXISTS plays (
@@ -194,10 +201,17 @@ const SQLITE = [
      day INTEGER NOT NULL,
      starts INTEGER NOT NULL,
      seconds INTEGER NOT NULL,
-     reached_25 INTEGER NOT NULL,
-     reached_50 INTEGER NOT NULL,
-     reached_75 INTEGER NOT NULL,
-     reached_95 INTEGER NOT NULL,
+     reached_0 INTEGER NOT NULL,
+     reached_1 INTEGER NOT NULL,
+     reached_2 INTEGER NOT NULL,
+     reached_3 INTEGER NOT NULL,
+     reached_4 INTEGER NOT NULL,
+     reached_5 INTEGER NOT NULL,
+     reached_6 INTEGER NOT NULL,
+     reached_7 INTEGER NOT NULL,
+     reached_8 INTEGER NOT NULL,
+     reached_9 INTEGER NOT NULL,
+     reached_10 INTEGER NOT NULL,
      PRIMARY KEY (application, user, file, day, generation)
    ) STRICT, WITHOUT ROWID`,
   `CREATE TABLE IF NOT EXISTS webhooks (
@@ -236,9 +250,7 @@ const MYSQL = [
      hash VARBINARY(64) NOT NULL,
      parent VARBINARY(40) NOT NULL,
      name VARBINARY(400) NOT NULL,
-     access_right VARBINARY(8) NOT NULL,
-     application VARBINARY(15) NOT NULL,
-     user VARBINARY(255) NOT NULL,
+     grants VARBINARY(8000) NOT NULL,
      created_at_ms BIGINT NOT NULL,
      expires_at_ms BIGINT NOT NULL,
      used_day INT NOT NULL,
@@ -249,7 +261,7 @@ const MYSQL = [
    ) ${MYSQL_TABLE}`,
   `CREATE TABLE IF NOT EXISTS application_rules (
      application VARBINARY(15) NOT NULL PRIMARY KEY,
-     reads VARBINARY(8) NOT NULL,
+     read_rule VARBINARY(8) NOT NULL,
      bytes_max BIGINT NOT NULL,
      files_max BIGINT NOT NULL,
      user_bytes_max BIGINT NOT NULL,
@@ -290,7 +302,8 @@ const MYSQL = [
      user VARBINARY(1020) NOT NULL,
      file VARBINARY(1200) NOT NULL,
      address VARBINARY(64) NOT NULL,
-     outcome VARBINARY(40) NOT NULL,
+     outcome VARBINARY(8) NOT NULL,
+     code VARBINARY(40) NOT NULL,
      PRIMARY KEY (at_ms, id)
    ) ${MYSQL_TABLE}`,
   `CREATE TABLE IF NOT EXISTS plays (
@@ -301,10 +314,17 @@ const MYSQL = [
      day INT NOT NULL,
      starts BIGINT NOT NULL,
      seconds BIGINT NOT NULL,
-     reached_25 BIGINT NOT NULL,
-     reached_50 BIGINT NOT NULL,
-     reached_75 BIGINT NOT NULL,
-     reached_95 BIGINT NOT NULL,
+     reached_0 BIGINT NOT NULL,
+     reached_1 BIGINT NOT NULL,
+     reached_2 BIGINT NOT NULL,
+     reached_3 BIGINT NOT NULL,
+     reached_4 BIGINT NOT NULL,
+     reached_5 BIGINT NOT NULL,
+     reached_6 BIGINT NOT NULL,
+     reached_7 BIGINT NOT NULL,
+     reached_8 BIGINT NOT NULL,
+     reached_9 BIGINT NOT NULL,
+     reached_10 BIGINT NOT NULL,
      PRIMARY KEY (application, user, file, day, generation)
    ) ${MYSQL_TABLE}`,
   `CREATE TABLE IF NOT EXISTS webhooks (

@@ -16,10 +16,8 @@ export interface TokenRow {
   /** Of a session: the token that it was opened with; empty: it is a token. */
   parent: string
   name: string
-  right: string
-  /** Empty: all. */
-  application: string
-  user: string
+  /** JSON, which nobody looks into here. */
+  grants: string
   createdAtMs: number
   /** 0: never. */
   expiresAtMs: number
@@ -152,9 +150,7 @@ export class Access {
           hash: row.hash,
           parent: row.parent,
           name: row.name,
-          access_right: row.right,
-          application: row.application,
-          user: row.user,
+          grants: row.grants,
           created_at_ms: row.createdAtMs,
           expires_at_ms: row.expiresAtMs,
           used_day: 0,
@@ -247,7 +243,7 @@ export class Access {
   /** Of an application that has none yet, or instead of those that it has. */
   async setRules({ application, reads, quotas }: RulesRow): Promise<void> {
     const values = {
-      reads,
+      read_rule: reads,
       bytes_max: quotas.bytesMax,
       files_max: quotas.filesMax,
       user_bytes_max: quotas.userBytesMax,
@@ -353,9 +349,7 @@ function tokenOf(row: Selectable<TokensTable>): TokenRow {
     hash: textOf(row.hash),
     parent: textOf(row.parent),
     name: textOf(row.name),
-    right: textOf(row.access_right),
-    application: textOf(row.application),
-    user: textOf(row.user),
+    grants: textOf(row.grants),
     createdAtMs: safeIntegerOf(row.created_at_ms),
     expiresAtMs: safeIntegerOf(row.expires_at_ms),
     usedDay: safeIntegerOf(row.used_day),
@@ -366,7 +360,7 @@ function tokenOf(row: Selectable<TokensTable>): TokenRow {
 function rulesOf(row: Selectable<ApplicationRulesTable>): RulesRow {
   return {
     application: textOf(row.application),
-    reads: textOf(row.reads),
+    reads: textOf(row.read_rule),
     quotas: {
       bytesMax: safeIntegerOf(row.bytes_max),
       filesMax: safeIntegerOf(row.files_max),

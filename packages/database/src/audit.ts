@@ -14,12 +14,13 @@ export interface AuditRow {
   user: string
   file: string
   address: string
-  /** `done`, or the code of a refusal. */
   outcome: string
+  /** Of what was refused or failed. */
+  code: string
 }
 
 export interface AuditFilter {
-  denied: boolean
+  outcome: string | undefined
   application: string | undefined
 }
 
@@ -46,12 +47,12 @@ export class Audit {
 
   /** The newest first; `before`: those before this one. */
   async list(
-    { denied, application }: AuditFilter,
+    { outcome, application }: AuditFilter,
     before: { atMs: number; id: string } | undefined,
     limit: number
   ): Promise<AuditRow[]> {
     let query = this.#control.queries.selectFrom('audit').selectAll()
-    if (denied) query = query.where('outcome', '<>', 'done')
+    if (outcome !== undefined) query = query.where('outcome', '=', outcome)
     if (application !== undefined) query = query.where('application', '=', application)
     if (before) {
       query = query.where(({ or, and, eb }) =>
@@ -96,6 +97,7 @@ function auditOf(row: Selectable<AuditTable>): AuditRow {
     user: textOf(row.user),
     file: textOf(row.file),
     address: textOf(row.address),
-    outcome: textOf(row.outcome)
+    outcome: textOf(row.outcome),
+    code: textOf(row.code)
   }
 }

@@ -1,14 +1,13 @@
-import { sql } from 'kysely'
+import { sql, type RawBuilder } from 'kysely'
+import type { PlaysTable } from './access-schema.ts'
 import { insertNew, statement, type Control } from './control.ts'
 import { safeIntegerOf } from './file-row.ts'
 
 export interface PlayCounts {
   starts: number
   seconds: number
-  reached25: number
-  reached50: number
-  reached75: number
-  reached95: number
+  /** Viewings that came so far: none of the film, a tenth, two … all of it. */
+  reached: number[]
 }
 
 export interface PlaySumRow extends PlayCounts {
@@ -19,6 +18,11 @@ export interface PlaySumRow extends PlayCounts {
   /** Days since 1970, UTC. */
   day: number
 }
+
+export const PLAY_TENTHS = 11
+
+type Reached = `reached_${number}` & keyof PlaysTable
+const REACHED = Array.from({ length: PLAY_TENTHS }, (_, tenth) => `reached_${tenth}` as Reached)
 
 /** How often films were begun and how far they were seen, by day. */
 export class Plays {
@@ -31,66 +35,69 @@ export class Plays {
   /** All of them are added, or none. */
   async add(sums: readonly PlaySumRow[]): Promise<void> {
     const { queries } = this.#control
-    const statements = sums.flatMap(sum => {
-      const { application, user, file, generation, day } = sum
-      const row = { application, user, file, generation, day }
-      const nothing = { starts: 0, seconds: 0, reached_25: 0, reached_50: 0, reached_75: 0, reached_95: 0 }
-      return [
-        statement(insertNew(this.#control, 'plays', { ...row, ...nothing })),
-        statement(
-          queries
-            .updateTable('plays')
-            .set({
-              starts: sql<number>`starts + ${sum.starts}`,
-              seconds: sql<number>`seconds + ${sum.seconds}`,
-              reached_25: sql<number>`reached_25 + ${sum.reached25}`,
-              reached_50: sql<number>`reached_50 + ${sum.reached50}`,
-              reached_75: sql<number>`reached_75 + ${sum.reached75}`,
-              reached_95: sql<number>`reached_95 + ${sum.reached95}`
-            })
-            .where('application', '=', application)
-            .where('user', '=', user)
-            .where('file', '=', file)
-            .where('day', '=', day)
-            .where('generation', '=', generation)
-        )
-      ]
-    })
+    const nothing = Object.fromEntries(REACHED.map(column => [column, 0])) as Record<Reached, number>
+    const statements = sums.flatMap(
+      ({ application, user, file, generation, day, starts, seconds, reached }) => {
+        const more = Object.fromEntries(
+          REACHED.map((column, tenth) => [column, sql<number>`${sql.ref(column)} + ${reached[tenth] ?? 0}`])
+        ) as Record<Reached, RawBuilder<number>>
+        return [
+          statement(
+            insertNew(this.#control, 'plays', {
+              application,
+              user,
+              file,
+              generation,
+              day,
+              starts: 0,
+              seconds: 0,
+              ...nothing
+            } as never)
+          ),
+          statement(
+            queries
+              .updateTable('plays')
+              .set({
+                starts: sql<number>`starts + ${starts}`,
+                seconds: sql<number>`seconds + ${seconds}`,
+                ...more
+              })
+              .where('application', '=', application)
+              .where('user', '=', user)
+              .where('file', '=', file)
+              .where('day', '=', day)
+              .where('generation', '=', generation)
+          )
+        ]
+      }
+    )
     if (statements.length > 0) await this.#control.change(...statements)
   }
 
-  /** The newest day first. */
+  /** The newest day first, whatever was the film of that name then. */
   async ofFilm(
     { application, user, file }: { application: string; user: string; file: string },
-    daysMax: number
+    rowsMax: number
   ): Promise<({ day: number } & PlayCounts)[]> {
     const rows = await this.#control.queries
       .selectFrom('plays')
-      .select([
-        'day',
-        sql<number>`sum(starts)`.as('starts'),
-        sql<number>`sum(seconds)`.as('seconds'),
-        sql<number>`sum(reached_25)`.as('reached25'),
-        sql<number>`sum(reached_50)`.as('reached50'),
-        sql<number>`sum(reached_75)`.as('reached75'),
-        sql<number>`sum(reached_95)`.as('reached95')
-      ])
+      .selectAll()
       .where('application', '=', application)
       .where('user', '=', user)
       .where('file', '=', file)
-      .groupBy('day')
       .orderBy('day', 'desc')
-      .limit(sql.lit(daysMax))
+      .limit(sql.lit(rowsMax))
       .execute()
-    return rows.map(row => ({
-      day: safeIntegerOf(row.day),
-      starts: safeIntegerOf(row.starts),
-      seconds: safeIntegerOf(row.seconds),
-      reached25: safeIntegerOf(row.reached25),
-      reached50: safeIntegerOf(row.reached50),
-      reached75: safeIntegerOf(row.reached75),
-      reached95: safeIntegerOf(row.reached95)
-    }))
+    const days = new Map<number, { day: number } & PlayCounts>()
+    for (const row of rows) {
+      const day = safeIntegerOf(row.day)
+      const sum = days.get(day) ?? { day, starts: 0, seconds: 0, reached: REACHED.map(() => 0) }
+      sum.starts += safeIntegerOf(row.starts)
+      sum.seconds += safeIntegerOf(row.seconds)
+      sum.reached = sum.reached.map((count, tenth) => count + safeIntegerOf(row[REACHED[tenth]!]))
+      days.set(day, sum)
+    }
+    return [...days.values()]
   }
 
   /** Days before this one. */

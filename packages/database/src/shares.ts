@@ -16,6 +16,7 @@ export interface ShareRow {
   network: string
   createdBy: string
   createdAtMs: number
+  /** 0: never. */
   expiresAtMs: number
   /** 0: it is not. */
   revokedAtMs: number
@@ -76,7 +77,7 @@ export class Shares {
       .where('user', '=', user!)
       .where('file', '=', file!)
       .where('revoked_at_ms', '=', 0)
-      .where('expires_at_ms', '>', nowMs)
+      .where(({ or, eb }) => or([eb('expires_at_ms', '=', 0), eb('expires_at_ms', '>', nowMs)]))
       .executeTakeFirstOrThrow()
     return safeIntegerOf(count)
   }
@@ -125,7 +126,12 @@ export class Shares {
   /** Those that ended before this time. */
   async forgetEnded(beforeMs: number): Promise<void> {
     await this.#control.change(
-      statement(this.#control.queries.deleteFrom('shares').where('expires_at_ms', '<', beforeMs))
+      statement(
+        this.#control.queries
+          .deleteFrom('shares')
+          .where('expires_at_ms', '>', 0)
+          .where('expires_at_ms', '<', beforeMs)
+      )
     )
   }
 }

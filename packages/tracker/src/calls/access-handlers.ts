@@ -6,12 +6,12 @@ import {
   SHARES_PER_FILM_MAX,
   SIGNING_KEYS_MAX,
   TOKENS_MAX,
+  type AccessGrant,
   type ApplicationRules,
   type ChangedKey,
   type ChangedToken,
   type KEY_STATES,
   type ReadRule,
-  type Right,
   type ShareEntry,
   type SigningKeyEntry,
   type TokenEntry
@@ -172,7 +172,9 @@ export function accessHandlers({
       checkFileKey(share)
       const { application, user, file } = share
       const nowMs = clock.nowMs()
-      if (share.expiresAtMs <= nowMs) throw new RejectedError('BAD_FIELD', 'a share ends in the future')
+      if (share.expiresAtMs !== 0 && share.expiresAtMs <= nowMs) {
+        throw new RejectedError('BAD_FIELD', 'a share ends in the future, or never')
+      }
       const count = await shares.countOf({ application, user, file }, nowMs)
       if (count >= SHARES_PER_FILM_MAX) throw tooMany(`${SHARES_PER_FILM_MAX} shares of this film`)
       const added = await shares.add({ ...share, createdAtMs: nowMs })
@@ -204,15 +206,17 @@ export function accessHandlers({
     }
   })
 
-  async function addToken(token: Omit<TokenRow, 'createdAtMs' | 'usedDay' | 'revokedAtMs'>): Promise<void> {
-    if (token.user !== '' && token.application === '') {
+  async function addToken(
+    token: Omit<TokenRow, 'grants' | 'createdAtMs' | 'usedDay' | 'revokedAtMs'> & { grants: AccessGrant[] }
+  ): Promise<void> {
+    if (token.grants.some(({ application, user }) => user !== undefined && application === '*')) {
       throw new RejectedError('BAD_FIELD', 'a user is one of an application: name that as well')
     }
     const nowMs = clock.nowMs()
     if (token.expiresAtMs !== 0 && token.expiresAtMs <= nowMs) {
       throw new RejectedError('BAD_FIELD', 'a token ends in the future, or never')
     }
-    if (await tokens.addToken({ ...token, createdAtMs: nowMs })) return
+    if (await tokens.addToken({ ...token, grants: JSON.stringify(token.grants), createdAtMs: nowMs })) return
     // Asked twice it is the same one.
     if ((await tokens.token(token.id))?.hash !== token.hash) throw exists('token', token.id)
   }
@@ -241,13 +245,11 @@ export function accessHandlers({
 }
 
 function tokenEntry(row: TokenRow): TokenEntry {
-  const { id, name, right, application, user, createdAtMs, expiresAtMs, usedDay, revokedAtMs } = row
+  const { id, name, grants, createdAtMs, expiresAtMs, usedDay, revokedAtMs } = row
   return {
     id,
     name,
-    right: right as Right,
-    application,
-    user,
+    grants: JSON.parse(grants) as AccessGrant[],
     createdAtMs,
     expiresAtMs,
     usedDay,

@@ -1,5 +1,5 @@
 /** The audit log, and plays: what is written by gateways and read by people. */
-import { AUDIT_ENTRIES_MAX, AUDIT_KEPT_DAYS, PLAYS_DAYS_MAX } from '@tributary/calls'
+import { AUDIT_ENTRIES_MAX, AUDIT_KEPT_DAYS, PLAYS_DAYS_MAX, type AuditEntry } from '@tributary/calls'
 import { checkFileKey } from '@tributary/protocol'
 import type { CallHandlers } from './call-dispatcher.ts'
 import type { IndexParts } from './index-parts.ts'
@@ -37,12 +37,12 @@ export function auditHandlers({
       return {}
     },
 
-    async 'audit.list'({ denied = false, application, after, limit }) {
-      const rows = await audit.list({ denied, application }, placeOf(after), limit + 1)
+    async 'audit.list'({ outcome, application, after, limit }) {
+      const rows = await audit.list({ outcome, application }, placeOf(after), limit + 1)
       const page = rows.slice(0, limit)
       const last = page.at(-1)
       return {
-        entries: page.map(({ id: _id, ...entry }) => entry),
+        entries: page.map(({ id: _id, ...entry }) => entry as AuditEntry),
         ...(last && rows.length > limit && { next: placeText(last.atMs, last.id) })
       }
     },
