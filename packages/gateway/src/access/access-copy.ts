@@ -83,10 +83,7 @@ export class AccessCopy {
   async untilKnown(): Promise<boolean> {
     if (this.#isKnown) return true
     const stop = new AbortController()
-    await Promise.race([
-      this.#first.promise,
-      this.#clock.sleep(FIRST_WAIT_MS, stop.signal).catch(() => {})
-    ])
+    await Promise.race([this.#first.promise, this.#clock.sleep(FIRST_WAIT_MS, stop.signal).catch(() => {})])
     stop.abort()
     return this.#isKnown
   }
@@ -157,7 +154,8 @@ export class AccessCopy {
         this.#answered(this.#clock.monotonicMs())
         return
       }
-      if (!this.#failing) this.#log.warn({ err: error }, 'tokens and rules cannot be followed: no tracker tells them')
+      if (!this.#failing)
+        this.#log.warn({ err: error }, 'tokens and rules cannot be followed: no tracker tells them')
       this.#failing = true
     }
   }

@@ -46,10 +46,14 @@ export class AuditTrail {
   }
 
   note(entry: Omit<AuditEntry, 'atMs'>): void {
-    if (entry.outcome === 'denied' && this.#isRepeated(`${entry.address}\0${entry.code}\0${entry.what}`)) return
+    if (entry.outcome === 'denied' && this.#isRepeated(`${entry.address}\0${entry.code}\0${entry.what}`))
+      return
     if (this.#waiting.length >= WAITING_MAX) {
       this.#lost++
-      this.#log.warn({ ...entry, token: undefined }, 'an entry of the audit log was lost: no tracker takes it')
+      this.#log.warn(
+        { ...entry, token: undefined },
+        'an entry of the audit log was lost: no tracker takes it'
+      )
       return
     }
     this.#waiting.push({

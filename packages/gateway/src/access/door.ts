@@ -100,7 +100,12 @@ export class Door {
   async stop(deadline: AbortSignal): Promise<void> {
     this.copy.stop()
     clearInterval(this.#usedTimer)
-    const written = Promise.all([this.audit.stop(), this.plays.stop(), this.#tellUsed(), this.events.settled()])
+    const written = Promise.all([
+      this.audit.stop(),
+      this.plays.stop(),
+      this.#tellUsed(),
+      this.events.settled()
+    ])
     await Promise.race([
       written,
       new Promise<void>(resolve => {

@@ -32,7 +32,10 @@ export function hashOf(secret: string): string {
 /** 16 lower-case letters and digits, 82 random bits: for tokens, sessions, shares and webhooks. */
 export function makeAccessId(): string {
   let id = ''
-  while (id.length < ID_CHARACTERS) id += randomInt(36 ** 4).toString(36).padStart(4, '0')
+  while (id.length < ID_CHARACTERS)
+    id += randomInt(36 ** 4)
+      .toString(36)
+      .padStart(4, '0')
   return id
 }
 

@@ -48,7 +48,8 @@ export function webhookUrlFault(text: string, allow: AllowList): string | undefi
   if (url.protocol !== 'https:' && url.protocol !== 'http:') return 'it begins with https:// or http://'
   if (url.username !== '' || url.password !== '') return 'it holds no name and no password'
   const host = hostOf(url)
-  if (isIP(host) !== 0 && !mayGo(host, allow)) return `${host} is an address inside; 'webhook_networks' can allow it`
+  if (isIP(host) !== 0 && !mayGo(host, allow))
+    return `${host} is an address inside; 'webhook_networks' can allow it`
   return undefined
 }
 

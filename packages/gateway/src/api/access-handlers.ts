@@ -1,10 +1,5 @@
 /** Sessions, tokens, rules of applications and signing keys, as the API has them. */
-import type {
-  ApplicationRules as StoredRules,
-  Quotas,
-  SigningKeyEntry,
-  TokenEntry
-} from '@tributary/calls'
+import type { ApplicationRules as StoredRules, Quotas, SigningKeyEntry, TokenEntry } from '@tributary/calls'
 import { checkFileKey } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
 import type { Door } from '../access/door.ts'
@@ -60,8 +55,7 @@ export function accessHandlers({
       const principal = await door.checkLogin(exchange, body.token)
       const { secret, hash } = makeSecret(SESSION_PREFIX)
       const latestMs = clock.nowMs() + SESSION_MS
-      const expiresAtMs =
-        principal.expiresAtMs === 0 ? latestMs : Math.min(latestMs, principal.expiresAtMs)
+      const expiresAtMs = principal.expiresAtMs === 0 ? latestMs : Math.min(latestMs, principal.expiresAtMs)
       await changed(
         files.index('sessions.open', {
           id: makeAccessId(),
@@ -88,7 +82,7 @@ export function accessHandlers({
 
     'GET /api/v1/tokens': async () => {
       const tokens: Token[] = []
-      for (let after = ''; ; ) {
+      for (let after = ''; ;) {
         const page = await files.index('tokens.list', { after, limit: PAGE, revoked: true })
         tokens.push(...page.tokens.map(tokenView))
         if (page.next === undefined) return { tokens }

@@ -45,7 +45,7 @@ export function shareHandlers({
     'GET /api/v1/films/{application}/{user}/{file}/shares': async ({ parameters }) => {
       const film = keyOf(parameters)
       const found: Share[] = []
-      for (let after = ''; ; ) {
+      for (let after = ''; ;) {
         const page = await files.index('shares.list', { ...film, after, limit: PAGE })
         found.push(...page.shares.filter(({ revokedAtMs }) => revokedAtMs === 0).map(shareView))
         if (page.next === undefined) return { shares: found }
