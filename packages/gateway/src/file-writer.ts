@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import { makeFileId, type Uploaded } from '@tributary/client'
 import { RejectedError, type FileKey } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
+import type { EventTeller, Happening } from './access/event-teller.ts'
 import type { Quotas, Reservation } from './access/quotas.ts'
 import { evaluateConditions } from './conditions.ts'
 import { cleanName, fileNameOf, plainFileName } from './content-disposition.ts'
@@ -22,6 +23,7 @@ export interface FileWriterOptions {
   /** A sender that says nothing for so long, while it is listened to, is given up. */
   silenceMs: number
   quotas: Quotas
+  events: EventTeller
 }
 
 export class FileWriter {
@@ -113,6 +115,7 @@ export class FileWriter {
         signal: gone.signal
       })
       storedBytes = uploaded.sizeBytes
+      this.#options.events.tell(storedEvent(uploaded, name))
       response.off('close', onClose)
       await noteInLibrary(files, key)
       this.#answer(exchange, uploaded, name)
@@ -254,6 +257,12 @@ function tooLarge(bytesMax: number): HttpProblem {
 
 function quotaFull(bytesLeft: number): HttpProblem {
   return new HttpProblem(507, `of the quota ${bytesLeft} bytes were left`, [], 'QUOTA_EXCEEDED')
+}
+
+function storedEvent({ key, generation, sizeBytes, mediaType }: Uploaded, name: string): Happening {
+  const { application, user, file } = key
+  const facts = { user, file, generation, name, sizeBytes, mediaType }
+  return { event: 'stored', application, facts }
 }
 
 function isNotFound(error: unknown): boolean {

@@ -26,6 +26,7 @@ import {
   type Log,
   type ReadinessReport
 } from '@tributary/runtime'
+import { DegradedWatch } from './access/degraded-watch.ts'
 import { Door } from './access/door.ts'
 import { makePrivate, markPrivate, privateCacheControl } from './access/private-answers.ts'
 import { auditedOf } from './access/audited-request.ts'
@@ -111,6 +112,8 @@ class HttpGateway implements Gateway {
   readonly #owner: Owner
   readonly #door: Door
   readonly #courier: WebhookCourier
+  readonly #cluster: ClusterView
+  readonly #degraded: DegradedWatch
   readonly #reader: FileReader
   readonly #writer: FileWriter
   readonly #meter = new HttpMeter()
@@ -170,7 +173,15 @@ class HttpGateway implements Gateway {
       uploadBytesMax: config.uploadMaxBytes,
       uploadsMax: config.uploadsMax,
       silenceMs: config.silenceS * 1_000,
-      quotas: this.#door.quotas
+      quotas: this.#door.quotas,
+      events: this.#door.events
+    })
+    this.#cluster = new ClusterView({ files: this.#files, clock, counts: () => this.#counts() })
+    this.#degraded = new DegradedWatch({
+      look: () => this.#cluster.now(),
+      copy: this.#door.copy,
+      events: this.#door.events,
+      clock
     })
     this.#probe = new ClusterProbe(this.#files, this.#readiness, clock)
     this.#metrics = metrics ?? new Metrics('gateway')
@@ -259,6 +270,7 @@ class HttpGateway implements Gateway {
     await this.#app.ready()
     this.#door.start()
     this.#courier.start()
+    this.#degraded.start()
     this.#server.listen({ host: this.#config.host, port: this.#config.port })
     try {
       await once(this.#server, 'listening')
@@ -320,7 +332,7 @@ class HttpGateway implements Gateway {
   }
 
   async #closeDoor(deadline: AbortSignal): Promise<void> {
-    const stopped = this.#courier.stop()
+    const stopped = Promise.all([this.#courier.stop(), this.#degraded.stop()])
     await this.#door.stop(deadline)
     if (!deadline.aborted) await stopped
   }
@@ -412,11 +424,7 @@ class HttpGateway implements Gateway {
             clock: this.#clock,
             trashMs: this.#config.trashDays * DAY_MS
           }),
-          ...new ClusterView({
-            files: this.#files,
-            clock: this.#clock,
-            counts: () => this.#counts()
-          }).handlers(),
+          ...this.#cluster.handlers(),
           ...accessHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
           ...shareHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
           ...reportHandlers({
@@ -607,6 +615,10 @@ class HttpGateway implements Gateway {
   #audit({ request }: Exchange, status: number, code: string): void {
     const audited = auditedOf(request, status, this.#owner)
     if (!audited) return
+    const { what, outcome, application, user, file } = audited
+    if (outcome === 'done' && DELETES_FILM.has(what)) {
+      this.#door.events.tell({ event: 'deleted', application, facts: { user, file } })
+    }
     const principal = this.#door.knownPrincipal(request)
     this.#door.audit.note({
       ...audited,
@@ -725,6 +737,8 @@ class HttpGateway implements Gateway {
   }
 }
 
+/** As the audit log calls them. */
+const DELETES_FILM: ReadonlySet<string> = new Set(['DELETE /files', 'DELETE /api/v1/films…'])
 const NO_HEADERS: readonly string[] = []
 const AWAITS_CONTINUE = new WeakSet<IncomingMessage>()
 const KNOWN_ROUTES: ReadonlySet<string> = new Set<Route>([
