@@ -4,6 +4,7 @@ import type { FileIndex } from './file-index.ts'
 import type { Leases } from './leases.ts'
 import type { AccessIndex } from './access-index.ts'
 import type { Library } from './library.ts'
+import type { Uploads } from './uploads.ts'
 import type { Moves } from './moves.ts'
 import type { Routes } from './routes.ts'
 
@@ -42,6 +43,7 @@ export interface Database {
   readonly moves: Moves
   readonly control: Control
   readonly library: Library
+  readonly uploads: Uploads
   readonly access: AccessIndex
 
   /** UUID made by the first migration: tells one cluster's database from another's. */

@@ -23,6 +23,14 @@ export type { PlaySumRow } from './plays.ts'
 export type { ShareRow } from './shares.ts'
 export type { DeliveryRow, WebhookRow } from './webhooks.ts'
 export { kindOf, type FilmFindings, type Library } from './library.ts'
+export {
+  UPLOAD_METADATA_BYTES_MAX,
+  type UploadKind,
+  type UploadLayout,
+  type UploadPiece,
+  type UploadRow,
+  type Uploads
+} from './uploads.ts'
 export type { LibraryFilm, LibraryPage, LibraryQuestion } from './library-pages.ts'
 export {
   CommitOutcomeUnknownError,

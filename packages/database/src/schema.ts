@@ -17,6 +17,8 @@ export interface Schema extends AccessTables {
   moves: MovesTable
   /** Since version 3. */
   library: LibraryTable
+  /** Since version 4. */
+  uploads: UploadsTable
   film_facts: { application: Bytes; user: Bytes; file: Bytes; generation: ReadBytes; facts: string }
   library_words: { word: Bytes; application: Bytes; user: Bytes; file: Bytes }
 }
@@ -90,6 +92,34 @@ export interface LibraryTable {
   facts_state: number
 }
 
+/** Resumable uploads that are under way; see uploads.ts. */
+export interface UploadsTable {
+  id: ReadBytes
+  application: ReadBytes
+  user: ReadBytes
+  file: ReadBytes
+  name: ReadBytes
+  media_type: ReadBytes
+  metadata: ReadBytes
+  kind: number
+  state: number
+  size_bytes: Integer
+  offset_bytes: Integer
+  crc32: Integer
+  group_name: ReadBytes
+  store: ReadBytes
+  folder: ReadBytes
+  base_bytes: Integer
+  total_bytes: Integer
+  layout: ReadBytes
+  fence: Integer
+  taker: ReadBytes
+  holder: ReadBytes
+  generation: ReadBytes
+  created_ms: Integer
+  expires_ms: Integer
+}
+
 /** Migrations this program knows, and the oldest schema it still works with. */
 export const SCHEMA_VERSION_MIN = 1
 export const SCHEMA_VERSION_MAX = 5
@@ -97,5 +127,7 @@ export const SCHEMA_VERSION_MAX = 5
 export const MOVES_SCHEMA_VERSION = 2
 /** The first that has `library`. */
 export const LIBRARY_SCHEMA_VERSION = 3
+/** The first that has `uploads`. */
+export const UPLOADS_SCHEMA_VERSION = 4
 /** The first that has the tables of access. */
 export const ACCESS_SCHEMA_VERSION = 5
