@@ -22,7 +22,7 @@ const PAGES: Readonly<Record<string, string>> = {
   jobs: '/jobs',
   access: '/access',
   login: '/login',
-  share: '/share/none',
+  share: '/watch/media/public/sea?share=aaaaaaaaaaaaaaaa',
   nowhere: '/watch/media'
 }
 const SCREENS = [
@@ -169,6 +169,7 @@ describe('the pages of the console', { skip, timeout: 280_000 }, () => {
       await photograph(page, `dialog-${action.split(' ')[0]!.toLowerCase()}`)
       await page.keyboard.press('Escape')
       await dialog.waitFor({ state: 'detached' })
+      await page.waitForTimeout(100)
       equal(await focused(page), `Actions for ${LONG}`, action)
     }
   })

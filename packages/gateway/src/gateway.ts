@@ -46,6 +46,7 @@ import { FileReader } from './file-reader.ts'
 import type { FileService } from './file-service.ts'
 import {
   FILES_PREFIX,
+  filmOfDetails,
   filmOfTree,
   isFilmTree,
   isPlaylistTree,
@@ -429,7 +430,10 @@ class HttpGateway implements Gateway {
             webhookNetworks: this.#courier.allow
           })
         },
-        authorize: (exchange, right, scope) => this.#door.authorize(exchange, right, scope),
+        authorize: (exchange, right, scope) => {
+          const film = this.#door.signatureOf(exchange.request) && filmOfDetails(exchange.request)
+          return film ? this.#door.admitRead(exchange, film) : this.#door.authorize(exchange, right, scope)
+        },
         run: (route, request, reply, work) => this.#run(route, request, reply, work),
         version: this.#version
       })
