@@ -61,7 +61,7 @@ describe('the console behind a lock', { skip, timeout: 170_000 }, () => {
   })
 
   const logIn = async (on: Page, token: string): Promise<void> => {
-    await on.getByLabel('Token').fill(token)
+    await on.getByLabel('Token', { exact: true }).fill(token)
     await on.getByRole('button', { name: 'Log in' }).click()
   }
 
@@ -105,7 +105,7 @@ describe('the console behind a lock', { skip, timeout: 170_000 }, () => {
     deepEqual(await seriousViolations(page), [])
     await photograph(page, 'token-new')
     await dialog.getByRole('button', { name: 'Make the token' }).click()
-    const secret = await dialog.getByLabel('Token').inputValue()
+    const secret = await dialog.getByLabel('Token', { exact: true }).inputValue()
     await photograph(page, 'token-made')
     const write = (user: string): Promise<Response> =>
       fetch(`${url}/files/media/${user}/by-token`, {
@@ -147,7 +147,7 @@ describe('the console behind a lock', { skip, timeout: 170_000 }, () => {
     await on.goto(url + forged)
     await on.getByText('This film is private').waitFor()
     await on.goto(`${url}/`)
-    await on.getByLabel('Token').waitFor()
+    await on.getByLabel('Token', { exact: true }).waitFor()
   })
 
   it('shares it by a link with a password, which ends when it is withdrawn', async () => {
@@ -186,7 +186,7 @@ describe('the console behind a lock', { skip, timeout: 170_000 }, () => {
     await page.goto(url)
     await page.getByRole('button', { name: 'Settings' }).click()
     await page.getByRole('button', { name: 'Log out' }).click()
-    await page.getByLabel('Token').waitFor()
+    await page.getByLabel('Token', { exact: true }).waitFor()
     deepEqual(
       (await window.context.cookies()).map(({ value }) => value),
       []

@@ -49,6 +49,7 @@ function Film({ page, prefix, framed }: { page: FilmKey; prefix: string; framed:
       application,
       user,
       file,
+      prefix,
       signal: abort.signal
     }).then(
       found => {
