@@ -6,12 +6,13 @@ import type { Clock } from '@tributary/runtime'
 import { evaluateConditions } from './conditions.ts'
 import { cleanName, fileNameOf, plainFileName } from './content-disposition.ts'
 import type { FileEntry } from './contract/index.ts'
-import { sendContinue, sendJson, sendWhole, type Exchange } from './exchange.ts'
+import { sendJson, sendWhole, type Exchange } from './exchange.ts'
 import type { FileService } from './file-service.ts'
 import { pathOf, type Owner } from './file-target.ts'
 import { declaredType, essence, extensionOf, guessType } from './media-type.ts'
 import { noteInLibrary } from './library-note.ts'
 import { HttpProblem } from './problem.ts'
+import { tooLarge, UploadContent } from './upload-content.ts'
 
 export interface FileWriterOptions {
   files: FileService
@@ -170,70 +171,6 @@ function checkContent({ headers }: IncomingMessage, uploadBytesMax: number): num
   const sizeBytes = Number(headers['content-length'] ?? 0)
   if (sizeBytes > uploadBytesMax) throw tooLarge(uploadBytesMax)
   return sizeBytes
-}
-
-/** The content of one request. Nothing of it is read before the first piece is asked for. */
-class UploadContent implements AsyncIterable<Uint8Array> {
-  /** Why reading was broken off here. */
-  failure: Error | undefined
-  readonly #exchange: Exchange
-  readonly #bytesMax: number
-  readonly #silenceMs: number
-  readonly #cancel: AbortController
-  #timer: NodeJS.Timeout | undefined
-
-  constructor(
-    exchange: Exchange,
-    { uploadBytesMax, silenceMs }: FileWriterOptions,
-    sizeBytes: number | undefined,
-    cancel: AbortController
-  ) {
-    this.#exchange = exchange
-    this.#bytesMax = sizeBytes ?? uploadBytesMax
-    this.#silenceMs = silenceMs
-    this.#cancel = cancel
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
-    const { request } = this.#exchange
-    sendContinue(this.#exchange)
-    let receivedBytes = 0
-    const chunks = request.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>
-    for (;;) {
-      this.#listen()
-      const { value, done } = await chunks.next()
-      this.stop()
-      if (done) break
-      receivedBytes += value.byteLength
-      if (receivedBytes > this.#bytesMax) {
-        this.#fail(tooLarge(this.#bytesMax))
-        throw this.failure!
-      }
-      yield value
-    }
-    if (!request.complete) throw new HttpProblem(400, 'the content broke off')
-  }
-
-  stop(): void {
-    clearTimeout(this.#timer)
-    this.#timer = undefined
-  }
-
-  /** Silence counts only while somebody listens: storage may be the slow one. */
-  #listen(): void {
-    this.#timer = setTimeout(() => {
-      this.#fail(new HttpProblem(408, `nothing came for ${this.#silenceMs / 1000} s`))
-    }, this.#silenceMs)
-  }
-
-  #fail(failure: Error): void {
-    this.failure = failure
-    this.#cancel.abort(failure)
-  }
-}
-
-function tooLarge(bytesMax: number): HttpProblem {
-  return new HttpProblem(413, `an upload may have ${bytesMax} bytes`)
 }
 
 function isNotFound(error: unknown): boolean {

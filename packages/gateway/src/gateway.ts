@@ -42,6 +42,8 @@ import { FileWriter } from './file-writer.ts'
 import type { GatewayConfig } from './gateway-config.ts'
 import { HttpMeter, type Route } from './http-meter.ts'
 import { HttpProblem, isOurFault, problemReply } from './problem.ts'
+import { UPLOADS_PREFIX } from './uploads/tus-headers.ts'
+import { UploadEndpoint } from './uploads/upload-endpoint.ts'
 import { WriteGuard } from './write-guard.ts'
 
 export interface GatewayDependencies {
@@ -96,6 +98,7 @@ class HttpGateway implements Gateway {
   readonly #guard: WriteGuard
   readonly #reader: FileReader
   readonly #writer: FileWriter
+  readonly #uploads: UploadEndpoint
   readonly #meter = new HttpMeter()
   readonly #metrics: Metrics
   readonly #readiness = new Readiness(['tracker', 'storage'])
@@ -141,10 +144,23 @@ class HttpGateway implements Gateway {
       uploadsMax: config.uploadsMax,
       silenceMs: config.silenceS * 1_000
     })
+    this.#uploads = new UploadEndpoint({
+      files: this.#files,
+      clock,
+      owner: this.#owner,
+      uploadBytesMax: config.uploadMaxBytes,
+      uploadsMax: config.uploadsMax,
+      silenceMs: config.silenceS * 1_000,
+      checkWrite: headers => this.#guard.checkWrite(headers)
+    })
     this.#probe = new ClusterProbe(this.#files, this.#readiness, clock)
     this.#metrics = metrics ?? new Metrics('gateway')
     this.#meter.expose(this.#metrics)
-    this.#metrics.gauge('uploads_in_progress', 'Uploads in progress', () => this.#writer.uploadsInProgress)
+    this.#metrics.gauge(
+      'uploads_in_progress',
+      'Uploads in progress',
+      () => this.#writer.uploadsInProgress + this.#uploads.uploadsInProgress
+    )
     this.#metrics.gauge(
       'certificate_expiry_timestamp_seconds',
       'UNIX time at which the certificate expires; absent without HTTPS',
@@ -309,6 +325,19 @@ class HttpGateway implements Gateway {
       },
       handler: () => {}
     })
+    for (const url of [UPLOADS_PREFIX, `${UPLOADS_PREFIX}/*`]) {
+      app.route({
+        method: ['GET', 'HEAD', 'PUT', 'POST', 'DELETE', 'OPTIONS', 'PATCH'],
+        url,
+        onRequest: (request, reply) => {
+          const route = `${request.method} upload` as Route
+          this.#run(KNOWN_ROUTES.has(route) ? route : 'other', request.raw, reply, exchange =>
+            this.#received(exchange, this.#uploads.answer(exchange))
+          )
+        },
+        handler: () => {}
+      })
+    }
     const reading = (url: string, handler: RouteHandlerMethod): void => {
       app.route({ method: ['GET', 'HEAD'], url, handler })
     }

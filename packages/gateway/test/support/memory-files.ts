@@ -122,6 +122,10 @@ export class MemoryFiles implements FileService {
     return this.index()
   }
 
+  get uploads(): never {
+    return this.index()
+  }
+
   async trackers(): Promise<[]> {
     return []
   }
