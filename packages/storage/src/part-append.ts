@@ -20,10 +20,10 @@ const fdatasync = promisify(fdatasyncCallback)
 const GATHER_BYTES = 1024 * 1024
 const BEHIND_BYTES_MAX = 2 * GATHER_BYTES
 /** So much, or what came in so long, is acknowledged at a time: a crash costs the sender no more … */
-const ACKNOWLEDGE_BYTES = 32 * 1024 * 1024
+const ACKNOWLEDGE_BYTES = 128 * 1024 * 1024
 const ACKNOWLEDGE_MS = 1_000
 /** … or this, where the disk is slower than the sender. */
-const UNACKNOWLEDGED_BYTES_MAX = 128 * 1024 * 1024
+const UNACKNOWLEDGED_BYTES_MAX = 256 * 1024 * 1024
 /** A writer whose sender is silent looks so often whether it was overtaken. */
 const LOOK_MS = 500
 
