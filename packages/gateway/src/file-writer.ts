@@ -3,6 +3,8 @@ import type { IncomingMessage } from 'node:http'
 import { makeFileId, type Uploaded } from '@tributary/client'
 import { RejectedError, type FileKey } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
+import type { EventTeller } from './access/event-teller.ts'
+import type { Quotas, Reservation } from './access/quotas.ts'
 import { evaluateConditions } from './conditions.ts'
 import { cleanName, fileNameOf, plainFileName } from './content-disposition.ts'
 import type { FileEntry } from './contract/index.ts'
@@ -12,6 +14,7 @@ import { pathOf, type Owner } from './file-target.ts'
 import { declaredType, essence, extensionOf, guessType } from './media-type.ts'
 import { noteInLibrary } from './library-note.ts'
 import { HttpProblem } from './problem.ts'
+import { storedEvent } from './stored-event.ts'
 import { tooLarge, UploadContent } from './upload-content.ts'
 
 export interface FileWriterOptions {
@@ -21,6 +24,8 @@ export interface FileWriterOptions {
   uploadsMax: number
   /** A sender that says nothing for so long, while it is listened to, is given up. */
   silenceMs: number
+  quotas: Quotas
+  events: EventTeller
 }
 
 export class FileWriter {
@@ -83,16 +88,24 @@ export class FileWriter {
 
   async #upload(exchange: Exchange, key: FileKey, name: string): Promise<number> {
     const { request, response } = exchange
-    const { files, uploadBytesMax, uploadsMax } = this.#options
+    const { files, uploadBytesMax, uploadsMax, quotas } = this.#options
     const sizeBytes = checkContent(request, uploadBytesMax)
     if (this.#inProgress >= uploadsMax) {
       throw new HttpProblem(503, `${uploadsMax} uploads are in progress`, ['Retry-After', '5'], 'OVERLOADED')
     }
     this.#inProgress++
+    let room: Reservation | undefined
+    try {
+      room = await quotas.reserve(key.application, key.user, sizeBytes)
+    } catch (error) {
+      this.#inProgress--
+      throw error
+    }
+    let storedBytes: number | undefined
     const gone = new AbortController()
     const onClose = (): void => gone.abort(new HttpProblem(400, 'the sender went away'))
     response.once('close', onClose)
-    const content = new UploadContent(exchange, this.#options, sizeBytes, gone)
+    const content = new UploadContent(exchange, this.#options, sizeBytes, room?.roomBytes, gone)
     try {
       const uploaded = await files.upload(content, {
         key,
@@ -103,6 +116,8 @@ export class FileWriter {
         clientIp: request.socket.remoteAddress,
         signal: gone.signal
       })
+      storedBytes = uploaded.sizeBytes
+      this.#options.events.tell(storedEvent(uploaded, name))
       response.off('close', onClose)
       await noteInLibrary(files, key)
       this.#answer(exchange, uploaded, name)
@@ -112,6 +127,7 @@ export class FileWriter {
     } finally {
       response.off('close', onClose)
       content.stop()
+      room?.settle(storedBytes)
       this.#inProgress--
     }
   }

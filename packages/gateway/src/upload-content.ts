@@ -13,6 +13,8 @@ export class UploadContent implements AsyncIterable<Uint8Array> {
   failure: Error | undefined
   readonly #exchange: Exchange
   readonly #bytesMax: number
+  /** What is too long is so by a quota. */
+  readonly #quotaCuts: boolean
   readonly #silenceMs: number
   readonly #cancel: AbortController
   #timer: NodeJS.Timeout | undefined
@@ -21,10 +23,12 @@ export class UploadContent implements AsyncIterable<Uint8Array> {
     exchange: Exchange,
     { uploadBytesMax, silenceMs }: ContentBounds,
     sizeBytes: number | undefined,
+    roomBytes: number | undefined,
     cancel: AbortController
   ) {
     this.#exchange = exchange
-    this.#bytesMax = sizeBytes ?? uploadBytesMax
+    this.#bytesMax = sizeBytes ?? Math.min(uploadBytesMax, roomBytes ?? Infinity)
+    this.#quotaCuts = sizeBytes === undefined && roomBytes !== undefined && roomBytes < uploadBytesMax
     this.#silenceMs = silenceMs
     this.#cancel = cancel
   }
@@ -41,7 +45,7 @@ export class UploadContent implements AsyncIterable<Uint8Array> {
       if (done) break
       receivedBytes += value.byteLength
       if (receivedBytes > this.#bytesMax) {
-        this.#fail(tooLarge(this.#bytesMax))
+        this.#fail(this.#quotaCuts ? quotaFull(this.#bytesMax) : tooLarge(this.#bytesMax))
         throw this.failure!
       }
       yield value
@@ -69,4 +73,8 @@ export class UploadContent implements AsyncIterable<Uint8Array> {
 
 export function tooLarge(bytesMax: number): HttpProblem {
   return new HttpProblem(413, `an upload may have ${bytesMax} bytes`)
+}
+
+function quotaFull(bytesLeft: number): HttpProblem {
+  return new HttpProblem(507, `of the quota ${bytesLeft} bytes were left`, [], 'QUOTA_EXCEEDED')
 }

@@ -2,10 +2,12 @@
  * Resumable uploads over HTTP: tus 1.0 at `/uploads`. The gateway keeps nothing of them: what it is asked it asks the
  * storage servers, so that an upload goes on through any gateway.
  */
-import type { IncomingHttpHeaders, OutgoingHttpHeader } from 'node:http'
+import type { OutgoingHttpHeader } from 'node:http'
 import { makeFileId, type CreateUploadOptions, type UploadStatus } from '@tributary/client'
 import { isDerivedFileId, type AppendChecksum } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
+import type { EventTeller } from '../access/event-teller.ts'
+import type { Quotas } from '../access/quotas.ts'
 import { cleanName } from '../content-disposition.ts'
 import { methodNotAllowed, sendWhole, type Exchange } from '../exchange.ts'
 import type { FileService } from '../file-service.ts'
@@ -14,6 +16,7 @@ import { formatHttpDate } from '../http-date.ts'
 import { noteInLibrary } from '../library-note.ts'
 import { declaredType, essence, extensionOf, guessType } from '../media-type.ts'
 import { HttpProblem } from '../problem.ts'
+import { storedEvent } from '../stored-event.ts'
 import { tooLarge, UploadContent } from '../upload-content.ts'
 import {
   CHECKSUM_ALGORITHMS,
@@ -37,8 +40,10 @@ export interface UploadEndpointOptions {
   uploadBytesMax: number
   uploadsMax: number
   silenceMs: number
-  /** @throws {HttpProblem} who asks may not write. */
-  checkWrite: (headers: IncomingHttpHeaders) => void
+  quotas: Quotas
+  events: EventTeller
+  /** @throws {HttpProblem} who asks may not write there. */
+  admitWrite: (exchange: Exchange, scope: Owner) => Promise<void>
 }
 
 const CONTENT_TYPE = 'application/offset+octet-stream'
@@ -66,9 +71,10 @@ export class UploadEndpoint {
     exchange.errorHeaders = TUS_HEADERS
     const { request } = exchange
     const method = methodOf(exchange)
+    // From here on it is this one, for whoever asks what it changes.
+    request.method = method
     const id = readUploadId(request.url!)
     if (method === 'OPTIONS') return this.#describe(exchange, id)
-    this.#options.checkWrite(request.headers)
     if (request.headers['tus-resumable'] !== TUS_VERSION) {
       throw new HttpProblem(412, `Tus-Resumable has to be ${TUS_VERSION}`, ['Tus-Version', TUS_VERSION])
     }
@@ -82,11 +88,19 @@ export class UploadEndpoint {
       case 'PATCH':
         return this.#patch(exchange, id)
       case 'DELETE':
+        await this.#admitted(exchange, id)
         await this.#options.files.uploads.abort(id)
         return send(exchange, 204, [])
       default:
         throw methodNotAllowed(UPLOAD_METHODS)
     }
+  }
+
+  /** The upload, if who asks may write there. */
+  async #admitted(exchange: Exchange, id: string): Promise<UploadStatus> {
+    const upload = await this.#options.files.uploads.status(id)
+    await this.#options.admitWrite(exchange, upload)
+    return upload
   }
 
   #describe(exchange: Exchange, id: string | undefined): number {
@@ -113,29 +127,51 @@ export class UploadEndpoint {
     const concat = readConcat(one(headers['upload-concat']))
     const rawMetadata = one(headers['upload-metadata'])
     const metadata = readMetadata(rawMetadata)
+    const labels = this.#labelsOf(metadata, concat)
+    await this.#options.admitWrite(exchange, labels)
     const sizeBytes = await this.#sizeOf(concat, one(headers['upload-length']))
     const hasContent = concat.kind !== 'final' && essence(headers['content-type'] ?? '') === CONTENT_TYPE
     const checksum = hasContent ? readChecksum(one(headers['upload-checksum'])) : undefined
     const contentBytes = hasContent ? this.#contentBytes(exchange, sizeBytes, 0) : 0
-    const created = await uploads.create({
-      ...this.#labelsOf(metadata, concat),
-      sizeBytes,
-      // A header has no line feed: what follows one is the other header as it came.
-      metadata: `${rawMetadata ?? ''}\n${one(headers['upload-concat']) ?? ''}`,
-      clientIp: socket.remoteAddress
+    return this.#withRoom({ ...labels, sizeBytes }, async () => {
+      const created = await uploads.create({
+        ...labels,
+        sizeBytes,
+        // A header has no line feed: what follows one is the other header as it came.
+        metadata: `${rawMetadata ?? ''}\n${one(headers['upload-concat']) ?? ''}`,
+        clientIp: socket.remoteAddress
+      })
+      const answered = ['Location', `${UPLOADS_PREFIX}/${created.id}`]
+      let upload = created
+      if (hasContent) {
+        upload = await this.#append(exchange, created, contentBytes, checksum)
+        answered.push('Upload-Offset', String(upload.offsetBytes))
+      }
+      return send(exchange, 201, [...answered, ...(await this.#finish(upload))])
     })
-    const location = `${UPLOADS_PREFIX}/${created.id}`
-    const answered = ['Location', location]
-    let upload = created
-    if (hasContent) {
-      upload = await this.#append(exchange, created, contentBytes, checksum)
-      answered.push('Upload-Offset', String(upload.offsetBytes))
+  }
+
+  /**
+   * Where there is no room for all of it, nothing more of it is taken. A part is a file only when it is joined: it holds no
+   * room, but there has to be some.
+   *
+   * @throws {HttpProblem} 413, 507
+   */
+  async #withRoom<T>(
+    { application, user, sizeBytes, file }: Owner & { sizeBytes: number; file?: string | undefined },
+    work: () => Promise<T>
+  ): Promise<T> {
+    const room = await this.#options.quotas.reserve(application, user, sizeBytes)
+    if (!file) room?.settle(undefined)
+    try {
+      return await work()
+    } finally {
+      room?.settle(undefined) // what is stored is counted when it is reckoned next
     }
-    return send(exchange, 201, [...answered, ...(await this.#finish(upload))])
   }
 
   async #head(exchange: Exchange, id: string): Promise<number> {
-    const upload = await this.#options.files.uploads.status(id)
+    const upload = await this.#admitted(exchange, id)
     const finished = await this.#finish(upload)
     const [rawMetadata = '', rawConcat = ''] = upload.metadata.split('\n')
     const headers = [
@@ -160,7 +196,7 @@ export class UploadEndpoint {
     const offsetBytes = readCount('Upload-Offset', one(headers['upload-offset']))
     const checksum = readChecksum(one(headers['upload-checksum']))
     // Refused before the content is read: it is known already that nothing would become of it.
-    const upload = await this.#options.files.uploads.status(id)
+    const upload = await this.#admitted(exchange, id)
     if (upload.joins.length > 0) {
       throw new HttpProblem(403, 'what is joined of parts takes no content itself', [], 'ACCESS_DENIED')
     }
@@ -169,9 +205,11 @@ export class UploadEndpoint {
       throw new HttpProblem(409, detail, ['Upload-Offset', String(upload.offsetBytes)], 'UPLOAD_OFFSET')
     }
     const contentBytes = this.#contentBytes(exchange, upload.sizeBytes, offsetBytes)
-    const reached = await this.#append(exchange, upload, contentBytes, checksum)
-    const finished = await this.#finish(reached)
-    return send(exchange, 204, ['Upload-Offset', String(reached.offsetBytes), ...finished])
+    return this.#withRoom(upload, async () => {
+      const reached = await this.#append(exchange, upload, contentBytes, checksum)
+      const finished = await this.#finish(reached)
+      return send(exchange, 204, ['Upload-Offset', String(reached.offsetBytes), ...finished])
+    })
   }
 
   /** Of the whole upload. @throws {HttpProblem} 413: larger than may be. */
@@ -220,7 +258,7 @@ export class UploadEndpoint {
     const gone = new AbortController()
     const leftBytes = upload.sizeBytes - upload.offsetBytes
     const bounds = { uploadBytesMax: Math.min(uploadBytesMax, leftBytes), silenceMs }
-    const content = new UploadContent(exchange, bounds, contentBytes, gone)
+    const content = new UploadContent(exchange, bounds, contentBytes, undefined, gone)
     const chunks = content[Symbol.asyncIterator]()
     const append = (
       at: UploadStatus,
@@ -270,7 +308,8 @@ export class UploadEndpoint {
     }
     const key = { application: upload.application, user: upload.user, file: upload.file }
     if (upload.generation === undefined) {
-      await files.uploads.commit(upload.id)
+      const stored = await files.uploads.commit(upload.id)
+      this.#options.events.tell(storedEvent(stored, upload.name))
       await noteInLibrary(files, key)
     }
     return ['Tributary-File', pathOf(key)]
