@@ -42,6 +42,7 @@ export {
 export { inspectDatabase, inspectRedis, type DatabaseInspection, type RedisInspection } from './inspection.ts'
 export { checkRedisUrl } from './redis-address.ts'
 export { migrateDatabase, openDatabase, openRestoreTarget, openSnapshot } from './open-database.ts'
-export type { CounterValue, IndexSnapshot, UserRoute } from './index-snapshot.ts'
+export type { CounterValue, FilmTitle, IndexSnapshot, UserRoute } from './index-snapshot.ts'
+export type { KeptRecord } from './kept-tables.ts'
 export type { RestoreTarget } from './restore-target.ts'
 export { wireErrorOf } from './wire-error.ts'

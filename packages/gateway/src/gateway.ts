@@ -10,8 +10,6 @@ import { createServer as createSecureServer, type Server as SecureServer } from 
 import { once } from 'node:events'
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { fileURLToPath } from 'node:url'
-import fastifyStatic from '@fastify/static'
 import { fastify, type FastifyInstance, type FastifyReply, type RouteHandlerMethod } from 'fastify'
 import { Client, signedPath } from '@tributary/client'
 import type { FileKey } from '@tributary/protocol'
@@ -36,7 +34,7 @@ import { registerApi } from './api/api.ts'
 import { ClusterView, type GatewayCounts } from './api/cluster-handlers.ts'
 import { libraryHandlers } from './api/library-handlers.ts'
 import { reportHandlers } from './api/report-handlers.ts'
-import { shareHandlers } from './api/share-handlers.ts'
+import { shareHandlers, signedDetails } from './api/share-handlers.ts'
 import { reportCertificate, secureOptions } from './certificate.ts'
 import { ClusterProbe } from './cluster-probe.ts'
 import { ConnectionWatch } from './connection-watch.ts'
@@ -58,8 +56,10 @@ import {
 import { FileWriter } from './file-writer.ts'
 import type { GatewayConfig } from './gateway-config.ts'
 import { HttpMeter, type Route } from './http-meter.ts'
+import { addPageRoutes } from './page-routes.ts'
 import { HttpProblem, isOurFault, problemReply } from './problem.ts'
 import { WebhookCourier } from './access/webhook-courier.ts'
+import { lookUpFilm } from './watched-film.ts'
 
 export interface GatewayDependencies {
   config: GatewayConfig
@@ -82,10 +82,6 @@ export interface Gateway {
   reload(config: GatewayConfig): void
 }
 
-/** Folder of the page, beside src/ and dist/ alike. */
-const PAGE_FOLDER = fileURLToPath(new URL('../public/', import.meta.url))
-const PAGE_POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 const DAY_MS = 86_400_000
 const CHECK_INTERVAL_MS = 1_000
 const STOP_SWEEP_MS = 25
@@ -416,14 +412,20 @@ class HttpGateway implements Gateway {
         return 200
       })
     })
+    const library = libraryHandlers({
+      files: this.#files,
+      clock: this.#clock,
+      trashMs: this.#config.trashDays * DAY_MS
+    })
     void app.register(async api => {
       await registerApi(api, {
         handlers: {
-          ...libraryHandlers({
-            files: this.#files,
-            clock: this.#clock,
-            trashMs: this.#config.trashDays * DAY_MS
-          }),
+          ...library,
+          'GET /api/v1/films/{application}/{user}/{file}': async call => {
+            const details = await library['GET /api/v1/films/{application}/{user}/{file}'](call)
+            const signature = this.#door.signatureOf(call.exchange.request)
+            return signature === undefined ? details : signedDetails(details, signature)
+          },
           ...this.#cluster.handlers(),
           ...accessHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
           ...shareHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
@@ -438,16 +440,15 @@ class HttpGateway implements Gateway {
         version: this.#version
       })
     })
-    void app.register(fastifyStatic, {
-      root: PAGE_FOLDER,
-      wildcard: false,
-      cacheControl: false,
-      setHeaders: reply => {
-        reply.header('Cache-Control', 'no-cache')
-        reply.header('Content-Security-Policy', PAGE_POLICY)
-        reply.header('X-Content-Type-Options', 'nosniff')
-        reply.header('Referrer-Policy', 'no-referrer')
-        reply.header('Cross-Origin-Opener-Policy', 'same-origin')
+    addPageRoutes({
+      app,
+      run: this.#run.bind(this),
+      fallback: this.#owner,
+      isSecure: this.#secureServer !== undefined,
+      lookUp: async (key, request) => {
+        if (this.#door.isOpen(key.application)) this.#door.guard.checkName(request.headers)
+        else await this.#door.admitRead({ request }, key)
+        return lookUpFilm(this.#files, key)
       }
     })
     app.setNotFoundHandler((request, reply) => {

@@ -6,6 +6,7 @@ import { UnavailableError, type FileKey } from '@tributary/protocol'
 import { AllowList, isLoopbackHost, type Clock, type Log } from '@tributary/runtime'
 import type { Exchange } from '../exchange.ts'
 import type { FileService } from '../file-service.ts'
+import { filmOfApi } from '../file-target.ts'
 import { HttpProblem } from '../problem.ts'
 import { hostNameOf, WriteGuard } from '../write-guard.ts'
 import { AccessCopy, STALE_READ_MS_MAX, STALE_WRITE_MS_MAX } from './access-copy.ts'
@@ -152,7 +153,7 @@ export class Door {
   }
 
   /** @throws {HttpProblem} 401, 403, 429. {UnavailableError} it cannot be known now. */
-  async admitRead({ request }: Exchange, film: FileKey): Promise<void> {
+  async admitRead({ request }: Pick<Exchange, 'request'>, film: FileKey): Promise<void> {
     await this.#known()
     const { application } = film
     const rules = this.copy.rulesOf(application)
@@ -197,6 +198,7 @@ export class Door {
     if (changes) this.guard.checkOrigin(request.headers)
     if (right === 'none') return
     await this.#known()
+    if (right === 'read' && (await this.#isSigned(request))) return
     const principal = await this.#identify(request, true)
     const rules = scope.application === undefined ? undefined : this.copy.rulesOf(scope.application)
     if (rules && rules.quotas.requestsPerS > 0) this.#limit(request, principal, rules.quotas.requestsPerS)
@@ -366,6 +368,17 @@ export class Door {
     })
     if (verdict.good) return verdict.keyId
     throw new HttpProblem(403, SIGNATURE_REFUSALS[verdict.why], [], 'BAD_SIGNATURE')
+  }
+
+  /** What there is to know of a film is read under its signature, too. */
+  async #isSigned(request: IncomingMessage): Promise<boolean> {
+    const signature = this.#signatures.get(request)
+    const film = signature === undefined ? undefined : filmOfApi(request.url!)
+    if (signature === undefined || film === undefined) return false
+    if (this.copy.rulesOf(film.application)?.reads !== 'signed') return false
+    const keyId = await this.#checkSignature(request, signature, film)
+    this.#principals.set(request, { kind: 'signed', film, keyId })
+    return true
   }
 
   #noteUse(id: string): void {
