@@ -446,8 +446,8 @@ class HttpGateway implements Gateway {
       fallback: this.#owner,
       isSecure: this.#secureServer !== undefined,
       lookUp: async (key, request) => {
-        if (this.#door.isOpen(key.application)) this.#door.guard.checkName(request.headers)
-        else await this.#door.admitRead({ request }, key)
+        this.#door.guard.checkName(request.headers)
+        await this.#door.admitRead({ request }, key)
         return lookUpFilm(this.#files, key)
       }
     })
