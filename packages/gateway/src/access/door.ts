@@ -1,6 +1,6 @@
 /** The door: who is behind a request, and whether it may do what it asks for. */
 import type { IncomingMessage } from 'node:http'
-import { checkSignature, takeSignature } from '@tributary/client'
+import { checkSignature, hashOfSecret, isSecret, takeSignature, TOKEN_PREFIX } from '@tributary/client'
 import type { ChangedToken, Right } from '@tributary/calls'
 import { UnavailableError, type FileKey } from '@tributary/protocol'
 import { AllowList, isLoopbackHost, type Clock, type Log } from '@tributary/runtime'
@@ -25,7 +25,7 @@ import {
   type TokenPrincipal
 } from './principal.ts'
 import { Quotas } from './quotas.ts'
-import { hashOf, isSecret, sessionOf, TOKEN_PREFIX } from './session-cookie.ts'
+import { sessionOf } from './session-cookie.ts'
 import { SHARE_ID_CHARACTERS, ShareBook } from './share-book.ts'
 import { TokenBuckets } from './token-bucket.ts'
 
@@ -312,12 +312,12 @@ export class Door {
       }
     }
     if (!isSecret(secret) || !secret.startsWith(TOKEN_PREFIX)) return undefined
-    const token = await this.#look(hashOf(secret))
+    const token = await this.#look(hashOfSecret(secret))
     return token && token.parent === '' ? this.#principalOf(token, undefined) : undefined
   }
 
   async #sessionOf(secret: string): Promise<TokenPrincipal | undefined> {
-    const session = await this.#look(hashOf(secret))
+    const session = await this.#look(hashOfSecret(secret))
     if (!session || session.parent === '') return undefined
     // It dies with its token, also with one of the configuration.
     const isParentGood = session.parent.startsWith('config:')
@@ -361,6 +361,8 @@ export class Door {
     if (!share && this.copy.ageMs > STALE_READ_MS_MAX) {
       throw new UnavailableError('CONNECTION_LOST', 'which keys are good is not known: no tracker answers')
     }
+    // One that another gateway, or the command, made a moment ago is looked for.
+    if (!share && keyId !== '' && this.copy.secretOf(keyId) === undefined) await this.copy.refresh()
     const verdict = checkSignature(signature, film, {
       nowMs: this.#clock.nowMs(),
       ip: this.addressOf(request),

@@ -1,12 +1,11 @@
 /** Signed addresses and share links of a film. */
 import { randomBytes } from 'node:crypto'
-import { filmPath, SIGNATURE_PARAMETER, signedPath, signFilm } from '@tributary/client'
+import { filmPath, makeAccessId, SIGNATURE_PARAMETER, signedPath, signFilm } from '@tributary/client'
 import type { OpenableShare, ShareEntry } from '@tributary/calls'
 import { checkFileKey, RejectedError, type FileKey } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
 import type { Door } from '../access/door.ts'
 import { nameOf } from '../access/principal.ts'
-import { makeAccessId } from '../access/session-cookie.ts'
 import type { FilmDetails, Share, SignedLinks } from '../contract/index.ts'
 import type { FileService } from '../file-service.ts'
 import { HttpProblem } from '../problem.ts'
