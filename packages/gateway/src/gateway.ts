@@ -34,7 +34,7 @@ import { registerApi } from './api/api.ts'
 import { ClusterView, type GatewayCounts } from './api/cluster-handlers.ts'
 import { libraryHandlers } from './api/library-handlers.ts'
 import { reportHandlers } from './api/report-handlers.ts'
-import { shareHandlers } from './api/share-handlers.ts'
+import { shareHandlers, signedDetails } from './api/share-handlers.ts'
 import { reportCertificate, secureOptions } from './certificate.ts'
 import { ClusterProbe } from './cluster-probe.ts'
 import { ConnectionWatch } from './connection-watch.ts'
@@ -46,7 +46,6 @@ import { FileReader } from './file-reader.ts'
 import type { FileService } from './file-service.ts'
 import {
   FILES_PREFIX,
-  filmOfDetails,
   filmOfTree,
   isFilmTree,
   isPlaylistTree,
@@ -444,14 +443,20 @@ class HttpGateway implements Gateway {
         return 200
       })
     })
+    const library = libraryHandlers({
+      files: this.#files,
+      clock: this.#clock,
+      trashMs: this.#config.trashDays * DAY_MS
+    })
     void app.register(async api => {
       await registerApi(api, {
         handlers: {
-          ...libraryHandlers({
-            files: this.#files,
-            clock: this.#clock,
-            trashMs: this.#config.trashDays * DAY_MS
-          }),
+          ...library,
+          'GET /api/v1/films/{application}/{user}/{file}': async call => {
+            const details = await library['GET /api/v1/films/{application}/{user}/{file}'](call)
+            const signature = this.#door.signatureOf(call.exchange.request)
+            return signature === undefined ? details : signedDetails(details, signature)
+          },
           ...this.#cluster.handlers(),
           ...accessHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
           ...shareHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
@@ -461,10 +466,7 @@ class HttpGateway implements Gateway {
             webhookNetworks: this.#courier.allow
           })
         },
-        authorize: (exchange, right, scope) => {
-          const film = this.#door.signatureOf(exchange.request) && filmOfDetails(exchange.request)
-          return film ? this.#door.admitRead(exchange, film) : this.#door.authorize(exchange, right, scope)
-        },
+        authorize: (exchange, right, scope) => this.#door.authorize(exchange, right, scope),
         run: (route, request, reply, work) => this.#run(route, request, reply, work),
         version: this.#version
       })
