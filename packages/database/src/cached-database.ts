@@ -4,6 +4,7 @@ import type { Control } from './control.ts'
 import type { Counters } from './counters.ts'
 import type { Database } from './database.ts'
 import type { FileIndex } from './file-index.ts'
+import type { Jobs } from './jobs.ts'
 import type { Leases } from './leases.ts'
 import type { Library } from './library.ts'
 import type { Moves } from './moves.ts'
@@ -47,6 +48,10 @@ export class CachedDatabase implements Database {
 
   get library(): Library {
     return this.#database.library
+  }
+
+  get jobs(): Jobs {
+    return this.#database.jobs
   }
 
   clusterId(): Promise<string> {

@@ -1,6 +1,7 @@
 import type { Control } from './control.ts'
 import type { Counters } from './counters.ts'
 import type { FileIndex } from './file-index.ts'
+import type { Jobs } from './jobs.ts'
 import type { Leases } from './leases.ts'
 import type { Library } from './library.ts'
 import type { Moves } from './moves.ts'
@@ -41,6 +42,7 @@ export interface Database {
   readonly moves: Moves
   readonly control: Control
   readonly library: Library
+  readonly jobs: Jobs
 
   /** UUID made by the first migration: tells one cluster's database from another's. */
   clusterId(): Promise<string>

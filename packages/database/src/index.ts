@@ -16,6 +16,8 @@ export { REGION_BYTES_MAX, type GroupRow, type Routes, type UserKey } from './ro
 export { COUNTER_KEY_BYTES_MAX, RESERVE_COUNT_MAX, type Counters } from './counters.ts'
 export type { Leases } from './leases.ts'
 export { insertNew, statement, type ChangeOutcome, type Control, type ControlStatement } from './control.ts'
+export { JOB_ATTEMPTS_MAX, type JobsQuestion, type Jobs, type NewJob } from './jobs.ts'
+export type { Job } from './job-row.ts'
 export { kindOf, type FilmFindings, type Library } from './library.ts'
 export type { LibraryFilm, LibraryPage, LibraryQuestion } from './library-pages.ts'
 export {

@@ -15,6 +15,7 @@ import { MysqlMoves } from './mysql-moves.ts'
 import { MysqlPool } from './mysql-pool.ts'
 import { MysqlRoutes } from './mysql-routes.ts'
 import { mysqlTimeoutsOf, type MysqlTimeouts } from './mysql-timeouts.ts'
+import { Jobs } from './jobs.ts'
 import { Library } from './library.ts'
 import { MovePages } from './move-pages.ts'
 import { refuseRestoring } from './restore-mark.ts'
@@ -28,7 +29,7 @@ import type { Execute } from './execute-driver.ts'
 import type { Leases } from './leases.ts'
 import type { Moves } from './moves.ts'
 import type { Routes } from './routes.ts'
-import { LIBRARY_SCHEMA_VERSION, MOVES_SCHEMA_VERSION, type Schema } from './schema.ts'
+import { JOBS_SCHEMA_VERSION, LIBRARY_SCHEMA_VERSION, MOVES_SCHEMA_VERSION, type Schema } from './schema.ts'
 
 export const POOL_SIZE_DEFAULT = 6
 const MIGRATION_TIMEOUT_MS = 60_000
@@ -45,6 +46,7 @@ export class MysqlDatabase implements Database {
   readonly moves: Moves
   readonly control: Control
   readonly library: Library
+  readonly jobs: Jobs
   readonly #pool: MysqlPool
   readonly #catalog: Catalog
 
@@ -59,6 +61,7 @@ export class MysqlDatabase implements Database {
     this.leases = new MysqlLeases(pool, timeouts)
     this.control = new MysqlControl(pool, queries, timeouts)
     this.library = new Library(this.control, new SchemaGate(queries, LIBRARY_SCHEMA_VERSION))
+    this.jobs = new Jobs(this.control, new SchemaGate(queries, JOBS_SCHEMA_VERSION))
     const gate = new SchemaGate(queries, MOVES_SCHEMA_VERSION)
     this.moves = new MysqlMoves(pool, new MovePages(queries, gate), gate, timeouts)
   }

@@ -7,6 +7,7 @@ import { Catalog } from './catalog.ts'
 import { DatabaseUnavailableError, SchemaVersionError } from './errors.ts'
 import { FilePages } from './file-pages.ts'
 import { IndexSnapshot } from './index-snapshot.ts'
+import { Jobs } from './jobs.ts'
 import { Library } from './library.ts'
 import { MovePages } from './move-pages.ts'
 import { refuseRestoring } from './restore-mark.ts'
@@ -39,7 +40,7 @@ import type { FileIndex } from './file-index.ts'
 import type { Leases } from './leases.ts'
 import type { Moves } from './moves.ts'
 import type { Routes } from './routes.ts'
-import { LIBRARY_SCHEMA_VERSION, MOVES_SCHEMA_VERSION, type Schema } from './schema.ts'
+import { JOBS_SCHEMA_VERSION, LIBRARY_SCHEMA_VERSION, MOVES_SCHEMA_VERSION, type Schema } from './schema.ts'
 import type { SqliteReaderData } from './sqlite-reader.ts'
 
 const QUERY_TIMEOUT_MS = 5_000
@@ -58,6 +59,7 @@ export class SqliteDatabase implements Database {
   readonly moves: Moves
   readonly control: Control
   readonly library: Library
+  readonly jobs: Jobs
   readonly #connection: DatabaseSync
   readonly #queue: SqliteWriteQueue
   readonly #reader: ThreadCalls
@@ -82,6 +84,7 @@ export class SqliteDatabase implements Database {
     this.leases = new SqliteLeases(this.#queue)
     this.control = new SqliteControl(this.#queue, queries)
     this.library = new Library(this.control, new SchemaGate(queries, LIBRARY_SCHEMA_VERSION))
+    this.jobs = new Jobs(this.control, new SchemaGate(queries, JOBS_SCHEMA_VERSION))
     const gate = new SchemaGate(queries, MOVES_SCHEMA_VERSION)
     this.moves = new SqliteMoves(this.#queue, new MovePages(queries, gate), gate)
   }

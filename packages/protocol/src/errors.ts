@@ -44,7 +44,8 @@ export const ERRORS = {
   WRONG_CLUSTER: { wire: 31, http: 502, retry: 'never', kind: 'protocol' },
   BAD_REPLY: { wire: 32, http: 502, retry: 'elsewhere', kind: 'protocol' },
   DEGRADED: { wire: 33, http: 503, retry: 'elsewhere', kind: 'unavailable' },
-  WRONG_GROUP: { wire: 35, http: 503, retry: 'elsewhere', kind: 'rejected' }
+  WRONG_GROUP: { wire: 35, http: 503, retry: 'elsewhere', kind: 'rejected' },
+  JOB_NOT_FOUND: { wire: 85, http: 404, retry: 'never', kind: 'rejected' }
 } as const satisfies Record<string, ErrorPolicy>
 
 export interface ErrorPolicy {

@@ -2,6 +2,7 @@
 import type { Database } from '@tributary/database'
 import type { Clock } from '@tributary/runtime'
 import type { CallHandlers } from './call-dispatcher.ts'
+import { jobsHandlers } from './jobs-handlers.ts'
 import { libraryHandlers } from './library-handlers.ts'
 
 export interface IndexParts {
@@ -10,5 +11,5 @@ export interface IndexParts {
 }
 
 export function indexHandlers(parts: IndexParts): CallHandlers {
-  return { ...libraryHandlers(parts) }
+  return { ...libraryHandlers(parts), ...jobsHandlers(parts) }
 }
