@@ -38,7 +38,7 @@ import { Members } from './members.ts'
 import { readFields, readSize } from './peer-reply.ts'
 import { Remover } from './remover.ts'
 import { abortable, CALL_TIMEOUT_MS, COMMIT_TIMEOUT_MS, RETRY_FOR_MS, SILENCE_MS } from './retry-rules.ts'
-import { TrackerCalls } from './tracker-calls.ts'
+import { TrackerCalls, type TrackerProbe } from './tracker-calls.ts'
 import { Uploader } from './uploader.ts'
 
 /** A cluster, as a program sees it. Keeps pooled connections; `close` ends them. */
@@ -167,6 +167,36 @@ export class Client {
     await this.#remover.delete(key, signal)
   }
 
+  /**
+   * Deletes for good this generation and no later one, in the trash or not.
+   *
+   * @throws {RejectedError} FILE_NOT_FOUND.
+   */
+  async deleteGeneration(
+    key: FileKey,
+    generation: string,
+    { signal }: CallOptions = NO_OPTIONS
+  ): Promise<void> {
+    checkFileKey(key)
+    await this.#remover.deleteGeneration(key, generation, signal)
+  }
+
+  /**
+   * Puts this generation of a file into the trash, where nobody reads it, until it is deleted for good; 0 takes it out.
+   *
+   * @param untilMs UNIX milliseconds.
+   * @throws {RejectedError} FILE_NOT_FOUND.
+   */
+  async trash(
+    key: FileKey,
+    generation: string,
+    untilMs: number,
+    { signal }: CallOptions = NO_OPTIONS
+  ): Promise<void> {
+    checkFileKey(key)
+    await this.#remover.trash(key, generation, untilMs, signal)
+  }
+
   /** One page of a user's files, in byte order of their ids. */
   async list(options: ListOptions): Promise<{ files: ListedFile[]; more: boolean }> {
     const { application, user, after = '', limit = extension.LIST_LIMIT_MAX, signal } = options
@@ -193,6 +223,11 @@ export class Client {
   /** The cluster's groups and their members, for programs. */
   groups({ signal }: CallOptions = NO_OPTIONS): Promise<ClusterReply> {
     return this.#trackers.cluster(signal)
+  }
+
+  /** Each tracker by itself: does it answer, how fast, and what is it. Never rejects for one that is silent. */
+  trackers({ signal }: CallOptions = NO_OPTIONS): Promise<TrackerProbe[]> {
+    return this.#trackers.probe(signal)
   }
 
   /** The same as text for people, as the tracker writes it. */

@@ -57,6 +57,8 @@ export interface UploadOptions {
   mediaType?: string | undefined
   /** 32 hexadecimal digits. The same nonce again is the same upload. Default: random. */
   nonce?: string | undefined
+  /** For a file derived from another one: it is stored in that one's group. */
+  beside?: FileKey | undefined
   /** IP address of whom the upload is made for, as a gateway knows it: it may choose the region of a new user. */
   clientIp?: string | undefined
   signal?: AbortSignal | undefined

@@ -31,8 +31,20 @@ import { abortable, leavesDoubt, worthElsewhere } from './retry-rules.ts'
 export const TRACKER_PORT = 21_000
 /** A tracker that did not answer is asked last for so long. */
 const SILENT_MS = 10_000
+/** A tracker that lives answers in milliseconds. */
+const PROBE_TIMEOUT_MS = 2_000
 /** Listings of large clusters and pages of long names. */
 const LISTING_BYTES_MAX = 32 * 1024 * 1024
+
+/** One tracker, as it answers now. */
+export interface TrackerProbe {
+  address: string
+  answers: boolean
+  /** Until the answer, or until it was given up. */
+  roundTripMs: number
+  version?: string | undefined
+  reason?: string
+}
 
 interface Tracker {
   readonly address: Address
@@ -133,6 +145,35 @@ export class TrackerCalls {
       signal,
       INDEX_CALLS[name].resend
     )
+  }
+
+  /** Each tracker by itself: does it answer, how fast, and what is it. */
+  probe(signal: AbortSignal | undefined): Promise<TrackerProbe[]> {
+    return Promise.all(this.#trackers.map(({ address }) => this.#probeOne(address, signal)))
+  }
+
+  async #probeOne(address: Address, signal: AbortSignal | undefined): Promise<TrackerProbe> {
+    const name = formatAddress(address)
+    const startMs = performance.now()
+    try {
+      const lease = await this.#pool.lease(address, { timeoutMs: PROBE_TIMEOUT_MS, signal })
+      try {
+        const frame = encodeFrame(lease.ours ? COMMANDS.CLUSTER.code : COMMANDS.GROUPS.code)
+        const sentMs = performance.now()
+        const reply = lease.connection.call(frame, {
+          timeoutMs: PROBE_TIMEOUT_MS,
+          replyBytesMax: LISTING_BYTES_MAX
+        })
+        await abortable(reply, signal)
+        const roundTripMs = performance.now() - sentMs
+        return { address: name, answers: true, roundTripMs, version: lease.connection.hello?.version }
+      } finally {
+        lease.release()
+      }
+    } catch (error) {
+      const roundTripMs = performance.now() - startMs
+      return { address: name, answers: false, roundTripMs, reason: (error as Error).message }
+    }
   }
 
   groupsText(signal: AbortSignal | undefined): Promise<string> {

@@ -31,6 +31,9 @@ export interface Control {
    * @throws {CommitOutcomeUnknownError} it may have been: it is not repeated, because it may have been demanded to change something.
    */
   change(...statements: readonly ControlStatement[]): Promise<ChangeOutcome>
+
+  /** The same for what can be made again: on SQLite a power cut may take it back. */
+  jot(...statements: readonly ControlStatement[]): Promise<ChangeOutcome>
 }
 
 /** @param changes rows that it must change, or everything is undone. */

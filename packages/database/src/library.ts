@@ -7,7 +7,7 @@ import { safeIntegerOf, STATE_STORED, STATE_TRASHED } from './file-row.ts'
 import { LibraryPages, type LibraryFilm, type LibraryPage, type LibraryQuestion } from './library-pages.ts'
 import { FACTS_STATES, FILM_KINDS, type FilmKind } from './library-row.ts'
 import { searchTextOf, sortTitleOf, wordsOf } from './title-words.ts'
-import type { FileKey, FileRow } from './file-index.ts'
+import type { FileIndex, FileKey, FileRow } from './file-index.ts'
 import type { SchemaGate } from './schema-gate.ts'
 import type { Schema } from './schema.ts'
 
@@ -15,7 +15,6 @@ const FACTS_PENDING = 0
 
 const TITLE_LENGTH_MAX = 250
 const OWNERS_MAX = 1_000
-const DERIVED_MAX = 500
 
 export interface FilmFindings {
   facts: string | undefined
@@ -32,8 +31,10 @@ export class Library {
   readonly #queries: Kysely<Schema>
   readonly #gate: SchemaGate
   readonly #pages: LibraryPages
+  readonly #files: Pick<FileIndex, 'listDerived'>
 
-  constructor(control: Control, gate: SchemaGate) {
+  constructor(control: Control, gate: SchemaGate, files: Pick<FileIndex, 'listDerived'>) {
+    this.#files = files
     this.#control = control
     this.#queries = control.queries
     this.#gate = gate
@@ -65,24 +66,7 @@ export class Library {
       .where(keyIs(key))
       .where('generation', '=', bytesOf(film.generation))
       .executeTakeFirst()
-    return { film, facts: facts && textOf(facts.facts), derived: await this.derived(key, film.generation) }
-  }
-
-  /** Files made from this generation of the film. */
-  async derived({ application, user }: FileKey, generation: string): Promise<FileRow[]> {
-    const prefix = `${DERIVED_PREFIX}${generation}/`
-    const rows = await this.#queries
-      .selectFrom('files')
-      .selectAll()
-      .where('application', '=', Buffer.from(application))
-      .where('user', '=', Buffer.from(user))
-      .where('file', '>', Buffer.from(prefix))
-      .where('file', '<', Buffer.from(`${DERIVED_PREFIX}${generation}0`))
-      .where('state', '=', STATE_STORED)
-      .orderBy('file')
-      .limit(sql.lit(DERIVED_MAX))
-      .execute()
-    return rows.map(fileRowOfRecord)
+    return { film, facts: facts && textOf(facts.facts), derived: await this.#files.listDerived(film) }
   }
 
   /** Brings the film's row in line with the file's. Safe to repeat. */
@@ -116,7 +100,7 @@ export class Library {
       if (known) changes.push(...this.#removal(key, textOf(known.title)))
       if (isShown) changes.push(...this.#insertion(row))
     }
-    if (changes.length > 0) await this.#control.change(...changes)
+    if (changes.length > 0) await this.#control.jot(...changes)
   }
 
   /** @returns false: it is another film by now, or none. */

@@ -41,6 +41,11 @@ export class MysqlControl implements Control {
       throw error
     }
   }
+
+  /** The server's own setting decides what a commit promises. */
+  jot(...statements: readonly ControlStatement[]): Promise<ChangeOutcome> {
+    return this.change(...statements)
+  }
 }
 
 /** Leaves the transaction, which is then rolled back. */

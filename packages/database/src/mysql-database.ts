@@ -23,6 +23,7 @@ import { RestoreTarget } from './restore-target.ts'
 import { SchemaGate } from './schema-gate.ts'
 import { adoptCluster, checkSchemaVersion, migrate } from './schema-version.ts'
 import type { Control } from './control.ts'
+import { TrashSwitch } from './trash-switch.ts'
 import type { Counters } from './counters.ts'
 import type { Database, OpenOptions } from './database.ts'
 import type { Execute } from './execute-driver.ts'
@@ -55,13 +56,15 @@ export class MysqlDatabase implements Database {
     const dialect = new PooledMysqlDialect(readerOf(pool, timeouts.writeMs))
     const queries = new Kysely<Schema>({ dialect })
     this.#catalog = new Catalog(queries)
-    this.files = new MysqlFileIndex(pool, new FilePages(queries), timeouts)
+    this.control = new MysqlControl(pool, queries, timeouts)
+    const libraryGate = new SchemaGate(queries, LIBRARY_SCHEMA_VERSION)
+    const pages = new FilePages(queries)
+    this.library = new Library(this.control, libraryGate, pages)
+    this.jobs = new Jobs(this.control, new SchemaGate(queries, JOBS_SCHEMA_VERSION))
+    this.files = new MysqlFileIndex(pool, pages, new TrashSwitch(this.control, libraryGate), timeouts)
     this.routes = new MysqlRoutes(pool, this.#catalog, timeouts)
     this.counters = new MysqlCounters(pool, timeouts)
     this.leases = new MysqlLeases(pool, timeouts)
-    this.control = new MysqlControl(pool, queries, timeouts)
-    this.library = new Library(this.control, new SchemaGate(queries, LIBRARY_SCHEMA_VERSION))
-    this.jobs = new Jobs(this.control, new SchemaGate(queries, JOBS_SCHEMA_VERSION))
     const gate = new SchemaGate(queries, MOVES_SCHEMA_VERSION)
     this.moves = new MysqlMoves(pool, new MovePages(queries, gate), gate, timeouts)
   }

@@ -16,4 +16,8 @@ export class SqliteControl implements Control {
   async change(...statements: readonly ControlStatement[]): Promise<ChangeOutcome> {
     return (await this.#queue.write(['change', [...statements]])) as ChangeOutcome
   }
+
+  async jot(...statements: readonly ControlStatement[]): Promise<ChangeOutcome> {
+    return (await this.#queue.write(['change', [...statements]], false)) as ChangeOutcome
+  }
 }

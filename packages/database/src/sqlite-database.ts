@@ -33,6 +33,7 @@ import { SqliteWriteQueue } from './sqlite-write-queue.ts'
 import { ThreadCalls, ThreadLostError } from './thread-calls.ts'
 import { errorOfFault, isThreadFault } from './thread-fault.ts'
 import type { Control } from './control.ts'
+import { TrashSwitch } from './trash-switch.ts'
 import type { Counters } from './counters.ts'
 import type { Database, OpenOptions } from './database.ts'
 import type { ExecuteResult } from './execute-driver.ts'
@@ -78,13 +79,16 @@ export class SqliteDatabase implements Database {
       dialect: new NodeSqliteDialect((sql, parameters) => this.#executeElsewhere(sql, parameters))
     })
     this.#catalog = new Catalog(queries)
-    this.files = new SqliteFileIndex(connection, this.#queue, new FilePages(queries), this.#timeoutMs)
+    this.control = new SqliteControl(this.#queue, queries)
+    const libraryGate = new SchemaGate(queries, LIBRARY_SCHEMA_VERSION)
+    const pages = new FilePages(queries)
+    this.library = new Library(this.control, libraryGate, pages)
+    this.jobs = new Jobs(this.control, new SchemaGate(queries, JOBS_SCHEMA_VERSION))
+    const trash = new TrashSwitch(this.control, libraryGate)
+    this.files = new SqliteFileIndex(connection, this.#queue, pages, trash, this.#timeoutMs)
     this.routes = new SqliteRoutes(connection, this.#queue, this.#catalog, this.#timeoutMs)
     this.counters = new SqliteCounters(this.#queue)
     this.leases = new SqliteLeases(this.#queue)
-    this.control = new SqliteControl(this.#queue, queries)
-    this.library = new Library(this.control, new SchemaGate(queries, LIBRARY_SCHEMA_VERSION))
-    this.jobs = new Jobs(this.control, new SchemaGate(queries, JOBS_SCHEMA_VERSION))
     const gate = new SchemaGate(queries, MOVES_SCHEMA_VERSION)
     this.moves = new SqliteMoves(this.#queue, new MovePages(queries, gate), gate)
   }

@@ -31,7 +31,7 @@ export function wordsOf(title: string): string[] {
 
 /** Every pair of neighbours, and the last character, so that a search for one character finds all of its places. */
 function pairsOf(run: string): string[] {
-  const characters = [...run]
+  const characters = Array.from(run)
   return characters.map((character, at) => character + (characters[at + 1] ?? ''))
 }
 

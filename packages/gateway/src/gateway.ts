@@ -25,6 +25,9 @@ import {
   type Log,
   type ReadinessReport
 } from '@tributary/runtime'
+import { registerApi } from './api/api.ts'
+import { ClusterView, type GatewayCounts } from './api/cluster-handlers.ts'
+import { libraryHandlers } from './api/library-handlers.ts'
 import { reportCertificate, secureOptions } from './certificate.ts'
 import { ClusterProbe } from './cluster-probe.ts'
 import { ConnectionWatch } from './connection-watch.ts'
@@ -66,6 +69,7 @@ export interface Gateway {
 const PAGE_FOLDER = fileURLToPath(new URL('../public/', import.meta.url))
 const PAGE_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const DAY_MS = 86_400_000
 const CHECK_INTERVAL_MS = 1_000
 const STOP_SWEEP_MS = 25
 /** Ids are at most 255 bytes, three characters each; the router is given room for what we refuse in our own words. */
@@ -357,6 +361,30 @@ class HttpGateway implements Gateway {
         return 200
       })
     })
+    void app.register(async api => {
+      await registerApi(api, {
+        handlers: {
+          ...libraryHandlers({
+            files: this.#files,
+            clock: this.#clock,
+            trashMs: this.#config.trashDays * DAY_MS
+          }),
+          ...new ClusterView({
+            files: this.#files,
+            clock: this.#clock,
+            counts: () => this.#counts()
+          }).handlers()
+        },
+        authorize: ({ request }, right) => {
+          if (right === 'none') return
+          // A list tells what there is: not for scripts of other sites.
+          if (right === 'read') this.#guard.checkName(request.headers)
+          else this.#guard.checkWrite(request.headers)
+        },
+        run: (route, request, reply, work) => this.#run(route, request, reply, work),
+        version: this.#version
+      })
+    })
     void app.register(fastifyStatic, {
       root: PAGE_FOLDER,
       wildcard: false,
@@ -375,6 +403,21 @@ class HttpGateway implements Gateway {
     app.setErrorHandler((error, request, reply) => {
       this.#run('other', request.raw, reply, () => Promise.reject(error))
     })
+  }
+
+  #counts(): GatewayCounts {
+    const { commands, bytesSent, bytesReceived, connectionsOpen } = this.#meter.requests.snapshot()
+    let requests = 0
+    for (const { outcomes } of Object.values(commands)) {
+      for (const count of Object.values(outcomes)) requests += count
+    }
+    return {
+      connections: connectionsOpen,
+      requests,
+      bytesSent,
+      bytesReceived,
+      uploads: this.#writer.uploadsInProgress
+    }
   }
 
   #report(): ReadinessReport {

@@ -160,6 +160,13 @@ export const COMMANDS = {
     bodyBytesMin: 0,
     bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
     extension: true
+  },
+  TRASH: {
+    code: 81,
+    role: 'storage',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
   }
 } as const satisfies Record<string, Command>
 export type CommandName = keyof typeof COMMANDS

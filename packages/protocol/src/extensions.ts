@@ -15,10 +15,12 @@ export const FEATURES = {
   /** A storage server that knows REMOVE. */
   REMOVE: 2,
   /** A tracker that knows CALL. */
-  CALL: 4
+  CALL: 4,
+  /** A storage server that knows TRASH. */
+  TRASH: 32
 } as const
 /** Those of this program. */
-export const OWN_FEATURES = FEATURES.WRONG_GROUP | FEATURES.REMOVE | FEATURES.CALL
+export const OWN_FEATURES = FEATURES.WRONG_GROUP | FEATURES.REMOVE | FEATURES.CALL | FEATURES.TRASH
 
 /** HELLO (14, 41, 74), both directions: first on a new connection between our own programs. */
 const helloTable = {
@@ -304,6 +306,15 @@ const removeTable = {
   generation: { tag: 4, type: 'hex' }
 } as const
 export const remove = fieldsCodec(removeTable)
+
+/** TRASH: puts one generation of a file into the trash, or takes it out again. Safe to repeat. */
+const trashTable = {
+  ...keyTable,
+  generation: { tag: 4, type: 'hex' },
+  /** UNIX milliseconds when it is deleted for good; 0: out of the trash */
+  untilMs: { tag: 5, type: 'u64' }
+} as const
+export const trash = fieldsCodec(trashTable)
 
 /**
  * ADOPT, to a member of the group that is to get a file: fetches it from the group that has it, stores it durably under

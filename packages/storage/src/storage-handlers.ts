@@ -11,6 +11,7 @@ import {
   PIECE_BYTES_MAX,
   REPLY_CODES,
   checkFileKey,
+  isDerivedFileId,
   RejectedError,
   resolveDownload,
   splitFieldBlock,
@@ -32,6 +33,7 @@ import type { MediaTypeFinder } from './media-type-finder.ts'
 import { saidMediaType } from './media-type.ts'
 import { CONTENT_BYTES_MAX, type OpenFile, type OpenFiles } from './open-files.ts'
 import type { SmallUploads } from './small-uploads.ts'
+import type { Trash } from './trash.ts'
 import type { Store } from './store.ts'
 import { randomHex, type UploadLabels } from './upload-record.ts'
 
@@ -47,6 +49,7 @@ export interface StorageParts {
   index: FileIndex
   files: OpenFiles
   deletion: Deletion
+  trash: Trash
   applications: Applications
   mediaTypes: MediaTypeFinder
   buffers: PieceBuffers
@@ -78,7 +81,8 @@ export function storageHandlers(parts: StorageParts): Handlers<'storage'> {
     STORE_BODY: (_body, call) => commands.storeBody(call),
     STAT: body => commands.stat(body),
     ADOPT: (body, call) => commands.adopt(body, call),
-    REMOVE: body => commands.remove(body)
+    REMOVE: body => commands.remove(body),
+    TRASH: body => commands.trash(body)
   }
 }
 
@@ -116,6 +120,15 @@ class StorageCommands {
     this.#mayWrite()
     const request = extension.remove.decode(body)
     await this.#parts.deletion.delete(checkFileKey(keyOf(request)), request.generation)
+    return EMPTY_REPLY
+  }
+
+  async trash(body: Buffer): Promise<Reply> {
+    this.#mayWrite()
+    const request = extension.trash.decode(body)
+    const key = checkFileKey(keyOf(request))
+    if (isDerivedFileId(key.file)) throw new RejectedError('BAD_FIELD', 'a derived file goes with its film')
+    await this.#parts.trash.set(key, request.generation, request.untilMs)
     return EMPTY_REPLY
   }
 

@@ -20,6 +20,7 @@ import { FrameServer } from '@tributary/transport'
 import { CallDispatcher } from './calls/call-dispatcher.ts'
 import { indexHandlers } from './calls/index-handlers.ts'
 import { Catalog } from './catalog.ts'
+import { Cataloguer } from './cataloguer.ts'
 import { GroupChoice } from './group-choice.ts'
 import { Locator } from './locator.ts'
 import type { Member, MemberStatus } from './member.ts'
@@ -158,7 +159,15 @@ class RunningTracker implements Tracker {
     const address = await server.start({ host: config.host, port: config.port })
     life.onEnd(deadline => server.stop(deadline))
     this.#adminAddress = await serveAdmin(config, life, { readiness, metrics, log })
+    const cataloguer = new Cataloguer({
+      database,
+      clock,
+      isUp: () => watch.isUp,
+      onTrouble: err => throttle.warn('cataloguer', { err }, 'the library is not kept up')
+    })
+    metrics.counter('catalogued_files_total', 'Files looked at for the library', () => cataloguer.noted)
     const background = Promise.all([
+      cataloguer.run(life.ending),
       watch.run(life.ending),
       catalog.run(
         life.ending,

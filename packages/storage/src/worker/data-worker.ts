@@ -10,6 +10,7 @@ import { Adoption } from '../adoption.ts'
 import { Applications } from '../applications.ts'
 import { syncFileSystem } from '../checkpoint.ts'
 import { Departures } from '../departures.ts'
+import { Trash } from '../trash.ts'
 import { Deletion } from '../deletion.ts'
 import { highestIdOnDisk } from '../disk-walk.ts'
 import { FileRelay } from '../file-relay.ts'
@@ -56,6 +57,7 @@ const SETTLE_INTERVAL_MS = 5_000
 /** So long after its move at most a file is still taken from its old place. */
 const DEPARTURES_INTERVAL_MS = 1_000
 const FINISH_DELETES_INTERVAL_MS = 30_000
+const EMPTY_TRASH_INTERVAL_MS = 60_000
 /** What is served for so long is a transfer, or hangs. */
 const TRANSFER_MS_MIN = 1_000
 const QUERY_TIMEOUT_MS = 1_800
@@ -145,6 +147,7 @@ export class DataWorker {
     })
     this.#mediaTypes = new MediaTypeFinder(this.#files, index)
     const deletion = new Deletion(index, this.#stores, this.#files, absent)
+    const trash = new Trash(index, this.#stores, this.#files, absent)
     this.#neighbours = new Neighbours(config.trackers, greeting)
     const neighbours = this.#neighbours
     const { moves } = this.#database
@@ -159,6 +162,7 @@ export class DataWorker {
         index,
         files: this.#files,
         deletion,
+        trash,
         applications: new Applications(this.#database.routes),
         mediaTypes: this.#mediaTypes,
         buffers: new PieceBuffers(),
@@ -186,7 +190,7 @@ export class DataWorker {
     this.#every(MEASURE_INTERVAL_MS, () => this.#files?.releaseGone())
     this.#every(SETTLE_INTERVAL_MS, () => this.#settleUploads())
     if (this.#order.index !== 0) return
-    this.#startHousekeeping(deletion)
+    this.#startHousekeeping(deletion, trash)
     const departures = new Departures({
       index,
       moves,
@@ -547,7 +551,7 @@ export class DataWorker {
     }
   }
 
-  #startHousekeeping(deletion: Deletion): void {
+  #startHousekeeping(deletion: Deletion, trash: Trash): void {
     for (const { store } of this.#places) this.#finishDeletes(store, deletion)
     const seen = new Map<Store, Set<string>>()
     this.#every(FINISH_DELETES_INTERVAL_MS, async () => {
@@ -555,6 +559,12 @@ export class DataWorker {
         if (!seen.has(store)) seen.set(store, new Set())
         const finished = await deletion.finishHalfDone(store, seen.get(store)!)
         if (finished > 0) this.#log.info({ finished }, 'finished deletes that were left half done')
+      }
+    })
+    this.#every(EMPTY_TRASH_INTERVAL_MS, async () => {
+      for (const { store } of this.#places) {
+        const deleted = await trash.deleteExpired(store, deletion, Date.now())
+        if (deleted > 0) this.#log.info({ deleted }, 'deleted files whose time in the trash was up')
       }
     })
     const { sweepIntervalH, scrubBytesPerS, scrubIntervalH } = this.#order.config

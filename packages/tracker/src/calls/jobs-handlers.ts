@@ -1,6 +1,7 @@
-import type { Database, Job } from '@tributary/database'
+import type { Job } from '@tributary/database'
 import { checkFileKey, RejectedError } from '@tributary/protocol'
 import type { CallHandlers } from './call-dispatcher.ts'
+import type { IndexParts } from './index-parts.ts'
 
 type JobsCallName = Extract<keyof CallHandlers, `jobs.${string}`>
 
@@ -15,9 +16,7 @@ const NO_FINDINGS = {
 
 export function jobsHandlers({
   database: { jobs, library }
-}: {
-  database: Pick<Database, 'jobs' | 'library'>
-}): CallHandlers<JobsCallName> {
+}: Pick<IndexParts, 'database'>): CallHandlers<JobsCallName> {
   return {
     async 'jobs.add'({ jobs: wanted, again }) {
       const made = wanted.map(({ profile = '', ...job }) => {

@@ -1,7 +1,7 @@
 import type { FileKey, FileRow } from '@tributary/database'
 import { checkFileKey, formatFileKey, parseDerivedFileId, RejectedError } from '@tributary/protocol'
 import type { CallHandlers } from './call-dispatcher.ts'
-import type { IndexParts } from './index-handlers.ts'
+import type { IndexParts } from './index-parts.ts'
 import type { LibraryDerived } from '@tributary/calls'
 
 type LibraryCallName = Extract<keyof CallHandlers, `library.${string}`>
