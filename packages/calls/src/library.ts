@@ -93,6 +93,7 @@ const FILM_REPLY = Type.Object({
 })
 export type LibraryFilmReply = Static<typeof FILM_REPLY>
 
+const OWNER = Type.Object({ application: APPLICATION, user: USER })
 const GENERATION_OF_FILM = { ...fileKeyFields, generation: GENERATION }
 
 export const libraryCalls = {
@@ -133,6 +134,12 @@ export const libraryCalls = {
     'safe',
     Type.Object({}),
     Type.Object({ owners: Type.Array(Type.Object({ application: Type.String(), user: Type.String() })) })
+  ),
+  /** Derived files whose film is gone, and where to go on; for whoever deletes them. */
+  'library.orphans': indexCall(
+    'safe',
+    Type.Object({ after: Type.Optional(OWNER) }),
+    Type.Object({ files: Type.Array(Type.Object(GENERATION_OF_FILM)), next: Type.Optional(OWNER) })
   ),
   /** Films that nobody has looked into yet, oldest first. */
   'library.pending': indexCall(

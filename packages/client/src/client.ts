@@ -23,6 +23,8 @@ import type {
   FetchOptions,
   FileStat,
   ListOptions,
+  ResumableOptions,
+  ResumableUploads,
   Uploaded,
   UploadOptions,
   UploadSource
@@ -35,7 +37,9 @@ import { whileAlive } from './liveness.ts'
 import { Locations } from './locations.ts'
 import { MemberCalls } from './member-calls.ts'
 import { Members } from './members.ts'
+import { PartCalls } from './part-calls.ts'
 import { readFields, readSize } from './peer-reply.ts'
+import { uploadResumable } from './resumable-upload.ts'
 import { Remover } from './remover.ts'
 import { abortable, CALL_TIMEOUT_MS, COMMIT_TIMEOUT_MS, RETRY_FOR_MS, SILENCE_MS } from './retry-rules.ts'
 import { TrackerCalls, type TrackerProbe } from './tracker-calls.ts'
@@ -49,6 +53,8 @@ export class Client {
   readonly #fetcher: Fetcher
   readonly #uploader: Uploader
   readonly #remover: Remover
+  /** Resumable uploads, step by step. */
+  readonly uploads: ResumableUploads
   readonly #timeoutMs: number
 
   /** @throws {RejectedError} BAD_FIELD: a tracker's address cannot be read. */
@@ -77,6 +83,11 @@ export class Client {
     const kept = new KeptContents(options.keptContentBytesMax ?? 0)
     this.#fetcher = new Fetcher(this.#calls, reads, { callTimeoutMs, silenceMs }, kept)
     this.#uploader = new Uploader(this.#calls, writes, { callTimeoutMs, commitTimeoutMs, silenceMs })
+    this.uploads = new PartCalls(this.#calls, this.#trackers, writes, {
+      callTimeoutMs,
+      commitTimeoutMs,
+      silenceMs
+    })
     this.#remover = new Remover(this.#calls, writes, { callTimeoutMs, commitTimeoutMs }, (key, signal) =>
       this.stat(key, { signal })
     )
@@ -92,6 +103,18 @@ export class Client {
   async upload(source: UploadSource, options: UploadOptions): Promise<Uploaded> {
     checkFileKey(options.key)
     return this.#uploader.upload(source, options)
+  }
+
+  /**
+   * Stores a file at `path` by a resumable upload: a server that dies costs a moment, and so does this program, where the
+   * caller keeps the upload's id and gives it again with `isBegun`.
+   *
+   * @throws {RejectedError} FILE_EXISTS; UPLOAD_CHECKSUM, SIZE_MISMATCH: the file is not the one that was begun;
+   *   UPLOAD_TAKEN: another program goes on with it; UPLOAD_NOT_FOUND: its time is over.
+   */
+  async uploadResumable(path: string, options: ResumableOptions): Promise<Uploaded> {
+    checkFileKey(options.key)
+    return uploadResumable(this.uploads, path, options)
   }
 
   /**

@@ -7,6 +7,7 @@ import type { FileIndex } from './file-index.ts'
 import type { Jobs } from './jobs.ts'
 import type { Leases } from './leases.ts'
 import type { Library } from './library.ts'
+import type { Uploads } from './uploads.ts'
 import type { Moves } from './moves.ts'
 import type { RedisCache } from './redis-cache.ts'
 import type { Routes } from './routes.ts'
@@ -44,6 +45,10 @@ export class CachedDatabase implements Database {
 
   get control(): Control {
     return this.#database.control
+  }
+
+  get uploads(): Uploads {
+    return this.#database.uploads
   }
 
   get library(): Library {

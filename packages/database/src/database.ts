@@ -4,6 +4,7 @@ import type { FileIndex } from './file-index.ts'
 import type { Jobs } from './jobs.ts'
 import type { Leases } from './leases.ts'
 import type { Library } from './library.ts'
+import type { Uploads } from './uploads.ts'
 import type { Moves } from './moves.ts'
 import type { Routes } from './routes.ts'
 
@@ -42,6 +43,7 @@ export interface Database {
   readonly moves: Moves
   readonly control: Control
   readonly library: Library
+  readonly uploads: Uploads
   readonly jobs: Jobs
 
   /** UUID made by the first migration: tells one cluster's database from another's. */

@@ -19,6 +19,14 @@ export { insertNew, statement, type ChangeOutcome, type Control, type ControlSta
 export { JOB_ATTEMPTS_MAX, type JobsQuestion, type Jobs, type NewJob } from './jobs.ts'
 export type { Job } from './job-row.ts'
 export { kindOf, type FilmFindings, type Library } from './library.ts'
+export {
+  UPLOAD_METADATA_BYTES_MAX,
+  type UploadKind,
+  type UploadLayout,
+  type UploadPiece,
+  type UploadRow,
+  type Uploads
+} from './uploads.ts'
 export type { LibraryFilm, LibraryPage, LibraryQuestion } from './library-pages.ts'
 export {
   CommitOutcomeUnknownError,

@@ -68,8 +68,6 @@ export interface Claim {
   /** Undefined: nothing is due. */
   job: Job | undefined
   token: number
-  /** Jobs that were found to have lost their worker once too often; they have failed. */
-  abandoned: Job[]
 }
 
 export type JobFailure = 'retry' | 'later' | 'final' | 'gone' | 'back'
@@ -147,7 +145,6 @@ export class Jobs {
   /** Takes one that is due for `worker`, the most urgent kind first, the longest due of it. */
   async claim({ worker, kinds, profiles, leaseMs }: ClaimRequest): Promise<Claim> {
     await this.#gate.pass()
-    const abandoned: Job[] = []
     for (const row of await this.#due(kinds, profiles)) {
       const { id, state, attempts } = row as { id: Uint8Array; state: number; attempts: number }
       const token = safeIntegerOf(row['token'] as number)
@@ -165,8 +162,7 @@ export class Jobs {
       if (attempts >= JOB_ATTEMPTS_MAX) {
         // Whoever began it never came to say that it failed: it may be what ends workers.
         const error = `its worker was lost in the middle, at the last of ${JOB_ATTEMPTS_MAX} tries`
-        const { done } = await this.#control.change(unchanged({ state: JOB_FAILED, error }))
-        if (done) abandoned.push({ ...jobOf(row), state: 'failed', error })
+        await this.#control.change(unchanged({ state: JOB_FAILED, error }))
         continue
       }
       const outcome = await this.#control.change(
@@ -180,9 +176,9 @@ export class Jobs {
       )
       if (!outcome.done) continue
       const job: Job = { ...jobOf(row), state: 'running', worker, attempts: attempts + 1, progress: 0 }
-      return { job, token: token + 1, abandoned }
+      return { job, token: token + 1 }
     }
-    return { job: undefined, token: 0, abandoned }
+    return { job: undefined, token: 0 }
   }
 
   /** @returns false: it is no longer the caller's. */

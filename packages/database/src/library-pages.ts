@@ -88,9 +88,9 @@ export class LibraryPages {
     for (const word of words) conditions.push(this.#hasWord(word))
     const source = await this.#sourceFor(question, words, state, column)
     const cursor = question.after === undefined ? undefined : cursorOf(question.after)
-    const behind = cursor
-      ? this.#behind(column, descending, cursor, source.isWalk ? conditions : [])
-      : undefined
+    const isOneUser = application !== undefined && user !== undefined
+    const fixed = source.isWalk ? conditions.slice(0, isOneUser ? 3 : 1) : []
+    const behind = cursor ? this.#behind(column, descending, cursor, fixed, isOneUser) : undefined
     const direction = sql.raw(descending ? 'DESC' : 'ASC')
     const order = sql.raw(column)
     const { rows } = await sql<Row>`SELECT ${COLUMNS} FROM ${source.from} ${this.#joins}
@@ -135,7 +135,7 @@ export class LibraryPages {
       const few = await this.#isFew(sql`library_words w WHERE ${range}`)
       if (!few) continue
       const from = sql`(SELECT DISTINCT w.application, w.user, w.file FROM library_words w WHERE ${range}) found
-        JOIN library l ON l.application = found.application AND l.user = found.user AND l.file = found.file`
+        ${THEN_JOIN[this.#control.engine]} library l ON l.application = found.application AND l.user = found.user AND l.file = found.file`
       return { from, isWalk: false }
     }
     if (application !== undefined && user !== undefined) {
@@ -174,29 +174,41 @@ export class LibraryPages {
       : sql`l.search_text LIKE ${pattern}`
   }
 
-  /** Behind the cursor in the page's order, as each engine can find it by the index. */
+  /**
+   * Behind the cursor in the page's order, as each engine finds it by the index.
+   *
+   * @param fixed What the index begins with: the same for all rows of the page.
+   * @param isOneUser Application and user are among that.
+   */
   #behind(
     column: OrderColumn,
     descending: boolean,
-    { value, application, user, file }: Cursor,
-    conditions: readonly RawBuilder<unknown>[]
+    cursor: Cursor,
+    fixed: readonly RawBuilder<unknown>[],
+    isOneUser: boolean
   ): RawBuilder<unknown> {
-    const order = sql.raw(`l.${column}`)
+    const columns = [column, ...(isOneUser ? [] : ['application', 'user']), 'file'].map(name =>
+      sql.raw(`l.${name}`)
+    )
+    const { value, application, user, file } = cursor
+    const values = [value, ...(isOneUser ? [] : [application, user]), file].map(part =>
+      typeof part === 'string' ? Buffer.from(part) : part
+    )
     const than = sql.raw(descending ? '<' : '>')
-    const key = [application, user, file].map(part => Buffer.from(part)) as [Buffer, Buffer, Buffer]
     if (this.#control.engine === 'sqlite') {
-      return sql`(${order}, l.application, l.user, l.file) ${than} (${value}, ${key[0]}, ${key[1]}, ${key[2]})`
+      return sql`(${sql.join(columns)}) ${than} (${sql.join(values)})`
     }
     // MariaDB finds a range for each of these by the index, and none for a comparison of rows.
-    const [state] = conditions
-    const inState = state ? sql`${state} AND ` : sql``
-    return sql`((${inState}${order} = ${value} AND l.application = ${key[0]} AND l.user = ${key[1]} AND l.file ${than} ${key[2]})
-      OR (${inState}${order} = ${value} AND l.application = ${key[0]} AND l.user ${than} ${key[1]})
-      OR (${inState}${order} = ${value} AND l.application ${than} ${key[0]})
-      OR (${inState}${order} ${than} ${value}))`
+    const ranges = columns.map((last, at) => {
+      const equal = columns.slice(0, at).map((name, index) => sql`${name} = ${values[index]}`)
+      return sql`(${sql.join([...fixed, ...equal, sql`${last} ${than} ${values[at]}`], sql` AND `)})`
+    })
+    return sql`(${sql.join(ranges.toReversed(), sql` OR `)})`
   }
 }
 
+/** In this order: the found ones first, however the planner would have it. */
+const THEN_JOIN = { sqlite: sql.raw('CROSS JOIN'), mysql: sql.raw('STRAIGHT_JOIN') }
 const POSTER_FILE = '/poster.jpg'
 const COLUMNS =
   sql.raw(`l.application, l.user, l.file, l.generation, l.state, l.trashed_until_ms, l.kind, l.title, l.sort_title,

@@ -1,6 +1,6 @@
 /** The library: films as people look for them. A row of `files` is the truth; a row here follows it. */
 import { sql, type Kysely } from 'kysely'
-import { DERIVED_END, DERIVED_PREFIX, isDerivedFileId } from '@tributary/protocol'
+import { DERIVED_END, DERIVED_PREFIX, isDerivedFileId, parseDerivedFileId } from '@tributary/protocol'
 import { insertNew, statement, type Control, type ControlStatement } from './control.ts'
 import { fileRowOfRecord, hexOf, textOf } from './file-record.ts'
 import { safeIntegerOf, STATE_STORED, STATE_TRASHED } from './file-row.ts'
@@ -8,6 +8,7 @@ import { LibraryPages, type LibraryFilm, type LibraryPage, type LibraryQuestion 
 import { FACTS_STATES, FILM_KINDS, type FilmKind } from './library-row.ts'
 import { searchTextOf, sortTitleOf, wordsOf } from './title-words.ts'
 import type { FileIndex, FileKey, FileRow } from './file-index.ts'
+import type { UserKey } from './routes.ts'
 import type { SchemaGate } from './schema-gate.ts'
 import type { Schema } from './schema.ts'
 
@@ -15,6 +16,10 @@ const FACTS_PENDING = 0
 
 const TITLE_LENGTH_MAX = 250
 const OWNERS_MAX = 1_000
+/** Owners looked at, and orphans found, in one call. */
+const ORPHAN_OWNERS = 500
+const ORPHANS_MAX = 200
+const ORPHAN_PAGE = 200
 
 export interface FilmFindings {
   facts: string | undefined
@@ -197,6 +202,69 @@ export class Library {
       after = next
     }
     return owners
+  }
+
+  /**
+   * Derived files whose film is gone: made while it was deleted, or left in another group. A round goes through the owners;
+   * `next` is where the following call goes on.
+   *
+   * @param olderMs Only those stored before: what is younger may be of a film whose row is not to be seen yet.
+   */
+  async orphans(olderMs: number, after?: UserKey): Promise<{ files: FileRow[]; next: UserKey | undefined }> {
+    await this.#gate.pass()
+    const files: FileRow[] = []
+    let owner = after
+    for (let owners = 0; owners < ORPHAN_OWNERS && files.length < ORPHANS_MAX; owners++) {
+      owner = await this.#ownerAfter(owner)
+      if (!owner) return { files, next: undefined }
+      files.push(...(await this.#orphansOf(owner, olderMs)))
+    }
+    return { files, next: owner }
+  }
+
+  async #orphansOf({ application, user }: UserKey, olderMs: number): Promise<FileRow[]> {
+    const orphans: FileRow[] = []
+    for (let after = DERIVED_PREFIX; ;) {
+      const records = await this.#queries
+        .selectFrom('files')
+        .selectAll()
+        .where('application', '=', Buffer.from(application))
+        .where('user', '=', Buffer.from(user))
+        .where('file', '>', Buffer.from(after))
+        .where('file', '<', Buffer.from(DERIVED_END))
+        .orderBy('file')
+        .limit(sql.lit(ORPHAN_PAGE))
+        .execute()
+      for (const row of records.map(fileRowOfRecord)) {
+        after = row.file
+        if (row.state !== 'stored' || row.storedAtMs >= olderMs) continue
+        const film = await this.#queries
+          .selectFrom('files')
+          .select('generation')
+          .where(keyIs({ application, user, file: row.name }))
+          .executeTakeFirst()
+        const generation = parseDerivedFileId(row.file)?.generation
+        if (!film || hexOf(film.generation) !== generation) orphans.push(row)
+        if (orphans.length >= ORPHANS_MAX) return orphans
+      }
+      if (records.length < ORPHAN_PAGE) return orphans
+    }
+  }
+
+  /** From one to the next in the index of files: a look for each, however many files it has. */
+  async #ownerAfter(after: UserKey | undefined): Promise<UserKey | undefined> {
+    let query = this.#queries.selectFrom('files').select(['application', 'user'])
+    if (after) {
+      const [application, user] = [Buffer.from(after.application), Buffer.from(after.user)]
+      query = query.where(({ and, eb, or }) =>
+        or([
+          eb('application', '>', application),
+          and([eb('application', '=', application), eb('user', '>', user)])
+        ])
+      )
+    }
+    const next = await query.orderBy('application').orderBy('user').limit(sql.lit(1)).executeTakeFirst()
+    return next && { application: textOf(next.application), user: textOf(next.user) }
   }
 
   /** Rows of `files` in the order in which they were stored: what was stored since, and has to be noted. */

@@ -42,6 +42,14 @@ export function migrationsOf(engine: Engine): Record<string, Migration> {
         await letWork(database, 3, 1)
       }
     },
+    '0004-uploads': {
+      async up(database: Kysely<Schema>) {
+        for (const statement of engine === 'sqlite' ? UPLOADS_SQLITE : UPLOADS_MYSQL) {
+          await sql.raw(statement).execute(database)
+        }
+        await letWork(database, 4, 1)
+      }
+    },
     '0006-jobs': {
       async up(database: Kysely<Schema>) {
         for (const statement of engine === 'sqlite' ? JOBS_SQLITE : JOBS_MYSQL) {
@@ -308,6 +316,69 @@ const LIBRARY_MYSQL = [
      user VARBINARY(255) NOT NULL,
      file VARBINARY(127) NOT NULL,
      PRIMARY KEY (word, application, user, file)
+   ) ${MYSQL_TABLE}`
+]
+
+// Few rows, each for as long as its upload takes. A place in a shared folder is one upload's.
+const UPLOADS_SQLITE = [
+  `CREATE TABLE IF NOT EXISTS uploads (
+     id BLOB NOT NULL PRIMARY KEY,
+     application BLOB NOT NULL,
+     user BLOB NOT NULL,
+     file BLOB NOT NULL,
+     name BLOB NOT NULL,
+     media_type BLOB NOT NULL,
+     metadata BLOB NOT NULL,
+     kind INTEGER NOT NULL,
+     state INTEGER NOT NULL,
+     size_bytes INTEGER NOT NULL,
+     offset_bytes INTEGER NOT NULL,
+     crc32 INTEGER NOT NULL,
+     group_name BLOB NOT NULL,
+     store BLOB NOT NULL,
+     folder BLOB NOT NULL,
+     base_bytes INTEGER NOT NULL,
+     total_bytes INTEGER NOT NULL,
+     layout BLOB NOT NULL,
+     fence INTEGER NOT NULL,
+     taker BLOB NOT NULL,
+     holder BLOB NOT NULL,
+     generation BLOB NOT NULL,
+     created_ms INTEGER NOT NULL,
+     expires_ms INTEGER NOT NULL,
+     UNIQUE (folder, base_bytes)
+   ) STRICT, WITHOUT ROWID`,
+  'CREATE INDEX IF NOT EXISTS uploads_due ON uploads (store, expires_ms)'
+]
+
+const UPLOADS_MYSQL = [
+  `CREATE TABLE IF NOT EXISTS uploads (
+     id BINARY(16) NOT NULL PRIMARY KEY,
+     application VARBINARY(15) NOT NULL,
+     user VARBINARY(255) NOT NULL,
+     file VARBINARY(127) NOT NULL,
+     name VARBINARY(1024) NOT NULL,
+     media_type VARBINARY(255) NOT NULL,
+     metadata VARBINARY(4096) NOT NULL,
+     kind TINYINT UNSIGNED NOT NULL,
+     state TINYINT UNSIGNED NOT NULL,
+     size_bytes BIGINT NOT NULL,
+     offset_bytes BIGINT NOT NULL,
+     crc32 INT UNSIGNED NOT NULL,
+     group_name VARBINARY(16) NOT NULL,
+     store BINARY(16) NOT NULL,
+     folder BINARY(16) NOT NULL,
+     base_bytes BIGINT NOT NULL,
+     total_bytes BIGINT NOT NULL,
+     layout VARBINARY(8192) NOT NULL,
+     fence BIGINT NOT NULL,
+     taker VARBINARY(255) NOT NULL,
+     holder VARBINARY(255) NOT NULL,
+     generation BINARY(16) NOT NULL,
+     created_ms BIGINT NOT NULL,
+     expires_ms BIGINT NOT NULL,
+     UNIQUE KEY uploads_places (folder, base_bytes),
+     KEY uploads_due (store, expires_ms)
    ) ${MYSQL_TABLE}`
 ]
 

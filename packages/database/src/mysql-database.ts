@@ -17,6 +17,7 @@ import { MysqlRoutes } from './mysql-routes.ts'
 import { mysqlTimeoutsOf, type MysqlTimeouts } from './mysql-timeouts.ts'
 import { Jobs } from './jobs.ts'
 import { Library } from './library.ts'
+import { Uploads } from './uploads.ts'
 import { MovePages } from './move-pages.ts'
 import { refuseRestoring } from './restore-mark.ts'
 import { RestoreTarget } from './restore-target.ts'
@@ -30,7 +31,13 @@ import type { Execute } from './execute-driver.ts'
 import type { Leases } from './leases.ts'
 import type { Moves } from './moves.ts'
 import type { Routes } from './routes.ts'
-import { JOBS_SCHEMA_VERSION, LIBRARY_SCHEMA_VERSION, MOVES_SCHEMA_VERSION, type Schema } from './schema.ts'
+import {
+  JOBS_SCHEMA_VERSION,
+  LIBRARY_SCHEMA_VERSION,
+  MOVES_SCHEMA_VERSION,
+  UPLOADS_SCHEMA_VERSION,
+  type Schema
+} from './schema.ts'
 
 export const POOL_SIZE_DEFAULT = 6
 const MIGRATION_TIMEOUT_MS = 60_000
@@ -47,6 +54,7 @@ export class MysqlDatabase implements Database {
   readonly moves: Moves
   readonly control: Control
   readonly library: Library
+  readonly uploads: Uploads
   readonly jobs: Jobs
   readonly #pool: MysqlPool
   readonly #catalog: Catalog
@@ -65,6 +73,7 @@ export class MysqlDatabase implements Database {
     this.routes = new MysqlRoutes(pool, this.#catalog, timeouts)
     this.counters = new MysqlCounters(pool, timeouts)
     this.leases = new MysqlLeases(pool, timeouts)
+    this.uploads = new Uploads(this.control, new SchemaGate(queries, UPLOADS_SCHEMA_VERSION))
     const gate = new SchemaGate(queries, MOVES_SCHEMA_VERSION)
     this.moves = new MysqlMoves(pool, new MovePages(queries, gate), gate, timeouts)
   }

@@ -16,6 +16,8 @@ export interface Schema {
   moves: MovesTable
   /** Since version 3. */
   library: LibraryTable
+  /** Since version 4. */
+  uploads: UploadsTable
   film_facts: { application: Bytes; user: Bytes; file: Bytes; generation: ReadBytes; facts: string }
   library_words: { word: Bytes; application: Bytes; user: Bytes; file: Bytes }
   /** Since version 6. */
@@ -92,6 +94,34 @@ export interface LibraryTable {
   facts_state: number
 }
 
+/** Resumable uploads that are under way; see uploads.ts. */
+export interface UploadsTable {
+  id: ReadBytes
+  application: ReadBytes
+  user: ReadBytes
+  file: ReadBytes
+  name: ReadBytes
+  media_type: ReadBytes
+  metadata: ReadBytes
+  kind: number
+  state: number
+  size_bytes: Integer
+  offset_bytes: Integer
+  crc32: Integer
+  group_name: ReadBytes
+  store: ReadBytes
+  folder: ReadBytes
+  base_bytes: Integer
+  total_bytes: Integer
+  layout: ReadBytes
+  fence: Integer
+  taker: ReadBytes
+  holder: ReadBytes
+  generation: ReadBytes
+  created_ms: Integer
+  expires_ms: Integer
+}
+
 export interface JobsTable {
   /** A digest of generation, kind and profile. */
   id: Bytes
@@ -126,5 +156,7 @@ export const SCHEMA_VERSION_MAX = 6
 export const MOVES_SCHEMA_VERSION = 2
 /** The first that has `library`. */
 export const LIBRARY_SCHEMA_VERSION = 3
+/** The first that has `uploads`. */
+export const UPLOADS_SCHEMA_VERSION = 4
 /** The first that has `jobs`. */
 export const JOBS_SCHEMA_VERSION = 6

@@ -9,6 +9,7 @@ import { FilePages } from './file-pages.ts'
 import { IndexSnapshot } from './index-snapshot.ts'
 import { Jobs } from './jobs.ts'
 import { Library } from './library.ts'
+import { Uploads } from './uploads.ts'
 import { MovePages } from './move-pages.ts'
 import { refuseRestoring } from './restore-mark.ts'
 import { RestoreTarget } from './restore-target.ts'
@@ -41,7 +42,13 @@ import type { FileIndex } from './file-index.ts'
 import type { Leases } from './leases.ts'
 import type { Moves } from './moves.ts'
 import type { Routes } from './routes.ts'
-import { JOBS_SCHEMA_VERSION, LIBRARY_SCHEMA_VERSION, MOVES_SCHEMA_VERSION, type Schema } from './schema.ts'
+import {
+  JOBS_SCHEMA_VERSION,
+  LIBRARY_SCHEMA_VERSION,
+  MOVES_SCHEMA_VERSION,
+  UPLOADS_SCHEMA_VERSION,
+  type Schema
+} from './schema.ts'
 import type { SqliteReaderData } from './sqlite-reader.ts'
 
 const QUERY_TIMEOUT_MS = 5_000
@@ -60,6 +67,7 @@ export class SqliteDatabase implements Database {
   readonly moves: Moves
   readonly control: Control
   readonly library: Library
+  readonly uploads: Uploads
   readonly jobs: Jobs
   readonly #connection: DatabaseSync
   readonly #queue: SqliteWriteQueue
@@ -89,6 +97,7 @@ export class SqliteDatabase implements Database {
     this.routes = new SqliteRoutes(connection, this.#queue, this.#catalog, this.#timeoutMs)
     this.counters = new SqliteCounters(this.#queue)
     this.leases = new SqliteLeases(this.#queue)
+    this.uploads = new Uploads(this.control, new SchemaGate(queries, UPLOADS_SCHEMA_VERSION))
     const gate = new SchemaGate(queries, MOVES_SCHEMA_VERSION)
     this.moves = new SqliteMoves(this.#queue, new MovePages(queries, gate), gate)
   }

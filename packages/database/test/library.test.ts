@@ -185,6 +185,31 @@ for (const engine of [sqlite(), mysql()]) {
       )
     })
 
+    it('finds derived files whose film is gone, or another one', async () => {
+      const film = await store({ application: 'orphans', name: 'film.mp4', file: 'film' })
+      const derive = async (generation: string, of: string): Promise<FileRow> => {
+        const file = derivedFileId(generation, 'index')
+        const row = { ...fileRow(), ...keyOf(film), file, name: of, storedAtMs: 5 }
+        await database.files.insert([row])
+        return row
+      }
+      await derive(film.generation, 'film')
+      const ofBefore = await derive('1d'.repeat(16), 'film')
+      const ofNone = await derive('2d'.repeat(16), 'gone')
+      const found: FileRow[] = []
+      let after: { application: string; user: string } | undefined
+      do {
+        const { files, next } = await database.library.orphans(6, after)
+        found.push(...files)
+        after = next
+      } while (after)
+      deepEqual(
+        found.filter(({ application }) => application === 'orphans').map(({ file }) => file),
+        [ofBefore.file, ofNone.file]
+      )
+      deepEqual((await database.library.orphans(5)).files, [], 'what is young is left alone')
+    })
+
     it('counts what is used, and says whose films there are', async () => {
       await store({ application: 'usage', user: 'a', sizeBytes: 5 })
       await store({ application: 'usage', user: 'b', sizeBytes: 7 })

@@ -1,12 +1,15 @@
 import { deepEqual, equal, match, ok } from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
+import { readFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from '@tributary/client'
 import type { Cluster as ClusterReport, Film, FilmDetails, FilmPage } from '../src/contract/index.ts'
+import { DOCUMENT, OPENAPI, openApi, withEndpoints } from './api-document.ts'
 import { startCluster, type Cluster } from './support/cluster.ts'
 import type { Answer, Ask } from './support/http-caller.ts'
 
+const REMAKE = 'node scripts/run.mjs packages/gateway/test/api-document.ts makes it anew'
 const PNG = Buffer.from(
   '89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000a49444154789c6300010000050001',
   'hex'
@@ -243,6 +246,11 @@ describe('the API', { timeout: 60_000 }, () => {
     const film = document.paths['/api/v1/films/{application}/{user}/{file}']
     deepEqual(Object.keys(film).sort(), ['delete', 'get', 'patch'])
     equal(film.get.responses['200'].content['application/json'].schema.type, 'object')
+  })
+
+  it('is described in the documents as it is', async () => {
+    equal(readFileSync(DOCUMENT, 'utf8'), withEndpoints(readFileSync(DOCUMENT, 'utf8')), REMAKE)
+    equal(readFileSync(OPENAPI, 'utf8'), await openApi(), REMAKE)
   })
 
   it('refuses pages of other sites, and says where there is nothing', async () => {

@@ -1,4 +1,5 @@
 export * from './address.ts'
+export * from './append-head.ts'
 export * from './bodies.ts'
 export * from './commands.ts'
 export * from './derived-file.ts'
@@ -16,6 +17,8 @@ export type {
   Hello,
   ListedFile,
   LocateReply,
+  PartBegin,
+  PartStatus,
   Presence,
   StatReply,
   StoreReply,

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { realpath, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { openDatabase, type Database } from '@tributary/database'
+import { openDatabase, SchemaVersionError, type Database } from '@tributary/database'
 import { commandNamesOf, formatFileKey, UnavailableError, type CommandName } from '@tributary/protocol'
 import { allowListOf, LogThrottle, RequestMeter, type Log } from '@tributary/runtime'
 import { FrameServer, PeerPool } from '@tributary/transport'
@@ -21,6 +21,8 @@ import { Journal } from '../journal.ts'
 import { MediaTypeFinder } from '../media-type-finder.ts'
 import { Neighbours } from '../neighbours.ts'
 import { OpenFiles } from '../open-files.ts'
+import { findExisting } from '../existing-file.ts'
+import { PartUploads } from '../part-uploads.ts'
 import { leftoverWriters, recover, TEMPORARY_FOLDER } from '../recovery.ts'
 import { REDO_FOLDER, RedoLog, removeRedoFolder } from '../redo-log.ts'
 import { SmallUploads } from '../small-uploads.ts'
@@ -57,6 +59,7 @@ const SETTLE_INTERVAL_MS = 5_000
 /** So long after its move at most a file is still taken from its old place. */
 const DEPARTURES_INTERVAL_MS = 1_000
 const FINISH_DELETES_INTERVAL_MS = 30_000
+const SWEEP_UPLOADS_INTERVAL_MS = 60_000
 const EMPTY_TRASH_INTERVAL_MS = 60_000
 /** What is served for so long is a transfer, or hangs. */
 const TRANSFER_MS_MIN = 1_000
@@ -109,6 +112,7 @@ export class DataWorker {
   #neighbours: Neighbours | undefined
   #adoption: Adoption | undefined
   #mediaTypes: MediaTypeFinder | undefined
+  #uploads: PartUploads | undefined
   #server: FrameServer<'storage'> | undefined
   #databaseState = { ok: true, reason: '' }
   #sweep: SweepReport | undefined
@@ -153,6 +157,14 @@ export class DataWorker {
     const { moves } = this.#database
     const choose = (sizeBytes: number): Place => this.#choose(sizeBytes)
     this.#adoption = new Adoption({ index, moves, stores: this.#stores, neighbours, choose })
+    this.#uploads = new PartUploads({
+      uploads: this.#database.uploads,
+      index,
+      stores: this.#stores,
+      choose,
+      findExisting: (key, labels, sizeBytes) => findExisting({ index, deletion }, key, labels, sizeBytes),
+      keepMs: config.uploadKeepH * 3_600_000
+    })
     const allowed = allowListOf(config)
     this.#server = new FrameServer({
       role: 'storage',
@@ -168,6 +180,7 @@ export class DataWorker {
         buffers: new PieceBuffers(),
         choose,
         adoption: this.#adoption,
+        uploads: this.#uploads,
         relay: new FileRelay(neighbours),
         stopping: () => this.#stopping
       }),
@@ -189,6 +202,7 @@ export class DataWorker {
     })
     this.#every(MEASURE_INTERVAL_MS, () => this.#files?.releaseGone())
     this.#every(SETTLE_INTERVAL_MS, () => this.#settleUploads())
+    this.#every(SETTLE_INTERVAL_MS, () => this.#uploads?.settle())
     if (this.#order.index !== 0) return
     this.#startHousekeeping(deletion, trash)
     const departures = new Departures({
@@ -350,6 +364,8 @@ export class DataWorker {
       journal,
       log: this.#log
     })
+    // Nobody of an earlier boot writes any more. A schema that knows no such uploads has none.
+    for (const name of writers) await this.#database!.uploads.releaseAll(name).catch(ignoreOldSchema)
     if (recovered.folders.length > 0 && volume.local) {
       // Rows that were found are perhaps in the page cache only, and the log that brings them back goes now.
       await files.sync()
@@ -561,6 +577,12 @@ export class DataWorker {
         if (finished > 0) this.#log.info({ finished }, 'finished deletes that were left half done')
       }
     })
+    this.#every(Math.min(SWEEP_UPLOADS_INTERVAL_MS, this.#order.config.uploadKeepH * 3_600_000), async () => {
+      for (const { store } of this.#places) {
+        const given = await this.#uploads!.sweep(store).catch(ignoreOldSchema)
+        if (given) this.#log.info({ uploads: given }, 'uploads that nobody went on with were given up')
+      }
+    })
     this.#every(EMPTY_TRASH_INTERVAL_MS, async () => {
       for (const { store } of this.#places) {
         const deleted = await trash.deleteExpired(store, deletion, Date.now())
@@ -661,4 +683,8 @@ function mountDemanded({ mount, stores }: StorageConfig, root: string): string {
 function troubleOf(root: string, error: unknown): string {
   const text = error instanceof Error ? error.message : String(error)
   return text.includes(root) ? text : `${root}: ${text}`
+}
+
+function ignoreOldSchema(error: unknown): void {
+  if (!(error instanceof SchemaVersionError)) throw error
 }

@@ -5,17 +5,8 @@ import type { IndexParts } from './index-parts.ts'
 
 type JobsCallName = Extract<keyof CallHandlers, `jobs.${string}`>
 
-const NO_FINDINGS = {
-  facts: undefined,
-  kind: undefined,
-  durationMs: 0,
-  width: 0,
-  height: 0,
-  title: undefined
-}
-
 export function jobsHandlers({
-  database: { jobs, library }
+  database: { jobs }
 }: Pick<IndexParts, 'database'>): CallHandlers<JobsCallName> {
   return {
     async 'jobs.add'({ jobs: wanted, again }) {
@@ -29,11 +20,7 @@ export function jobsHandlers({
     },
 
     async 'jobs.claim'(request) {
-      const { job, token, abandoned } = await jobs.claim(request)
-      // Otherwise a film that ends every worker would stay among those that nobody has looked into.
-      for (const lost of abandoned) {
-        if (lost.kind === 'inspect') await library.setFacts(lost, lost.generation, NO_FINDINGS)
-      }
+      const { job, token } = await jobs.claim(request)
       return job ? { job, token } : {}
     },
 

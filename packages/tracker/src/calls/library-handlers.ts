@@ -4,11 +4,12 @@ import type { CallHandlers } from './call-dispatcher.ts'
 import type { IndexParts } from './index-parts.ts'
 import type { LibraryDerived } from '@tributary/calls'
 
+/** A derived file that is younger may be of a film that is only just there. */
+const ORPHAN_AGE_MS = 3_600_000
+
 type LibraryCallName = Extract<keyof CallHandlers, `library.${string}`>
 
-export function libraryHandlers({
-  database: { library }
-}: Pick<IndexParts, 'database'>): CallHandlers<LibraryCallName> {
+export function libraryHandlers({ database: { library }, clock }: IndexParts): CallHandlers<LibraryCallName> {
   return {
     async 'library.page'(question) {
       if (question.user !== undefined && question.application === undefined) {
@@ -59,6 +60,19 @@ export function libraryHandlers({
 
     async 'library.owners'() {
       return { owners: await library.owners() }
+    },
+
+    async 'library.orphans'({ after }) {
+      const { files, next } = await library.orphans(clock.nowMs() - ORPHAN_AGE_MS, after)
+      return {
+        files: files.map(({ application, user, file, generation }) => ({
+          application,
+          user,
+          file,
+          generation
+        })),
+        ...(next && { next })
+      }
     },
 
     async 'library.pending'({ limit }) {
