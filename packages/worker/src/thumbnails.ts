@@ -29,7 +29,7 @@ export interface ThumbnailPlan {
 /** A function of the film alone, so that whoever makes one of the two files, they belong together. */
 export function planThumbnails(durationS: number, picture: { width: number; height: number }): ThumbnailPlan {
   const intervalS = Math.max(INTERVAL_S_MIN, Math.ceil((durationS * 10) / COUNT_MAX) / 10)
-  const count = Math.max(1, Math.min(COUNT_MAX, Math.ceil(durationS / intervalS)))
+  const count = Math.max(1, Math.min(COUNT_MAX, Math.round(durationS / intervalS)))
   const scale = TILE_PX / Math.max(picture.width, picture.height)
   const even = (pixels: number): number => Math.max(2, Math.round((pixels * scale) / 2) * 2)
   return {
@@ -77,16 +77,18 @@ export async function makeThumbnails(
 
 async function makeSprite(
   work: PictureWork,
-  { count, intervalS, columns, rows, width, height }: ThumbnailPlan,
+  { intervalS, columns, rows, width, height }: ThumbnailPlan,
   ordinal: number,
   durationS: number,
   byKeys: boolean
 ): Promise<Buffer> {
   const { url, demuxer } = work.input
   const path = join(work.folder, SPRITE_FILE)
+  // The last picture also fills what is left of the last row, and stands for those that a film lacks at its end.
+  const tiles = columns * rows
   const graph =
-    `fps=fps=1/${intervalS}:start_time=0:round=near,` +
-    `scale=${width}:${height},setsar=1,format=yuvj420p,tile=layout=${columns}x${rows}:nb_frames=${count}`
+    `fps=fps=1/${intervalS}:start_time=0:round=near,tpad=stop=${tiles}:stop_mode=clone,` +
+    `scale=${width}:${height},setsar=1,format=yuvj420p,tile=layout=${columns}x${rows}`
   const watch = setInterval(() => work.progress(work.reached() * 0.95), 500)
   try {
     await work.ffmpeg({
