@@ -27,6 +27,7 @@ import {
 } from '@tributary/runtime'
 import { registerApi } from './api/api.ts'
 import { ClusterView, type GatewayCounts } from './api/cluster-handlers.ts'
+import { jobsHandlers } from './api/jobs-handlers.ts'
 import { libraryHandlers } from './api/library-handlers.ts'
 import { reportCertificate, secureOptions } from './certificate.ts'
 import { ClusterProbe } from './cluster-probe.ts'
@@ -39,6 +40,7 @@ import { FileReader } from './file-reader.ts'
 import type { FileService } from './file-service.ts'
 import { FILES_PREFIX, parseTarget, type Owner, type Target } from './file-target.ts'
 import { FileWriter } from './file-writer.ts'
+import { FilmPictures, POSTER_PREFIX, THUMBNAILS_PREFIX } from './film-pictures.ts'
 import type { GatewayConfig } from './gateway-config.ts'
 import { HttpMeter, type Route } from './http-meter.ts'
 import { HttpProblem, isOurFault, problemReply } from './problem.ts'
@@ -361,6 +363,19 @@ class HttpGateway implements Gateway {
         return 200
       })
     })
+    const pictures = new FilmPictures(this.#files, this.#reader)
+    reading(`${POSTER_PREFIX}*`, (request, reply) => {
+      this.#run('GET picture', request.raw, reply, exchange => {
+        exchange.errorHeaders = CORS_HEADERS
+        return pictures.poster(exchange)
+      })
+    })
+    reading(`${THUMBNAILS_PREFIX}*`, (request, reply) => {
+      this.#run('GET picture', request.raw, reply, exchange => {
+        exchange.errorHeaders = CORS_HEADERS
+        return pictures.thumbnails(exchange)
+      })
+    })
     void app.register(async api => {
       await registerApi(api, {
         handlers: {
@@ -369,6 +384,7 @@ class HttpGateway implements Gateway {
             clock: this.#clock,
             trashMs: this.#config.trashDays * DAY_MS
           }),
+          ...jobsHandlers({ files: this.#files }),
           ...new ClusterView({
             files: this.#files,
             clock: this.#clock,
