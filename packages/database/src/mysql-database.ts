@@ -15,6 +15,7 @@ import { MysqlMoves } from './mysql-moves.ts'
 import { MysqlPool } from './mysql-pool.ts'
 import { MysqlRoutes } from './mysql-routes.ts'
 import { mysqlTimeoutsOf, type MysqlTimeouts } from './mysql-timeouts.ts'
+import { AccessIndex } from './access-index.ts'
 import { Jobs } from './jobs.ts'
 import { Library } from './library.ts'
 import { Uploads } from './uploads.ts'
@@ -32,6 +33,7 @@ import type { Leases } from './leases.ts'
 import type { Moves } from './moves.ts'
 import type { Routes } from './routes.ts'
 import {
+  ACCESS_SCHEMA_VERSION,
   JOBS_SCHEMA_VERSION,
   LIBRARY_SCHEMA_VERSION,
   MOVES_SCHEMA_VERSION,
@@ -55,6 +57,7 @@ export class MysqlDatabase implements Database {
   readonly control: Control
   readonly library: Library
   readonly uploads: Uploads
+  readonly access: AccessIndex
   readonly jobs: Jobs
   readonly #pool: MysqlPool
   readonly #catalog: Catalog
@@ -66,6 +69,7 @@ export class MysqlDatabase implements Database {
     this.#catalog = new Catalog(queries)
     this.control = new MysqlControl(pool, queries, timeouts)
     const libraryGate = new SchemaGate(queries, LIBRARY_SCHEMA_VERSION)
+    this.access = new AccessIndex(this.control, new SchemaGate(queries, ACCESS_SCHEMA_VERSION))
     const pages = new FilePages(queries)
     this.library = new Library(this.control, libraryGate, pages)
     this.jobs = new Jobs(this.control, new SchemaGate(queries, JOBS_SCHEMA_VERSION))

@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { derivedKey } from '@tributary/protocol'
+import { derivedKey, type FileKey } from '@tributary/protocol'
 import { readIndex } from '@tributary/media'
 import { silentLog, type Log } from '@tributary/runtime'
 import { cardArgs, run, WorkerScene } from './running-worker.ts'
@@ -201,13 +201,13 @@ describe('a worker', { timeout: 240_000 }, () => {
       'huge.mp4': huge,
       'page.html': Buffer.from('<!doctype html><script>1</script>')
     }
-    const keys = []
+    const keys: FileKey[] = []
     for (const [name, content] of Object.entries(hostile)) keys.push(await scene.upload(name, content))
     const good = await scene.upload('good.mp4', whole)
     await scene.work({ jobsMax: 2 })
     const beganMs = performance.now()
     // What ffmpeg fails at is tried again later; here it is enough that it was tried.
-    const tried = async (key: (typeof keys)[number]): Promise<void> => {
+    const tried = async (key: FileKey): Promise<void> => {
       for (;;) {
         const jobs = await scene.jobsOf(key)
         const { film } = await scene.film(key)
