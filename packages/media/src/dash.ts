@@ -1,0 +1,134 @@
+/** A DASH manifest over the same segments: ISO/IEC 23009-1, the profile of segments that are addressed by number. */
+import type { IndexTrack } from './film-index.ts'
+import {
+  factsOf,
+  INIT_SEGMENT,
+  pictures,
+  ratesOf,
+  soundGroups,
+  targetDurationS,
+  trackFolder,
+  trackName,
+  type AddressOptions,
+  type PackagedFilm,
+  type TrackSource
+} from './packaged-film.ts'
+
+const SUBTITLE_BITS = 1_000
+
+export function dashManifest(film: PackagedFilm, { base = '', address = same }: AddressOptions = {}): string {
+  const { index } = film.sources[0]!
+  const uri = (path: string): string => escaped(address(base + path))
+  const sets: string[] = []
+  // One set for each codec: a player changes between its members without starting its decoder anew.
+  for (const members of byCodec(pictures(film))) sets.push(pictureSet(sets.length, members, uri))
+  for (const group of soundGroups(film)) {
+    for (const [number, entry] of group.tracks.entries())
+      sets.push(soundSet(sets.length, entry, number + 1, uri))
+  }
+  for (const { name, language, title } of film.subtitles ?? []) {
+    sets.push(
+      `    <AdaptationSet id="${sets.length}" contentType="text" mimeType="text/vtt" lang="${escaped(language)}">
+      <Label>${escaped(title)}</Label>
+      <Role schemeIdUri="urn:mpeg:dash:role:2011" value="subtitle"/>
+      <Representation id="${escaped(name)}" bandwidth="${SUBTITLE_BITS}">
+        <BaseURL>${uri(`${name}.vtt`)}</BaseURL>
+      </Representation>
+    </AdaptationSet>`
+    )
+  }
+  return `<?xml version="1.0" encoding="UTF-8"?>
+<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn:mpeg:dash:profile:isoff-live:2011" type="static" mediaPresentationDuration="${duration(index.head.durationS)}" minBufferTime="${duration(targetDurationS(index))}">
+  <Period id="0" start="PT0S">
+${sets.join('\n')}
+  </Period>
+</MPD>
+`
+}
+
+function byCodec(shown: readonly TrackSource[]): TrackSource[][] {
+  const sets = new Map<string, TrackSource[]>()
+  for (const entry of shown) {
+    const members = sets.get(entry.track.codecName) ?? []
+    members.push(entry)
+    sets.set(entry.track.codecName, members)
+  }
+  return [...sets.values()]
+}
+
+function pictureSet(id: number, members: readonly TrackSource[], uri: (path: string) => string): string {
+  const closed = members.every(({ source }) => source.index.head.independent)
+  const representations = members.map(entry => {
+    const { width, height } = factsOf(entry)
+    const { frameRateMax, codec } = entry.track
+    const size = width && height ? ` width="${width}" height="${height}"` : ''
+    const rate = frameRateMax ? ` frameRate="${Math.round(frameRateMax * 1000)}/1000"` : ''
+    return `      <Representation id="${escaped(nameOf(entry))}" codecs="${escaped(codec)}" bandwidth="${ratesOf(entry).peak}"${size}${rate}>
+${template(entry, uri)}
+      </Representation>`
+  })
+  return `    <AdaptationSet id="${id}" contentType="video" mimeType="video/mp4" segmentAlignment="true" startWithSAP="${closed ? 1 : 3}">
+${representations.join('\n')}
+    </AdaptationSet>`
+}
+
+function soundSet(id: number, entry: TrackSource, number: number, uri: (path: string) => string): string {
+  const { language, channels, sampleRate } = factsOf(entry)
+  const lang = language === 'und' ? '' : ` lang="${escaped(language)}"`
+  const rate = sampleRate ? ` audioSamplingRate="${sampleRate}"` : ''
+  const channelText = channels
+    ? `\n        <AudioChannelConfiguration schemeIdUri="urn:mpeg:dash:23003:3:audio_channel_configuration:2011" value="${channels}"/>`
+    : ''
+  return `    <AdaptationSet id="${id}" contentType="audio" mimeType="audio/mp4"${lang} segmentAlignment="true" startWithSAP="1">
+      <Label>${escaped(trackName(entry, number))}</Label>
+      <Role schemeIdUri="urn:mpeg:dash:role:2011" value="${number === 1 ? 'main' : 'alternate'}"/>
+      <Representation id="${escaped(nameOf(entry))}" codecs="${escaped(entry.track.codec)}" bandwidth="${ratesOf(entry).peak}"${rate}>${channelText}
+${template(entry, uri)}
+      </Representation>
+    </AdaptationSet>`
+}
+
+function template(entry: TrackSource, uri: (path: string) => string): string {
+  const { track } = entry
+  const folder = trackFolder(entry)
+  return `        <SegmentTemplate timescale="${track.timescale}" startNumber="0" initialization="${uri(`${folder}/${INIT_SEGMENT}`)}" media="${uri(`${folder}/segment-$Number$.m4s`)}">
+          <SegmentTimeline>
+${timeline(track).join('\n')}
+          </SegmentTimeline>
+        </SegmentTemplate>`
+}
+
+/** Runs of segments that last as long; each begins where the one before ended. */
+function timeline({ starts, end }: IndexTrack): string[] {
+  const lines: string[] = []
+  for (let index = 0; index < starts.length;) {
+    const length = (at: number): number => (starts[at + 1] ?? end) - Math.max(0, starts[at]!)
+    const ticks = length(index)
+    let same = 1
+    while (index + same < starts.length && length(index + same) === ticks) same++
+    const first = index === 0 ? ` t="${Math.max(0, starts[0]!)}"` : ''
+    lines.push(`            <S${first} d="${ticks}"${same > 1 ? ` r="${same - 1}"` : ''}/>`)
+    index += same
+  }
+  return lines
+}
+
+function nameOf({ source, track }: TrackSource): string {
+  return `${source.folder}-${track.id}`
+}
+
+function duration(seconds: number): string {
+  return `PT${seconds.toFixed(3)}S`
+}
+
+function escaped(value: string): string {
+  return value
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replaceAll('"', '&quot;')
+}
+
+function same(uri: string): string {
+  return uri
+}
