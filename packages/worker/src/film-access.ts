@@ -4,7 +4,7 @@ import type { Client } from '@tributary/client'
 import type { FileKey } from '@tributary/protocol'
 
 /** What a worker needs of a cluster; the client library has it. */
-export type Cluster = Pick<Client, 'fetch' | 'download' | 'upload' | 'index' | 'close'>
+export type Cluster = Pick<Client, 'fetch' | 'download' | 'upload' | 'deleteGeneration' | 'index' | 'close'>
 
 export interface FilmOfJob {
   key: FileKey

@@ -1,4 +1,5 @@
 /** Does one job that was claimed, and says how it ended. */
+import { createHash } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import type { LibraryDerived, LibraryFilm, NewIndexJob } from '@tributary/calls'
 import { FilmIndex, type ByteSource, type FilmFacts } from '@tributary/media'
@@ -17,7 +18,7 @@ import { FilmAccess, type Cluster } from './film-access.ts'
 import { pictureOf, playsEverywhere } from './film-picture.ts'
 import type { FilmServer } from './film-server.ts'
 import { JobLostError, type HeldJob } from './held-job.ts'
-import { inspectFilm } from './inspection.ts'
+import { inspectFilm, type Findings } from './inspection.ts'
 import {
   ImpossibleJobError,
   INDEX_FILE,
@@ -148,6 +149,25 @@ export class JobRunner {
     // In this order: a film whose facts are there has the jobs that it needs.
     if (jobs.length > 0) await cluster.index('jobs.add', { jobs }, { signal })
     await cluster.index('library.setFacts', { ...of, ...findings }, { signal })
+    if (facts) await this.#tellReady(film, findings, signal)
+  }
+
+  /** Whoever asked to be told hears that the film is known; once, however often it is looked into. */
+  async #tellReady(film: LibraryFilm, findings: Findings, signal: AbortSignal): Promise<void> {
+    const { cluster, log } = this.#parts
+    const { application, user, file, generation } = film
+    const id = createHash('sha256')
+      .update(`ready ${application}/${user}/${file} ${generation}`)
+      .digest('hex')
+      .slice(0, 32)
+    const { kind, durationMs, width, height } = findings
+    const facts = { user, file, generation, kind, durationMs, width, height }
+    const body = JSON.stringify({ id, event: 'ready', at: new Date().toISOString(), application, ...facts })
+    try {
+      await cluster.index('events.tell', { id, event: 'ready', application, body }, { signal })
+    } catch (err) {
+      log.warn({ err, file, generation }, 'webhooks were not told that a film is ready')
+    }
   }
 
   async #withPicture(work: JobWork, facts: FilmFacts): Promise<void> {

@@ -23,12 +23,13 @@ import { FilmServer } from './film-server.ts'
 import { HeldJob } from './held-job.ts'
 import { JobRunner, type JobEnd } from './job-runner.ts'
 import { TempFolder } from './temp-folder.ts'
+import { Upkeep } from './upkeep.ts'
 import { isWorkerName, type WorkerConfig } from './worker-config.ts'
 
 const REPORT_INTERVAL_MS = 20_000
 /** A program may be installed while the worker runs. */
 const TOOLS_INTERVAL_MS = 60_000
-const TIDY_INTERVAL_MS = 10 * 60_000
+const UPKEEP_INTERVAL_MS = 10 * 60_000
 /** New films that are taken up at once. */
 const DISCOVERED_MAX = 50
 /** While the index is away it is asked less and less often, up to this. */
@@ -86,7 +87,7 @@ class RunningWorker implements Worker {
   }
 
   async #open(): Promise<HostPort> {
-    const { config, log, clock, version, path, port } = this.#deps
+    const { config, log, version, path, port } = this.#deps
     const life = this.#life
     const temp = await TempFolder.take(config.tempFolder, this.#name)
     life.onEnd(() => temp.release())
@@ -112,6 +113,7 @@ class RunningWorker implements Worker {
       renditionBytesMax: config.renditionMaxBytes,
       log
     })
+    const upkeep = new Upkeep(cluster, log)
     const metrics = this.#metrics()
     if (port) life.onEnd(metrics.addProcess(port))
     const where = await serveAdmin(config, life, { readiness: this.#readiness, metrics, log })
@@ -120,7 +122,7 @@ class RunningWorker implements Worker {
       this.#every(REPORT_INTERVAL_MS, 'reporting', () =>
         cluster.index('jobs.report', { worker: this.#name, version, lacks: this.#tools.lacks })
       ),
-      this.#every(TIDY_INTERVAL_MS, 'tidying', () => cluster.index('jobs.tidy', {})),
+      this.#every(UPKEEP_INTERVAL_MS, 'upkeep', () => upkeep.round(life.ending)),
       this.#every(TOOLS_INTERVAL_MS, 'looking for ffmpeg', async () => {
         if (this.#tools.lacks.length === 0) return
         const before = this.#tools.lacks.join()
@@ -137,7 +139,6 @@ class RunningWorker implements Worker {
       { name: this.#name, profiles: config.profiles.map(({ name }) => name), ffmpeg: this.#tools.version },
       'the worker works'
     )
-    void clock
     return where ?? { host: '127.0.0.1', port: 0 }
   }
 
