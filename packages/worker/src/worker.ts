@@ -137,7 +137,7 @@ class RunningWorker implements Worker {
     })
     log.info(
       { name: this.#name, profiles: config.profiles.map(({ name }) => name), ffmpeg: this.#tools.version },
-      'the worker works'
+      'the worker serves'
     )
     return where ?? { host: '127.0.0.1', port: 0 }
   }
