@@ -38,19 +38,9 @@ for (const engine of ENGINES) {
     })
 
     const work = (name: string, ...flags: string[]): TributaryProcess => {
+      const known = `worker --name ${name} --lease-s ${LEASE_S} --poll-s 0.1 --ffmpeg-threads 1`.split(' ')
       const worker = new TributaryProcess(
-        [
-          ...[
-            'worker',
-            '--trackers',
-            up.trackers[0]!,
-            '--name',
-            name,
-            '--temp-folder',
-            join(up.folder, 'temp')
-          ],
-          ...['--lease-s', LEASE_S, '--poll-s', '0.1', '--ffmpeg-threads', '1', ...flags]
-        ],
+        [...known, '--trackers', up.trackers[0]!, '--temp-folder', join(up.folder, 'temp'), ...flags],
         { folder: up.folder }
       )
       workers.push(worker)

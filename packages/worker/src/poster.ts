@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { inputArgs } from './ffmpeg-input.ts'
+import { ffmpegOptions } from './ffmpeg-options.ts'
 import { pictureOf } from './film-picture.ts'
 import { ImpossibleJobError, POSTER_FILE, type PictureWork } from './job-work.ts'
 
@@ -24,7 +25,7 @@ export async function makePoster(work: PictureWork): Promise<void> {
   const durationS = work.facts.durationS ?? 0
   const places = durationS > 1 ? PLACES : [0]
   let best: { bytes: Buffer; deviation: number } | undefined
-  let failure: unknown
+  let failure: Error | undefined
   for (const [at, place] of places.entries()) {
     let tried: Awaited<ReturnType<typeof frameAt>>
     try {
@@ -32,7 +33,7 @@ export async function makePoster(work: PictureWork): Promise<void> {
     } catch (error) {
       work.signal.throwIfAborted()
       // A film may be damaged at one place and whole at the next.
-      failure = error
+      failure = error as Error
       continue
     }
     work.progress((at + 1) / (places.length + 1))
@@ -57,24 +58,12 @@ async function frameAt(
     `format=yuvj420p,split[frame][copy];[copy]scale=${SAMPLE.width}:${SAMPLE.height},format=gray[sample]`
   const sample = await work.ffmpeg({
     args: [
-      ...inputArgs(url, demuxer, 1, startS > 0 ? ['-ss', startS.toFixed(3)] : []),
-      ...['-filter_complex', graph, '-an', '-sn', '-dn'],
-      ...[
-        '-map',
-        '[frame]',
-        '-frames:v',
-        '1',
-        '-c:v',
-        'mjpeg',
-        '-q:v',
-        '4',
-        '-f',
-        'image2',
-        '-update',
-        '1',
-        path
-      ],
-      ...['-map', '[sample]', '-frames:v', '1', '-f', 'rawvideo', 'pipe:1']
+      ...inputArgs(url, demuxer, 1, startS > 0 ? { ss: startS.toFixed(3) } : {}),
+      ...ffmpegOptions({ filter_complex: graph, an: true, sn: true, dn: true }),
+      ...ffmpegOptions({ map: '[frame]', 'frames:v': 1, 'c:v': 'mjpeg', 'q:v': 4, f: 'image2', update: 1 }),
+      path,
+      ...ffmpegOptions({ map: '[sample]', 'frames:v': 1, f: 'rawvideo' }),
+      'pipe:1'
     ],
     timeoutMs: TRY_TIMEOUT_MS,
     outputBytesMax: POSTER_BYTES_MAX

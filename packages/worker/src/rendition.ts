@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { makeIndex, openFilm, UnpackageableError, type ByteSource } from '@tributary/media'
 import { FileSource } from './file-source.ts'
 import { inputArgs } from './ffmpeg-input.ts'
+import { ffmpegOptions } from './ffmpeg-options.ts'
 import { pictureOf } from './film-picture.ts'
 import { ImpossibleJobError, renditionFile, renditionIndexFile, type PictureWork } from './job-work.ts'
 import { sizeFor, type Profile } from './profile.ts'
@@ -12,6 +13,8 @@ const TIMEOUT_MS_MIN = 10 * 60_000
 const TIMEOUT_MS_PER_S = 20_000
 /** Of one argument, by the kernel; some is left for the rest of it. */
 const KEY_FRAMES_LENGTH_MAX = 120_000
+/** Constant rate factor: as good as it needs to be, and no more bits than the profile has. */
+const QUALITY = 22
 /** A rendition takes what its profile says, and this much more at most: containers, peaks. */
 const SIZE_SLACK = 1.5
 const SIZE_SLACK_BYTES = 16 * 1024 * 1024
@@ -90,38 +93,40 @@ function renditionArgs(
   const { width, height } = sizeFor(profile, picture)
   const sounds = facts.tracks.filter(({ kind }) => kind === 'audio')
   const sound = sounds.find(({ default: first }) => first) ?? sounds[0]
+  const soundOptions = sound && {
+    map: `0:a:${sounds.indexOf(sound)}`,
+    'c:a': 'aac',
+    'b:a': `${profile.audioKbit}k`,
+    ac: 2,
+    ar: 48_000,
+    'metadata:s:a:0': `language=${sound.language}`
+  }
   return [
     ...inputArgs(url, demuxer, threads),
-    ...['-map', `0:v:${picture.ordinal}`, '-sn', '-dn', '-map_metadata', '-1', '-map_chapters', '-1'],
-    ...['-vf', `scale=${width}:${height}:flags=bicubic,setsar=1,format=yuv420p`],
-    // Frames keep their times, to the tick: what is cut at the same frame is cut at the same time.
-    ...['-fps_mode', 'passthrough', '-enc_time_base', '-1'],
-    ...['-c:v', 'libx264', '-preset', preset, '-profile:v', 'high', '-crf', '22'],
-    ...['-maxrate', `${profile.videoKbit}k`, '-bufsize', `${profile.videoKbit * 2}k`],
-    // No key frame but those, and nothing refers across them.
-    ...[
-      '-force_key_frames',
-      keyFramesAt(boundaries),
-      '-x264-params',
-      'scenecut=0:keyint=infinite:open-gop=0'
-    ],
-    ...['-threads', String(threads)],
-    ...(sound
-      ? [
-          ...[
-            '-map',
-            `0:a:${sounds.indexOf(sound)}`,
-            '-c:a',
-            'aac',
-            '-b:a',
-            `${profile.audioKbit}k`,
-            '-ac',
-            '2'
-          ],
-          ...['-ar', '48000', '-metadata:s:a:0', `language=${sound.language}`]
-        ]
-      : ['-an']),
-    ...['-movflags', '+faststart', '-f', 'mp4', '-progress', 'pipe:1', path]
+    ...ffmpegOptions({
+      map: `0:v:${picture.ordinal}`,
+      sn: true,
+      dn: true,
+      map_metadata: -1,
+      map_chapters: -1,
+      vf: `scale=${width}:${height}:flags=bicubic,setsar=1,format=yuv420p`,
+      // Frames keep their times, to the tick: what is cut at the same frame is cut at the same time.
+      fps_mode: 'passthrough',
+      enc_time_base: -1,
+      'c:v': 'libx264',
+      preset,
+      'profile:v': 'high',
+      crf: QUALITY,
+      maxrate: `${profile.videoKbit}k`,
+      bufsize: `${profile.videoKbit * 2}k`,
+      // No key frame but those, and nothing refers across them.
+      force_key_frames: keyFramesAt(boundaries),
+      'x264-params': 'scenecut=0:keyint=infinite:open-gop=0',
+      threads
+    }),
+    ...ffmpegOptions(soundOptions ?? { an: true }),
+    ...ffmpegOptions({ movflags: '+faststart', f: 'mp4', progress: 'pipe:1' }),
+    path
   ]
 }
 

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { inputArgs } from './ffmpeg-input.ts'
+import { ffmpegOptions } from './ffmpeg-options.ts'
 import { pictureOf } from './film-picture.ts'
 import { ImpossibleJobError, SPRITE_FILE, THUMBNAILS_FILE, type PictureWork } from './job-work.ts'
 
@@ -93,9 +94,10 @@ async function makeSprite(
   try {
     await work.ffmpeg({
       args: [
-        ...inputArgs(url, demuxer, 1, byKeys ? ['-skip_frame', 'nokey', '-discard:v', 'nokey'] : []),
-        ...['-map', `0:v:${ordinal}`, '-an', '-sn', '-dn', '-vf', graph],
-        ...['-frames:v', '1', '-c:v', 'mjpeg', '-q:v', '5', '-f', 'image2', '-update', '1', path]
+        ...inputArgs(url, demuxer, 1, byKeys ? { skip_frame: 'nokey', 'discard:v': 'nokey' } : {}),
+        ...ffmpegOptions({ map: `0:v:${ordinal}`, an: true, sn: true, dn: true, vf: graph }),
+        ...ffmpegOptions({ 'frames:v': 1, 'c:v': 'mjpeg', 'q:v': 5, f: 'image2', update: 1 }),
+        path
       ],
       timeoutMs: TIMEOUT_MS_MIN + durationS * TIMEOUT_MS_PER_S,
       outputBytesMax: SPRITE_BYTES_MAX

@@ -226,7 +226,11 @@ class RunningWorker implements Worker {
     if (films.length === 0) return false
     const { jobs } = await cluster.index('jobs.add', {
       jobs: films.map(({ application, user, file, generation, title }) => ({
-        ...{ application, user, file, generation, title },
+        application,
+        user,
+        file,
+        generation,
+        title,
         kind: 'inspect' as const
       }))
     })

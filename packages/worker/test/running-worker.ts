@@ -112,9 +112,9 @@ export class WorkerScene {
 /** Pictures of a test card and a tone; a key picture about every two seconds. */
 export function cardArgs(seconds: number, size = '320x180', rate = '30'): string[] {
   return [
-    ...['-f', 'lavfi', '-i', `testsrc2=size=${size}:rate=${rate}`],
-    ...['-f', 'lavfi', '-i', 'sine=frequency=440:sample_rate=48000'],
-    ...['-t', String(seconds), '-c:v', 'libx264', '-preset', 'ultrafast', '-pix_fmt', 'yuv420p'],
-    ...['-g', '60', '-bf', '2', '-c:a', 'aac', '-b:a', '64k']
-  ]
+    `-f lavfi -i testsrc2=size=${size}:rate=${rate}`,
+    '-f lavfi -i sine=frequency=440:sample_rate=48000',
+    `-t ${seconds} -c:v libx264 -preset ultrafast -pix_fmt yuv420p`,
+    '-g 60 -bf 2 -c:a aac -b:a 64k'
+  ].flatMap(options => options.split(' '))
 }

@@ -105,17 +105,10 @@ describe('a worker', { timeout: 240_000 }, () => {
   it('takes a frame that shows something where a film begins in black', async () => {
     const path = await scene.make(
       'dark.mp4',
-      ...['-f', 'lavfi', '-i', 'testsrc2=size=320x180:rate=10:duration=20'],
-      ...[
-        '-vf',
-        "drawbox=t=fill:c=black:enable='lt(t,7)'",
-        '-c:v',
-        'libx264',
-        '-preset',
-        'ultrafast',
-        '-g',
-        '20'
-      ]
+      ...'-f lavfi -i testsrc2=size=320x180:rate=10:duration=20'.split(' '),
+      '-vf',
+      "drawbox=t=fill:c=black:enable='lt(t,7)'",
+      ...'-c:v libx264 -preset ultrafast -g 20'.split(' ')
     )
     const key = await scene.upload('dark.mp4', path)
     await scene.work()
