@@ -32,6 +32,7 @@ import { nameOf } from './access/principal.ts'
 import { accessHandlers } from './api/access-handlers.ts'
 import { registerApi } from './api/api.ts'
 import { ClusterView, type GatewayCounts } from './api/cluster-handlers.ts'
+import { jobsHandlers } from './api/jobs-handlers.ts'
 import { libraryHandlers } from './api/library-handlers.ts'
 import { reportHandlers } from './api/report-handlers.ts'
 import { shareHandlers, signedDetails } from './api/share-handlers.ts'
@@ -54,6 +55,7 @@ import {
   type Target
 } from './file-target.ts'
 import { FileWriter } from './file-writer.ts'
+import { FilmPictures, POSTER_PREFIX, THUMBNAILS_PREFIX } from './film-pictures.ts'
 import type { GatewayConfig } from './gateway-config.ts'
 import { HttpMeter, type Route } from './http-meter.ts'
 import { addPageRoutes } from './page-routes.ts'
@@ -448,6 +450,19 @@ class HttpGateway implements Gateway {
       clock: this.#clock,
       trashMs: this.#config.trashDays * DAY_MS
     })
+    const pictures = new FilmPictures(this.#files, this.#reader)
+    reading(`${POSTER_PREFIX}*`, (request, reply) => {
+      this.#run('GET picture', request.raw, reply, exchange => {
+        exchange.errorHeaders = CORS_HEADERS
+        return pictures.poster(exchange)
+      })
+    })
+    reading(`${THUMBNAILS_PREFIX}*`, (request, reply) => {
+      this.#run('GET picture', request.raw, reply, exchange => {
+        exchange.errorHeaders = CORS_HEADERS
+        return pictures.thumbnails(exchange)
+      })
+    })
     void app.register(async api => {
       await registerApi(api, {
         handlers: {
@@ -460,6 +475,7 @@ class HttpGateway implements Gateway {
           ...this.#cluster.handlers(),
           ...accessHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
           ...shareHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
+          ...jobsHandlers({ files: this.#files }),
           ...reportHandlers({
             files: this.#files,
             door: this.#door,

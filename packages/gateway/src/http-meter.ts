@@ -17,6 +17,7 @@ export const ROUTES = [
   'DELETE upload',
   'OPTIONS upload',
   'GET page',
+  'GET picture',
   'GET api',
   'other api',
   'other'
