@@ -10,6 +10,8 @@ import { parseArgs } from 'node:util'
 import { Generator } from './children.ts'
 import { takeDisk } from './fresh-disk.ts'
 import { measurePairs } from './measurement.ts'
+import { describeLatency } from './latency.ts'
+import { measureLibrary } from './library.ts'
 import { measureMemory } from './memory.ts'
 import { describeMemory, describeRow, markdownOf, newReport, rowOf, type Report } from './report.ts'
 import { SCENARIOS, type Scenario } from './scenarios.ts'
@@ -23,6 +25,8 @@ const GIB = 1024 ** 3
 const FULL = { pairs: 5, roundMs: 2_000, warmUpMs: 1_500, holdMs: 8_000 }
 const QUICK = { pairs: 3, roundMs: 800, warmUpMs: 500, holdMs: 4_000 }
 const MEMORY = 'memory'
+/** A million films on two databases: some minutes, asked for by name or with --write-docs. */
+const LIBRARY = 'library'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -40,7 +44,7 @@ const { values, positionals } = parseArgs({
   }
 })
 
-const known = [...SCENARIOS.map(({ name }) => name), MEMORY]
+const known = [...SCENARIOS.map(({ name }) => name), MEMORY, LIBRARY]
 const unknown = positionals.filter(name => !known.includes(name))
 if (values.help || unknown.length > 0) {
   for (const name of unknown) process.stderr.write(`no such scenario: ${name}\n`)
@@ -58,6 +62,7 @@ const chosen = SCENARIOS.filter(({ name, group }) =>
     : group === 'core' || isAll || (group === 'mysql' ? values.mysql : values.workers)
 )
 const withMemory = positionals.includes(MEMORY) || values.memory || (isAll && positionals.length === 0)
+const withLibrary = positionals.includes(LIBRARY) || (isAll && positionals.length === 0)
 const size = values.quick ? QUICK : FULL
 const pairs = Number(values.pairs ?? size.pairs)
 
@@ -92,6 +97,11 @@ try {
     if (withMemory) {
       report.memory = await measureMemory(shop, size.holdMs, interrupted.signal)
       for (const row of report.memory) process.stdout.write(`${describeMemory(row)}\n`)
+    }
+    if (withLibrary) {
+      const rows = await measureLibrary(folder, interrupted.signal)
+      report.latencies.push(...rows)
+      for (const row of rows) process.stdout.write(`${describeLatency(row)}\n`)
     }
   } finally {
     await shop.stop()

@@ -1,6 +1,7 @@
 /** Figures as people and programs read them. */
 import { cpus, totalmem } from 'node:os'
 import { spreadOf, type Pair, type Spread } from './measurement.ts'
+import { latencyTable, type LatencyRow } from './latency.ts'
 import type { MemoryRow } from './memory.ts'
 import type { Scenario } from './scenarios.ts'
 
@@ -29,6 +30,7 @@ export interface Report {
   isQuick: boolean
   rows: ScenarioRow[]
   memory: MemoryRow[]
+  latencies: LatencyRow[]
 }
 
 export function newReport(isQuick: boolean, disk: string): Report {
@@ -40,7 +42,8 @@ export function newReport(isQuick: boolean, disk: string): Report {
     disk,
     isQuick,
     rows: [],
-    memory: []
+    memory: [],
+    latencies: []
   }
 }
 
@@ -109,6 +112,7 @@ export function markdownOf(report: Report): string {
       )
     }
   }
+  if (report.latencies.length > 0) lines.push('', '### Waiting times', '', ...latencyTable(report.latencies))
   return lines.join('\n')
 }
 

@@ -13,6 +13,7 @@ import { parseArgs } from 'node:util'
 import { gzipSync } from 'node:zlib'
 import { bootstrap, provideFetchedNode } from './bootstrap.mjs'
 import { runQuietly } from './child.mjs'
+import { provideConsole } from './console-build.mjs'
 import { withProgress } from './progress.mjs'
 import { productionPackages } from './production-packages.mjs'
 import { ROOT, SetupError } from './repository.mjs'
@@ -52,6 +53,7 @@ async function main() {
   await withProgress('Compiling', () =>
     run(ground.node, [programOf('tsc'), '-b', 'tsconfig.build.json'], { cwd: ROOT, env: ground.env })
   )
+  await provideConsole(ground)
   const node = await provideFetchedNode(nodeArch)
   const staging = await mkdtemp(join(tmpdir(), 'tributary-package-'))
   try {

@@ -6,10 +6,13 @@
 import { join } from 'node:path'
 import { bootstrap } from './bootstrap.mjs'
 import { runToEnd } from './child.mjs'
+import { provideConsole } from './console-build.mjs'
 import { ROOT, SetupError, SOURCE_CONDITION } from './repository.mjs'
 
 try {
-  const { node, env } = await bootstrap()
+  const ground = await bootstrap()
+  const { node, env } = ground
+  await provideConsole(ground)
   const main = join(ROOT, 'packages', 'cli', 'src', 'main.ts')
   const { exitCode } = await runToEnd(node, [SOURCE_CONDITION, main, 'up', ...process.argv.slice(2)], {
     env: { ...env, TRIBUTARY_PARENT_PID: String(process.pid) },

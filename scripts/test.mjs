@@ -18,6 +18,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { bootstrap } from './bootstrap.mjs'
 import { runToEnd } from './child.mjs'
+import { provideConsole } from './console-build.mjs'
 import { SYSTEM_DIRS, provideProgramsForTests } from './programs.mjs'
 import { formatDuration } from './progress.mjs'
 import { ROOT, SetupError, SOURCE_CONDITION } from './repository.mjs'
@@ -53,6 +54,8 @@ async function main(names) {
   }
   delete env.NODE_TEST_CONTEXT // set if we were started from a test: node --test would then run nothing
   if (chosen.some(stage => stage.files !== undefined && stage.name !== 'tidy')) {
+    // Where the build is a stage of this run, it tells by itself.
+    if (!chosen.some(stage => stage.name === 'build')) await provideConsole(ground)
     const { result, skip } = await provision()
     results.push(result)
     env = { ...env, TRIBUTARY_SKIP: skip.join(','), ...(noSkip ? { TRIBUTARY_NO_SKIP: '1' } : {}) }

@@ -104,6 +104,12 @@ describe('a backup of a running cluster', { skip, timeout: 300_000 }, () => {
     const { storeRoot } = up
     const files = Array.from({ length: FILES }, (_, index) => `before-${index}`)
     await Promise.all(files.map(file => films.upload(client, file)))
+    const titled = { application: 'media', user: USER, file: `before-${FILES - 1}` }
+    const trashed = { application: 'media', user: USER, file: `before-${FILES - 2}` }
+    const { generation } = await client.stat(titled)
+    await client.index('library.setTitle', { ...titled, generation, title: 'The Title That Was Given' })
+    const { generation: inTrash } = await client.stat(trashed)
+    await client.trash(trashed, inTrash, Date.now() + 3_600_000)
 
     // Uploads and deletes go on while the index is saved.
     const stop = new AbortController()
@@ -150,6 +156,10 @@ describe('a backup of a running cluster', { skip, timeout: 300_000 }, () => {
 
     up = await RunningUp.start({ folder: home, ...(to ? { databaseUrl: to } : {}) })
     client = up.client()
+    const { film } = await client.index('library.film', titled)
+    equal(film.title, 'The Title That Was Given')
+    await rejects(client.stat(trashed), { code: 'FILE_NOT_FOUND' })
+    await client.trash(trashed, inTrash, 0)
     await films.check(client)
     for (let index = 0; index < 10; index++) await films.upload(client, `new-${index}`)
     const highest = Math.max(...ids)

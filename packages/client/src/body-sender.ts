@@ -1,8 +1,8 @@
 /** Sends an upload's body on a connection of its own, watching that it moves and that nobody refuses it meanwhile. */
 import { COMMANDS, encodeHeader, UnavailableError } from '@tributary/protocol'
 import type { Connection } from '@tributary/transport'
+import type { SourceReader } from './contract.ts'
 import { cancelledBy } from './retry-rules.ts'
-import type { SourceReader } from './upload-source.ts'
 
 /** Pieces of a body of unknown size: large enough to be cheap, small enough to hold a few. */
 const PIECE_BYTES = 1024 * 1024

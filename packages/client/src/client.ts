@@ -10,6 +10,7 @@ import {
   type FileKey,
   type ListedFile
 } from '@tributary/protocol'
+import type { CallArguments, CallName, CallResult } from '@tributary/calls'
 import { PeerPool } from '@tributary/transport'
 import type {
   CallOptions,
@@ -22,6 +23,8 @@ import type {
   FetchOptions,
   FileStat,
   ListOptions,
+  ResumableOptions,
+  ResumableUploads,
   Uploaded,
   UploadOptions,
   UploadSource
@@ -34,10 +37,12 @@ import { whileAlive } from './liveness.ts'
 import { Locations } from './locations.ts'
 import { MemberCalls } from './member-calls.ts'
 import { Members } from './members.ts'
+import { PartCalls } from './part-calls.ts'
 import { readFields, readSize } from './peer-reply.ts'
+import { uploadResumable } from './resumable-upload.ts'
 import { Remover } from './remover.ts'
 import { abortable, CALL_TIMEOUT_MS, COMMIT_TIMEOUT_MS, RETRY_FOR_MS, SILENCE_MS } from './retry-rules.ts'
-import { TrackerCalls } from './tracker-calls.ts'
+import { TrackerCalls, type TrackerProbe } from './tracker-calls.ts'
 import { Uploader } from './uploader.ts'
 
 /** A cluster, as a program sees it. Keeps pooled connections; `close` ends them. */
@@ -48,6 +53,8 @@ export class Client {
   readonly #fetcher: Fetcher
   readonly #uploader: Uploader
   readonly #remover: Remover
+  /** Resumable uploads, step by step. */
+  readonly uploads: ResumableUploads
   readonly #timeoutMs: number
 
   /** @throws {RejectedError} BAD_FIELD: a tracker's address cannot be read. */
@@ -76,6 +83,11 @@ export class Client {
     const kept = new KeptContents(options.keptContentBytesMax ?? 0)
     this.#fetcher = new Fetcher(this.#calls, reads, { callTimeoutMs, silenceMs }, kept)
     this.#uploader = new Uploader(this.#calls, writes, { callTimeoutMs, commitTimeoutMs, silenceMs })
+    this.uploads = new PartCalls(this.#calls, this.#trackers, writes, {
+      callTimeoutMs,
+      commitTimeoutMs,
+      silenceMs
+    })
     this.#remover = new Remover(this.#calls, writes, { callTimeoutMs, commitTimeoutMs }, (key, signal) =>
       this.stat(key, { signal })
     )
@@ -91,6 +103,18 @@ export class Client {
   async upload(source: UploadSource, options: UploadOptions): Promise<Uploaded> {
     checkFileKey(options.key)
     return this.#uploader.upload(source, options)
+  }
+
+  /**
+   * Stores a file at `path` by a resumable upload: a server that dies costs a moment, and so does this program, where the
+   * caller keeps the upload's id and gives it again with `isBegun`.
+   *
+   * @throws {RejectedError} FILE_EXISTS; UPLOAD_CHECKSUM, SIZE_MISMATCH: the file is not the one that was begun;
+   *   UPLOAD_TAKEN: another program goes on with it; UPLOAD_NOT_FOUND: its time is over.
+   */
+  async uploadResumable(path: string, options: ResumableOptions): Promise<Uploaded> {
+    checkFileKey(options.key)
+    return uploadResumable(this.uploads, path, options)
   }
 
   /**
@@ -166,6 +190,36 @@ export class Client {
     await this.#remover.delete(key, signal)
   }
 
+  /**
+   * Deletes for good this generation and no later one, in the trash or not.
+   *
+   * @throws {RejectedError} FILE_NOT_FOUND.
+   */
+  async deleteGeneration(
+    key: FileKey,
+    generation: string,
+    { signal }: CallOptions = NO_OPTIONS
+  ): Promise<void> {
+    checkFileKey(key)
+    await this.#remover.deleteGeneration(key, generation, signal)
+  }
+
+  /**
+   * Puts this generation of a file into the trash, where nobody reads it, until it is deleted for good; 0 takes it out.
+   *
+   * @param untilMs UNIX milliseconds.
+   * @throws {RejectedError} FILE_NOT_FOUND.
+   */
+  async trash(
+    key: FileKey,
+    generation: string,
+    untilMs: number,
+    { signal }: CallOptions = NO_OPTIONS
+  ): Promise<void> {
+    checkFileKey(key)
+    await this.#remover.trash(key, generation, untilMs, signal)
+  }
+
   /** One page of a user's files, in byte order of their ids. */
   async list(options: ListOptions): Promise<{ files: ListedFile[]; more: boolean }> {
     const { application, user, after = '', limit = extension.LIST_LIMIT_MAX, signal } = options
@@ -176,9 +230,27 @@ export class Client {
     )
   }
 
+  /**
+   * Asks the index, through a tracker: library, jobs, access …, see the package `calls`.
+   *
+   * @throws {RejectedError} what the method refuses. {OutcomeUnknownError} of one that must not be repeated unseen.
+   */
+  index<N extends CallName>(
+    name: N,
+    args: CallArguments<N>,
+    { signal }: CallOptions = NO_OPTIONS
+  ): Promise<CallResult<N>> {
+    return this.#trackers.index(name, args, signal)
+  }
+
   /** The cluster's groups and their members, for programs. */
   groups({ signal }: CallOptions = NO_OPTIONS): Promise<ClusterReply> {
     return this.#trackers.cluster(signal)
+  }
+
+  /** Each tracker by itself: does it answer, how fast, and what is it. Never rejects for one that is silent. */
+  trackers({ signal }: CallOptions = NO_OPTIONS): Promise<TrackerProbe[]> {
+    return this.#trackers.probe(signal)
   }
 
   /** The same as text for people, as the tracker writes it. */

@@ -1,6 +1,6 @@
 /** What the client takes and gives: types only. */
 import type { Readable } from 'node:stream'
-import type { Address, FileFacts, FileKey } from '@tributary/protocol'
+import type { Address, AppendChecksum, FileFacts, FileKey } from '@tributary/protocol'
 import type { PieceTaker } from '@tributary/transport'
 
 export interface ClientEvent {
@@ -47,6 +47,14 @@ export type ProgressListener = (progress: Progress) => void
 /** What an upload reads: a path (or file: URL), bytes, or a stream that can be read once. */
 export type UploadSource = string | URL | Uint8Array | AsyncIterable<Uint8Array>
 
+export interface SourceReader {
+  /**
+   * The next bytes, in parts of some hundred KiB; undefined at the end. `reusable` says that
+   * the buffers of earlier calls have left and may be filled again.
+   */
+  read(reusable: boolean): Promise<Buffer | undefined>
+}
+
 export interface UploadOptions {
   key: FileKey
   /** Of a stream, where it is known. With fewer or more bytes the upload fails as SIZE_MISMATCH. */
@@ -57,6 +65,8 @@ export interface UploadOptions {
   mediaType?: string | undefined
   /** 32 hexadecimal digits. The same nonce again is the same upload. Default: random. */
   nonce?: string | undefined
+  /** For a file derived from another one: it is stored in that one's group. */
+  beside?: FileKey | undefined
   /** IP address of whom the upload is made for, as a gateway knows it: it may choose the region of a new user. */
   clientIp?: string | undefined
   signal?: AbortSignal | undefined
@@ -172,4 +182,118 @@ export interface ListOptions {
 
 export interface CallOptions {
   signal?: AbortSignal | undefined
+}
+
+/** Where a part lies in the whole that it belongs to: parts that say so are joined without being copied. */
+export interface PartPlace {
+  /** 32 hexadecimal digits that the parts of one whole have in common; whoever uploads chooses them. */
+  whole: string
+  /** Number of this part, from 0. */
+  part: number
+  /** How many there are. All have totalBytes / parts bytes, rounded down; the last one has the rest too. */
+  parts: number
+  totalBytes: number
+}
+
+export interface CreateUploadOptions {
+  application: string
+  user: string
+  /** Absent: a part, to be joined with others. */
+  file?: string | undefined
+  /** 32 hexadecimal digits that nobody can guess. The same id again is the same upload. Default: random. */
+  id?: string | undefined
+  sizeBytes: number
+  name?: string | undefined
+  mediaType?: string | undefined
+  /** Kept with the upload as it is; at most 4 KiB. */
+  metadata?: string | undefined
+  place?: PartPlace | undefined
+  /** Ids of finished parts: the upload is these, in this order. */
+  joins?: readonly string[] | undefined
+  clientIp?: string | undefined
+  signal?: AbortSignal | undefined
+}
+
+/** What is known of a resumable upload. */
+export interface UploadStatus {
+  id: string
+  application: string
+  user: string
+  /** '': a part. */
+  file: string
+  sizeBytes: number
+  /** So many bytes are on disk, from the first on: the upload goes on there. */
+  offsetBytes: number
+  /** Of these. */
+  crc32: number
+  /** Grows whenever somebody begins to write. */
+  fence: number
+  group: string
+  /** UNIX milliseconds; every append puts it off. */
+  expiresMs: number
+  name: string
+  mediaType: string
+  metadata: string
+  /** Of the file that was made of it; undefined: not yet. */
+  generation: string | undefined
+  /** Ids of its parts. */
+  joins: readonly string[]
+}
+
+export interface AppendOptions {
+  /** Where in the upload the content begins; the server has so many bytes, or refuses. */
+  offsetBytes: number
+  /** Of this content. */
+  sizeBytes: number
+  /** The token seen last: when somebody else has written since, UPLOAD_TAKEN. Default: whichever it is. */
+  fence?: number | undefined
+  /** The content counts as a whole, if this is its checksum; else UPLOAD_CHECKSUM. */
+  checksum?: AppendChecksum | undefined
+  signal?: AbortSignal | undefined
+  onProgress?: ((doneBytes: number) => void) | undefined
+}
+
+export interface ReadUploadOptions {
+  start: number
+  /** At most PART_READ_BYTES_MAX of the protocol come at a time. */
+  lengthBytes: number
+  signal?: AbortSignal | undefined
+}
+
+/**
+ * Resumable uploads, step by step. Whatever was answered is on disk: the upload goes on there through any client, any
+ * gateway and any storage server of its group.
+ */
+export interface ResumableUploads {
+  /** @throws {RejectedError} FILE_EXISTS. {UnavailableError} NO_SPACE, … */
+  create(options: CreateUploadOptions): Promise<UploadStatus>
+  /** @throws {RejectedError} UPLOAD_NOT_FOUND: it never was, or its time is over. */
+  status(id: string, options?: CallOptions): Promise<UploadStatus>
+  /**
+   * Appends what `source` gives. When it fails in the middle, what came is kept, as far as `status` says.
+   *
+   * @throws {RejectedError} UPLOAD_OFFSET, UPLOAD_TAKEN, UPLOAD_CHECKSUM, SIZE_MISMATCH
+   */
+  append(id: string, source: SourceReader, options: AppendOptions): Promise<UploadStatus>
+  /** Makes it a file. It may be asked for again: the same upload is stored once. @throws {RejectedError} FILE_EXISTS, UPLOAD_OFFSET */
+  commit(id: string, options?: CallOptions): Promise<Uploaded>
+  /** Gives it up. A file that was made of it stays. */
+  abort(id: string, options?: CallOptions): Promise<void>
+  /** What has been acknowledged can be read already; fewer bytes come at its end. */
+  read(id: string, options: ReadUploadOptions): Promise<{ status: UploadStatus; bytes: Buffer }>
+}
+
+export interface ResumableOptions {
+  key: FileKey
+  /** As for `create`. Kept by whoever wants to go on after the end of this program. */
+  id?: string | undefined
+  /** An upload of this id was begun before, and goes on. */
+  isBegun?: boolean | undefined
+  name?: string | undefined
+  mediaType?: string | undefined
+  clientIp?: string | undefined
+  /** For so long without a byte more it is tried again. Default RESUME_FOR_MS. */
+  resumeForMs?: number | undefined
+  signal?: AbortSignal | undefined
+  onProgress?: ProgressListener | undefined
 }

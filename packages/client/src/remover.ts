@@ -8,6 +8,7 @@ import {
   encodeFrame,
   extension,
   OutcomeUnknownError,
+  UnavailableError,
   type FileKey
 } from '@tributary/protocol'
 import type { Lease, PeerPool } from '@tributary/transport'
@@ -54,6 +55,45 @@ export class Remover {
         // Somebody else was faster, and the name is another file's already, or nobody's: the next look tells.
         if (!isCode(error, 'FILE_NOT_FOUND') || generation === '' || tried === GENERATIONS_MAX) throw error
       }
+    }
+  }
+
+  /** This generation and no later one, also where nobody can read it any more: from the trash. */
+  deleteGeneration(key: FileKey, generation: string, signal: AbortSignal | undefined): Promise<void> {
+    return this.#delete(key, generation, signal)
+  }
+
+  /** Into the trash, or out of it (0). Asked for by its generation it may be asked for again. */
+  async trash(
+    key: FileKey,
+    generation: string,
+    untilMs: number,
+    signal: AbortSignal | undefined
+  ): Promise<void> {
+    const frame = encodeFrame(COMMANDS.TRASH.code, extension.trash.encode({ ...key, generation, untilMs }))
+    try {
+      await this.#calls.ask(
+        key,
+        signal,
+        async member => {
+          const lease = await this.#pool.lease(member.address, { timeoutMs: this.#callTimeoutMs, signal })
+          try {
+            if (((lease.connection.hello?.features ?? 0) & extension.FEATURES.TRASH) === 0) {
+              throw new UnavailableError(
+                'STORE_UNAVAILABLE',
+                `storage server ${lease.connection.name} is an older program, without a trash`
+              )
+            }
+            const reply = lease.connection.call(frame, { timeoutMs: this.#commitTimeoutMs })
+            await abortable(whileAlive(reply, this.#pool, member.address), signal)
+          } finally {
+            lease.release()
+          }
+        },
+        async () => undefined
+      )
+    } finally {
+      this.#calls.locations.forget(key)
     }
   }
 

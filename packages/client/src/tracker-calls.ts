@@ -6,6 +6,7 @@ import {
   encodeFrame,
   extension,
   formatAddress,
+  OutcomeUnknownError,
   parseAddress,
   ProtocolError,
   UnavailableError,
@@ -14,6 +15,13 @@ import {
   type FileKey,
   type ListedFile
 } from '@tributary/protocol'
+import {
+  INDEX_CALLS,
+  type CallArguments,
+  type CallName,
+  type CallResult,
+  type IndexCall
+} from '@tributary/calls'
 import type { PeerPool } from '@tributary/transport'
 import { inCompany } from './company.ts'
 import type { ClientEvent } from './contract.ts'
@@ -23,8 +31,20 @@ import { abortable, leavesDoubt, worthElsewhere } from './retry-rules.ts'
 export const TRACKER_PORT = 21_000
 /** A tracker that did not answer is asked last for so long. */
 const SILENT_MS = 10_000
+/** A tracker that lives answers in milliseconds. */
+const PROBE_TIMEOUT_MS = 2_000
 /** Listings of large clusters and pages of long names. */
 const LISTING_BYTES_MAX = 32 * 1024 * 1024
+
+/** One tracker, as it answers now. */
+export interface TrackerProbe {
+  address: string
+  answers: boolean
+  /** Until the answer, or until it was given up. */
+  roundTripMs: number
+  version?: string | undefined
+  reason?: string
+}
 
 interface Tracker {
   readonly address: Address
@@ -109,6 +129,53 @@ export class TrackerCalls {
     )
   }
 
+  /** @throws {OutcomeUnknownError} the reply was lost, of a call that must not be repeated unseen. */
+  index<N extends CallName>(
+    name: N,
+    args: CallArguments<N>,
+    signal: AbortSignal | undefined
+  ): Promise<CallResult<N>> {
+    const body = extension.call.encode({ method: name, arguments: JSON.stringify(args) })
+    return this.#ask(
+      ours => (ours ? encodeFrame(COMMANDS.CALL.code, body) : encodeFrame(COMMANDS.GROUPS.code)),
+      (reply, ours) =>
+        JSON.parse(
+          extension.callReply.decode(needsOurs(reply, ours, `answer ${name}`)).result
+        ) as CallResult<N>,
+      signal,
+      INDEX_CALLS[name].resend
+    )
+  }
+
+  /** Each tracker by itself: does it answer, how fast, and what is it. */
+  probe(signal: AbortSignal | undefined): Promise<TrackerProbe[]> {
+    return Promise.all(this.#trackers.map(({ address }) => this.#probeOne(address, signal)))
+  }
+
+  async #probeOne(address: Address, signal: AbortSignal | undefined): Promise<TrackerProbe> {
+    const name = formatAddress(address)
+    const startMs = performance.now()
+    try {
+      const lease = await this.#pool.lease(address, { timeoutMs: PROBE_TIMEOUT_MS, signal })
+      try {
+        const frame = encodeFrame(lease.ours ? COMMANDS.CLUSTER.code : COMMANDS.GROUPS.code)
+        const sentMs = performance.now()
+        const reply = lease.connection.call(frame, {
+          timeoutMs: PROBE_TIMEOUT_MS,
+          replyBytesMax: LISTING_BYTES_MAX
+        })
+        await abortable(reply, signal)
+        const roundTripMs = performance.now() - sentMs
+        return { address: name, answers: true, roundTripMs, version: lease.connection.hello?.version }
+      } finally {
+        lease.release()
+      }
+    } catch (error) {
+      const roundTripMs = performance.now() - startMs
+      return { address: name, answers: false, roundTripMs, reason: (error as Error).message }
+    }
+  }
+
   groupsText(signal: AbortSignal | undefined): Promise<string> {
     return this.#ask(
       () => encodeFrame(COMMANDS.GROUPS.code),
@@ -123,13 +190,16 @@ export class TrackerCalls {
   async #ask<T>(
     frameFor: (ours: boolean) => Buffer,
     decode: (body: Buffer, ours: boolean) => T,
-    signal: AbortSignal | undefined
+    signal: AbortSignal | undefined,
+    resend: IndexCall['resend'] = 'safe'
   ): Promise<T> {
     const waiting = this.#inOrder()
     const askNext = (): Promise<T> | undefined => {
       const tracker = waiting.shift()
       if (!tracker) return undefined
-      return inCompany(this.#askOne(tracker, frameFor, decode, signal), () => {
+      const asked = this.#askOne(tracker, frameFor, decode, signal)
+      if (resend === 'ask-first') return asked
+      return inCompany(asked, () => {
         if (waiting.length > 0) tracker.silentUntilMs = performance.now() + SILENT_MS
         return askNext()
       })
@@ -140,6 +210,11 @@ export class TrackerCalls {
         return await asked
       } catch (error) {
         if (!isItsOwn(error)) throw error
+        if (resend === 'ask-first' && leavesDoubt(error)) {
+          throw new OutcomeUnknownError(`whether it was done is not known: ${error.message}`, {
+            cause: error
+          })
+        }
         // A tracker that answered, if only to refuse, tells more than one that could not be reached.
         if (!failure || leavesDoubt(failure)) failure = error as Error
       }

@@ -3,18 +3,10 @@ import { open, type FileHandle } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { INLINE_BYTES_MAX, RejectedError } from '@tributary/protocol'
-import type { UploadSource } from './contract.ts'
+import type { SourceReader, UploadSource } from './contract.ts'
 
 /** One read of a file: few calls, and two buffers of it per upload. */
 const READ_BYTES = 512 * 1024
-
-export interface SourceReader {
-  /**
-   * The next bytes, at most READ_BYTES where the source lets us choose; undefined at the end. `reusable` says that
-   * the buffers of earlier calls have left and may be filled again.
-   */
-  read(reusable: boolean): Promise<Buffer | undefined>
-}
 
 export interface OpenSource {
   readonly sizeBytes: number | undefined

@@ -88,11 +88,13 @@ export class Uploader {
     }
     try {
       const uploaded = await this.#calls.ask(
-        key,
+        options.beside ?? key,
         signal,
         member => this.#attempt(member, upload),
         failure => this.#settle(upload, failure),
-        { forUpload: true, ...(options.clientIp !== undefined && { clientIp: options.clientIp }) }
+        options.beside
+          ? {}
+          : { forUpload: true, ...(options.clientIp !== undefined && { clientIp: options.clientIp }) }
       )
       this.#calls.locations.forget(key) // what was known of it was that it is not there
       onProgress?.({ doneBytes: uploaded.sizeBytes, totalBytes: uploaded.sizeBytes })

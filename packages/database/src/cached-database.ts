@@ -1,9 +1,12 @@
 import { CachedFileIndex } from './cached-file-index.ts'
 import { CachedRoutes } from './cached-routes.ts'
+import type { Control } from './control.ts'
 import type { Counters } from './counters.ts'
 import type { Database } from './database.ts'
 import type { FileIndex } from './file-index.ts'
 import type { Leases } from './leases.ts'
+import type { Library } from './library.ts'
+import type { Uploads } from './uploads.ts'
 import type { Moves } from './moves.ts'
 import type { RedisCache } from './redis-cache.ts'
 import type { Routes } from './routes.ts'
@@ -37,6 +40,18 @@ export class CachedDatabase implements Database {
 
   get moves(): Moves {
     return this.#database.moves
+  }
+
+  get control(): Control {
+    return this.#database.control
+  }
+
+  get uploads(): Uploads {
+    return this.#database.uploads
+  }
+
+  get library(): Library {
+    return this.#database.library
   }
 
   clusterId(): Promise<string> {

@@ -60,6 +60,10 @@ export class CachedFileIndex implements FileIndex {
     return this.#without(move, () => this.#index.move(move))
   }
 
+  async setTrashed(key: FileKey, generation: string, store: string, untilMs: number): Promise<boolean> {
+    return this.#without(key, () => this.#index.setTrashed(key, generation, store, untilMs))
+  }
+
   async remove(key: FileKey, generation: string): Promise<boolean> {
     return this.#without(key, () => this.#index.remove(key, generation))
   }
@@ -74,6 +78,10 @@ export class CachedFileIndex implements FileIndex {
 
   list(where: Parameters<FileIndex['list']>[0]): Promise<FileRow[]> {
     return this.#index.list(where)
+  }
+
+  listDerived(where: Parameters<FileIndex['listDerived']>[0]): Promise<FileRow[]> {
+    return this.#index.listDerived(where)
   }
 
   listStore(where: Parameters<FileIndex['listStore']>[0]): Promise<FileRow[]> {

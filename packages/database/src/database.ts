@@ -1,6 +1,9 @@
+import type { Control } from './control.ts'
 import type { Counters } from './counters.ts'
 import type { FileIndex } from './file-index.ts'
 import type { Leases } from './leases.ts'
+import type { Library } from './library.ts'
+import type { Uploads } from './uploads.ts'
 import type { Moves } from './moves.ts'
 import type { Routes } from './routes.ts'
 
@@ -37,6 +40,9 @@ export interface Database {
   readonly counters: Counters
   readonly leases: Leases
   readonly moves: Moves
+  readonly control: Control
+  readonly library: Library
+  readonly uploads: Uploads
 
   /** UUID made by the first migration: tells one cluster's database from another's. */
   clusterId(): Promise<string>

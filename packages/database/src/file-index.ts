@@ -118,6 +118,14 @@ export interface FileIndex {
    */
   move(move: Move): Promise<boolean>
 
+  /**
+   * stored ↔ trashed, only for this generation while it is of this store; the library follows in the same transaction.
+   *
+   * @param untilMs UNIX milliseconds; 0: out of the trash.
+   * @returns false: there is no such file, or it is being deleted. True as well when it is so already.
+   */
+  setTrashed(key: FileKey, generation: string, store: string, untilMs: number): Promise<boolean>
+
   /** Removes the row of this generation, whatever its state. False: there was none. */
   remove(key: FileKey, generation: string): Promise<boolean>
 
@@ -127,8 +135,11 @@ export interface FileIndex {
   /** Sets the media type of a row that was stored without one. False: no such row, or it has one. */
   setMediaType(key: FileKey, generation: string, mediaType: string): Promise<boolean>
 
-  /** A page in byte order of file id, stored ones only; `after` is the last id of the page before. */
+  /** A page in byte order of file id, stored ones only, without those derived from others; `after` is the last id of the page before. */
   list(where: { application: string; user: string; after?: string; limit: number }): Promise<FileRow[]>
+
+  /** What was made from this generation of a film, in byte order of the ids; stored ones only. */
+  listDerived(where: { application: string; user: string; generation: string }): Promise<FileRow[]>
 
   /** All rows of a store in path order; `afterPath` is the last path of the page before. */
   listStore(where: {

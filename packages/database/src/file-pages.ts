@@ -1,4 +1,5 @@
 import { sql, type Kysely } from 'kysely'
+import { DERIVED_END, DERIVED_PREFIX } from '@tributary/protocol'
 import { fileRowOfRecord, hexOf, textOf } from './file-record.ts'
 import {
   assertApplication,
@@ -13,13 +14,15 @@ import {
 import { PAGE_ROWS_MAX, type FileIndex, type FileRow } from './file-index.ts'
 import type { Schema } from './schema.ts'
 
+/** Derived files of one film. */
+const DERIVED_MAX = 500
 /** Paths asked for in one statement; engines bound the number of parameters. */
 const PATHS_PER_QUERY_MAX = 500
 
 /** The reads that both engines answer by the same SQL: pages, sums, and rows by place. */
 export class FilePages implements Pick<
   FileIndex,
-  'list' | 'listStore' | 'findPaths' | 'groupStores' | 'totals' | 'stores'
+  'list' | 'listDerived' | 'listStore' | 'findPaths' | 'groupStores' | 'totals' | 'stores'
 > {
   readonly #database: Kysely<Schema>
 
@@ -42,8 +45,30 @@ export class FilePages implements Pick<
       .where('application', '=', Buffer.from(where.application))
       .where('user', '=', Buffer.from(where.user))
       .where('state', '=', STATE_STORED)
+    // Derived files are a range of their own among the ids of a user; what comes before it and behind it is listed.
+    const isListed = sql<boolean>`(file < ${Buffer.from(DERIVED_PREFIX)} OR file >= ${Buffer.from(DERIVED_END)})`
+    query = query.where(isListed)
     if (where.after !== undefined) query = query.where('file', '>', Buffer.from(where.after))
     return (await query.orderBy('file').limit(sql.lit(where.limit)).execute()).map(fileRowOfRecord)
+  }
+
+  async listDerived({
+    application,
+    user,
+    generation
+  }: Parameters<FileIndex['listDerived']>[0]): Promise<FileRow[]> {
+    const rows = await this.#database
+      .selectFrom('files')
+      .selectAll()
+      .where('application', '=', Buffer.from(application))
+      .where('user', '=', Buffer.from(user))
+      .where('file', '>', Buffer.from(`${DERIVED_PREFIX}${generation}/`))
+      .where('file', '<', Buffer.from(`${DERIVED_PREFIX}${generation}0`))
+      .where('state', '=', STATE_STORED)
+      .orderBy('file')
+      .limit(sql.lit(DERIVED_MAX))
+      .execute()
+    return rows.map(fileRowOfRecord)
   }
 
   async listStore(where: Parameters<FileIndex['listStore']>[0]): Promise<FileRow[]> {

@@ -5,6 +5,7 @@ import type { FileKey, FileRow, FileState } from './file-index.ts'
 /** Numbers on disk; append only. */
 export const FILE_STATES: readonly FileState[] = ['stored', 'trashed', 'deleting']
 export const STATE_STORED = 0
+export const STATE_TRASHED = 1
 export const STATE_DELETING = 2
 
 export const USER_BYTES_MAX = 255

@@ -1,12 +1,13 @@
 import { sql, type Kysely } from 'kysely'
 import { Catalog } from './catalog.ts'
-import { textOf } from './file-record.ts'
+import { hexOf, textOf } from './file-record.ts'
+import { KEPT_TABLES, rowsOf, type KeptRecord } from './kept-tables.ts'
 import { FilePages } from './file-pages.ts'
 import { schemaVersionOf } from './schema-version.ts'
-import type { FileRow } from './file-index.ts'
+import type { FileKey, FileRow } from './file-index.ts'
 import type { Engine } from './migrations.ts'
 import type { GroupRow } from './routes.ts'
-import type { Schema } from './schema.ts'
+import { LIBRARY_SCHEMA_VERSION, type Schema } from './schema.ts'
 
 const PAGE_ROWS = 1_000
 
@@ -14,6 +15,11 @@ export interface UserRoute {
   application: string
   user: string
   group: string
+}
+
+export interface FilmTitle extends FileKey {
+  generation: string
+  title: string
 }
 
 export interface CounterValue {
@@ -120,6 +126,47 @@ export class IndexSnapshot {
         if (rows.length < PAGE_ROWS) break
         afterPath = rows.at(-1)!.path
       }
+    }
+  }
+
+  /** Titles that people gave, in order of their keys. */
+  async *titles(): AsyncGenerator<FilmTitle[]> {
+    if ((await this.schemaVersion()) < LIBRARY_SCHEMA_VERSION) return
+    for (let last: FilmTitle | undefined; ;) {
+      const after = last
+      const behind = after
+        ? sql<boolean>`(application, user, file) > (${Buffer.from(after.application)}, ${Buffer.from(after.user)}, ${Buffer.from(after.file)})`
+        : sql<boolean>`1 = 1`
+      const records = await this.#queries
+        .selectFrom('library')
+        .select(['application', 'user', 'file', 'generation', 'title'])
+        .where('titled', '=', 1)
+        .where(behind)
+        .orderBy('application')
+        .orderBy('user')
+        .orderBy('file')
+        .limit(sql.lit(PAGE_ROWS))
+        .execute()
+      const page = records.map(record => ({
+        application: textOf(record.application),
+        user: textOf(record.user),
+        file: textOf(record.file),
+        generation: hexOf(record.generation),
+        title: textOf(record.title)
+      }))
+      if (page.length > 0) yield page
+      if (page.length < PAGE_ROWS) return
+      last = page.at(-1)
+    }
+  }
+
+  /** What else the control plane keeps, table by table. */
+  async *records(): AsyncGenerator<KeptRecord[]> {
+    const version = await this.schemaVersion()
+    for (const table of KEPT_TABLES) {
+      if (table.since > version) continue
+      for await (const rows of rowsOf(this.#queries, table))
+        yield rows.map(row => ({ table: table.name, row }))
     }
   }
 

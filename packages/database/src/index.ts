@@ -15,6 +15,17 @@ export { MOVES_PAGE_MAX, type Moves } from './moves.ts'
 export { REGION_BYTES_MAX, type GroupRow, type Routes, type UserKey } from './routes.ts'
 export { COUNTER_KEY_BYTES_MAX, RESERVE_COUNT_MAX, type Counters } from './counters.ts'
 export type { Leases } from './leases.ts'
+export { insertNew, statement, type ChangeOutcome, type Control, type ControlStatement } from './control.ts'
+export { kindOf, type FilmFindings, type Library } from './library.ts'
+export {
+  UPLOAD_METADATA_BYTES_MAX,
+  type UploadKind,
+  type UploadLayout,
+  type UploadPiece,
+  type UploadRow,
+  type Uploads
+} from './uploads.ts'
+export type { LibraryFilm, LibraryPage, LibraryQuestion } from './library-pages.ts'
 export {
   CommitOutcomeUnknownError,
   DatabaseUnavailableError,
@@ -25,6 +36,7 @@ export {
 export { inspectDatabase, inspectRedis, type DatabaseInspection, type RedisInspection } from './inspection.ts'
 export { checkRedisUrl } from './redis-address.ts'
 export { migrateDatabase, openDatabase, openRestoreTarget, openSnapshot } from './open-database.ts'
-export type { CounterValue, IndexSnapshot, UserRoute } from './index-snapshot.ts'
+export type { CounterValue, FilmTitle, IndexSnapshot, UserRoute } from './index-snapshot.ts'
+export type { KeptRecord } from './kept-tables.ts'
 export type { RestoreTarget } from './restore-target.ts'
 export { wireErrorOf } from './wire-error.ts'

@@ -32,8 +32,39 @@ export function migrationsOf(engine: Engine): Record<string, Migration> {
         // A table more harms no program that does not know it.
         await letWork(database, 2, 1)
       }
+    },
+    '0003-library': {
+      async up(database: Kysely<Schema>) {
+        for (const statement of engine === 'sqlite' ? LIBRARY_SQLITE : LIBRARY_MYSQL) {
+          await sql.raw(statement).execute(database)
+        }
+        if (engine === 'mysql') await addKeyMysql(database, 'files', 'files_by_time', 'stored_at_ms')
+        await letWork(database, 3, 1)
+      }
+    },
+    '0004-uploads': {
+      async up(database: Kysely<Schema>) {
+        for (const statement of engine === 'sqlite' ? UPLOADS_SQLITE : UPLOADS_MYSQL) {
+          await sql.raw(statement).execute(database)
+        }
+        await letWork(database, 4, 1)
+      }
     }
   }
+}
+
+/** MySQL has no IF NOT EXISTS for keys. */
+async function addKeyMysql(
+  database: Kysely<Schema>,
+  table: string,
+  key: string,
+  columns: string
+): Promise<void> {
+  const { rows } = await sql`SELECT 1 FROM information_schema.statistics
+    WHERE table_schema = DATABASE() AND table_name = ${table} AND index_name = ${key} LIMIT 1`.execute(
+    database
+  )
+  if (rows.length === 0) await sql.raw(`ALTER TABLE ${table} ADD KEY ${key} (${columns})`).execute(database)
 }
 
 /**
@@ -189,3 +220,156 @@ const MOVES_MYSQL = `CREATE TABLE IF NOT EXISTS moves (
      PRIMARY KEY (store, path),
      KEY moves_due (store, switched, parked_at_ms, path)
    ) ${MYSQL_TABLE}`
+
+// Every order that a page may have is an index, for all films and for those of one user; a page is read by it, never sorted.
+const LIBRARY_ORDERS = ['stored_at_ms', 'sort_title', 'size_bytes', 'duration_ms']
+const LIBRARY_SQLITE = [
+  'CREATE INDEX IF NOT EXISTS files_by_time ON files (stored_at_ms)',
+  `CREATE TABLE IF NOT EXISTS library (
+     application BLOB NOT NULL,
+     user BLOB NOT NULL,
+     file BLOB NOT NULL,
+     generation BLOB NOT NULL,
+     state INTEGER NOT NULL,
+     trashed_until_ms INTEGER NOT NULL,
+     kind INTEGER NOT NULL,
+     title TEXT NOT NULL,
+     titled INTEGER NOT NULL,
+     sort_title BLOB NOT NULL,
+     search_text TEXT NOT NULL,
+     size_bytes INTEGER NOT NULL,
+     stored_at_ms INTEGER NOT NULL,
+     duration_ms INTEGER NOT NULL,
+     width INTEGER NOT NULL,
+     height INTEGER NOT NULL,
+     facts_state INTEGER NOT NULL,
+     PRIMARY KEY (application, user, file)
+   ) STRICT, WITHOUT ROWID`,
+  ...LIBRARY_ORDERS.flatMap(order => [
+    `CREATE INDEX IF NOT EXISTS library_${order} ON library (state, ${order}, application, user, file)`,
+    `CREATE INDEX IF NOT EXISTS library_user_${order} ON library (application, user, state, ${order}, file)`
+  ]),
+  'CREATE INDEX IF NOT EXISTS library_kind ON library (state, kind)',
+  'CREATE INDEX IF NOT EXISTS library_facts ON library (facts_state, stored_at_ms) WHERE facts_state = 0',
+  `CREATE TABLE IF NOT EXISTS film_facts (
+     application BLOB NOT NULL,
+     user BLOB NOT NULL,
+     file BLOB NOT NULL,
+     generation BLOB NOT NULL,
+     facts TEXT NOT NULL,
+     PRIMARY KEY (application, user, file)
+   ) STRICT, WITHOUT ROWID`,
+  `CREATE TABLE IF NOT EXISTS library_words (
+     word BLOB NOT NULL,
+     application BLOB NOT NULL,
+     user BLOB NOT NULL,
+     file BLOB NOT NULL,
+     PRIMARY KEY (word, application, user, file)
+   ) STRICT, WITHOUT ROWID`
+]
+const LIBRARY_MYSQL = [
+  `CREATE TABLE IF NOT EXISTS library (
+     application VARBINARY(15) NOT NULL,
+     user VARBINARY(255) NOT NULL,
+     file VARBINARY(127) NOT NULL,
+     generation BINARY(16) NOT NULL,
+     state TINYINT UNSIGNED NOT NULL,
+     trashed_until_ms BIGINT NOT NULL,
+     kind TINYINT UNSIGNED NOT NULL,
+     title VARBINARY(1024) NOT NULL,
+     titled TINYINT UNSIGNED NOT NULL,
+     sort_title VARBINARY(64) NOT NULL,
+     search_text VARBINARY(2048) NOT NULL,
+     size_bytes BIGINT NOT NULL,
+     stored_at_ms BIGINT NOT NULL,
+     duration_ms BIGINT NOT NULL,
+     width INT UNSIGNED NOT NULL,
+     height INT UNSIGNED NOT NULL,
+     facts_state TINYINT UNSIGNED NOT NULL,
+     PRIMARY KEY (application, user, file),
+     ${LIBRARY_ORDERS.flatMap(order => [
+       `KEY library_${order} (state, ${order}, application, user, file)`,
+       `KEY library_user_${order} (application, user, state, ${order}, file)`
+     ]).join(',\n     ')},
+     KEY library_kind (state, kind),
+     KEY library_facts (facts_state, stored_at_ms)
+   ) ${MYSQL_TABLE}`,
+  `CREATE TABLE IF NOT EXISTS film_facts (
+     application VARBINARY(15) NOT NULL,
+     user VARBINARY(255) NOT NULL,
+     file VARBINARY(127) NOT NULL,
+     generation BINARY(16) NOT NULL,
+     facts MEDIUMBLOB NOT NULL,
+     PRIMARY KEY (application, user, file)
+   ) ${MYSQL_TABLE}`,
+  `CREATE TABLE IF NOT EXISTS library_words (
+     word VARBINARY(48) NOT NULL,
+     application VARBINARY(15) NOT NULL,
+     user VARBINARY(255) NOT NULL,
+     file VARBINARY(127) NOT NULL,
+     PRIMARY KEY (word, application, user, file)
+   ) ${MYSQL_TABLE}`
+]
+
+// Few rows, each for as long as its upload takes. A place in a shared folder is one upload's.
+const UPLOADS_SQLITE = [
+  `CREATE TABLE IF NOT EXISTS uploads (
+     id BLOB NOT NULL PRIMARY KEY,
+     application BLOB NOT NULL,
+     user BLOB NOT NULL,
+     file BLOB NOT NULL,
+     name BLOB NOT NULL,
+     media_type BLOB NOT NULL,
+     metadata BLOB NOT NULL,
+     kind INTEGER NOT NULL,
+     state INTEGER NOT NULL,
+     size_bytes INTEGER NOT NULL,
+     offset_bytes INTEGER NOT NULL,
+     crc32 INTEGER NOT NULL,
+     group_name BLOB NOT NULL,
+     store BLOB NOT NULL,
+     folder BLOB NOT NULL,
+     base_bytes INTEGER NOT NULL,
+     total_bytes INTEGER NOT NULL,
+     layout BLOB NOT NULL,
+     fence INTEGER NOT NULL,
+     taker BLOB NOT NULL,
+     holder BLOB NOT NULL,
+     generation BLOB NOT NULL,
+     created_ms INTEGER NOT NULL,
+     expires_ms INTEGER NOT NULL,
+     UNIQUE (folder, base_bytes)
+   ) STRICT, WITHOUT ROWID`,
+  'CREATE INDEX IF NOT EXISTS uploads_due ON uploads (store, expires_ms)'
+]
+
+const UPLOADS_MYSQL = [
+  `CREATE TABLE IF NOT EXISTS uploads (
+     id BINARY(16) NOT NULL PRIMARY KEY,
+     application VARBINARY(15) NOT NULL,
+     user VARBINARY(255) NOT NULL,
+     file VARBINARY(127) NOT NULL,
+     name VARBINARY(1024) NOT NULL,
+     media_type VARBINARY(255) NOT NULL,
+     metadata VARBINARY(4096) NOT NULL,
+     kind TINYINT UNSIGNED NOT NULL,
+     state TINYINT UNSIGNED NOT NULL,
+     size_bytes BIGINT NOT NULL,
+     offset_bytes BIGINT NOT NULL,
+     crc32 INT UNSIGNED NOT NULL,
+     group_name VARBINARY(16) NOT NULL,
+     store BINARY(16) NOT NULL,
+     folder BINARY(16) NOT NULL,
+     base_bytes BIGINT NOT NULL,
+     total_bytes BIGINT NOT NULL,
+     layout VARBINARY(8192) NOT NULL,
+     fence BIGINT NOT NULL,
+     taker VARBINARY(255) NOT NULL,
+     holder VARBINARY(255) NOT NULL,
+     generation BINARY(16) NOT NULL,
+     created_ms BIGINT NOT NULL,
+     expires_ms BIGINT NOT NULL,
+     UNIQUE KEY uploads_places (folder, base_bytes),
+     KEY uploads_due (store, expires_ms)
+   ) ${MYSQL_TABLE}`
+]

@@ -5,6 +5,7 @@ import { FilePages } from './file-pages.ts'
 import { mysqlAddressOf } from './mysql-address.ts'
 import { IndexSnapshot } from './index-snapshot.ts'
 import { MysqlConnection, type MysqlValue } from './mysql-connection.ts'
+import { MysqlControl } from './mysql-control.ts'
 import { MysqlCounters } from './mysql-counters.ts'
 import { PooledMysqlDialect } from './mysql-dialect.ts'
 import { ConnectionLostError } from './mysql-error.ts'
@@ -14,18 +15,27 @@ import { MysqlMoves } from './mysql-moves.ts'
 import { MysqlPool } from './mysql-pool.ts'
 import { MysqlRoutes } from './mysql-routes.ts'
 import { mysqlTimeoutsOf, type MysqlTimeouts } from './mysql-timeouts.ts'
+import { Library } from './library.ts'
+import { Uploads } from './uploads.ts'
 import { MovePages } from './move-pages.ts'
 import { refuseRestoring } from './restore-mark.ts'
 import { RestoreTarget } from './restore-target.ts'
 import { SchemaGate } from './schema-gate.ts'
 import { adoptCluster, checkSchemaVersion, migrate } from './schema-version.ts'
+import type { Control } from './control.ts'
+import { TrashSwitch } from './trash-switch.ts'
 import type { Counters } from './counters.ts'
 import type { Database, OpenOptions } from './database.ts'
 import type { Execute } from './execute-driver.ts'
 import type { Leases } from './leases.ts'
 import type { Moves } from './moves.ts'
 import type { Routes } from './routes.ts'
-import { MOVES_SCHEMA_VERSION, type Schema } from './schema.ts'
+import {
+  LIBRARY_SCHEMA_VERSION,
+  MOVES_SCHEMA_VERSION,
+  UPLOADS_SCHEMA_VERSION,
+  type Schema
+} from './schema.ts'
 
 export const POOL_SIZE_DEFAULT = 6
 const MIGRATION_TIMEOUT_MS = 60_000
@@ -40,6 +50,9 @@ export class MysqlDatabase implements Database {
   readonly counters: Counters
   readonly leases: Leases
   readonly moves: Moves
+  readonly control: Control
+  readonly library: Library
+  readonly uploads: Uploads
   readonly #pool: MysqlPool
   readonly #catalog: Catalog
 
@@ -48,10 +61,15 @@ export class MysqlDatabase implements Database {
     const dialect = new PooledMysqlDialect(readerOf(pool, timeouts.writeMs))
     const queries = new Kysely<Schema>({ dialect })
     this.#catalog = new Catalog(queries)
-    this.files = new MysqlFileIndex(pool, new FilePages(queries), timeouts)
+    this.control = new MysqlControl(pool, queries, timeouts)
+    const libraryGate = new SchemaGate(queries, LIBRARY_SCHEMA_VERSION)
+    const pages = new FilePages(queries)
+    this.library = new Library(this.control, libraryGate, pages)
+    this.files = new MysqlFileIndex(pool, pages, new TrashSwitch(this.control, libraryGate), timeouts)
     this.routes = new MysqlRoutes(pool, this.#catalog, timeouts)
     this.counters = new MysqlCounters(pool, timeouts)
     this.leases = new MysqlLeases(pool, timeouts)
+    this.uploads = new Uploads(this.control, new SchemaGate(queries, UPLOADS_SCHEMA_VERSION))
     const gate = new SchemaGate(queries, MOVES_SCHEMA_VERSION)
     this.moves = new MysqlMoves(pool, new MovePages(queries, gate), gate, timeouts)
   }

@@ -8,6 +8,7 @@ import type { FileIndex, FileKey, FileRow, FindOptions, InsertOutcome, Move } fr
 import type { FilePages } from './file-pages.ts'
 import type { MysqlConnection } from './mysql-connection.ts'
 import type { MysqlPool } from './mysql-pool.ts'
+import type { TrashSwitch } from './trash-switch.ts'
 import type { MysqlTimeouts } from './mysql-timeouts.ts'
 
 const MARK_DELETING = `UPDATE files SET state = 2, trashed_until_ms = 0 WHERE ${KEY_IS} AND generation = ?`
@@ -26,14 +27,16 @@ export class MysqlFileIndex implements FileIndex {
   readonly #pool: MysqlPool
   readonly #timeouts: MysqlTimeouts
   readonly #pages: FilePages
+  readonly #trash: TrashSwitch
   readonly #lookups: MysqlLookups
   readonly #causalLookups: MysqlLookups
   readonly #inserts: MysqlInserts
 
-  constructor(pool: MysqlPool, pages: FilePages, timeouts: MysqlTimeouts) {
+  constructor(pool: MysqlPool, pages: FilePages, trash: TrashSwitch, timeouts: MysqlTimeouts) {
     this.#pool = pool
     this.#timeouts = timeouts
     this.#pages = pages
+    this.#trash = trash
     this.#lookups = new MysqlLookups(pool, timeouts.readMs, false)
     this.#causalLookups = new MysqlLookups(pool, timeouts.readMs, true)
     this.#inserts = new MysqlInserts(pool, this.#causalLookups, timeouts.writeMs)
@@ -92,6 +95,10 @@ export class MysqlFileIndex implements FileIndex {
     })
   }
 
+  setTrashed(key: FileKey, generation: string, store: string, untilMs: number): Promise<boolean> {
+    return this.#trash.set(key, generation, store, untilMs)
+  }
+
   async remove(key: FileKey, generation: string): Promise<boolean> {
     assertFileKey(key)
     return this.#write(async (connection, isResent) => {
@@ -125,6 +132,10 @@ export class MysqlFileIndex implements FileIndex {
 
   list(where: Parameters<FileIndex['list']>[0]): Promise<FileRow[]> {
     return this.#pages.list(where)
+  }
+
+  listDerived(where: Parameters<FileIndex['listDerived']>[0]): Promise<FileRow[]> {
+    return this.#pages.listDerived(where)
   }
 
   listStore(where: Parameters<FileIndex['listStore']>[0]): Promise<FileRow[]> {

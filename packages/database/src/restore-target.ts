@@ -1,5 +1,6 @@
 import { sql, type Kysely } from 'kysely'
 import { RestoreRefusedError } from './errors.ts'
+import { KEPT_TABLES, type KeptRecord } from './kept-tables.ts'
 import { markRestoring, restoringSince, unmarkRestoring } from './restore-mark.ts'
 import type { Engine } from './migrations.ts'
 import type { GroupRow } from './routes.ts'
@@ -7,7 +8,15 @@ import type { Schema } from './schema.ts'
 
 /** Rows that one statement removes: a Galera cluster takes no transaction of any size. */
 const DELETE_ROWS = 10_000
-const TABLES = ['files', 'user_routes', 'storage_groups', 'applications'] as const
+const TABLES = [
+  'files',
+  'library',
+  'film_facts',
+  'library_words',
+  'user_routes',
+  'storage_groups',
+  'applications'
+]
 
 /** An index that is about to be filled from a backup. Until `end` nobody else can open it. */
 export class RestoreTarget {
@@ -32,7 +41,7 @@ export class RestoreTarget {
     if (!replaces && !brokeOff && !(await this.#isEmpty()))
       throw new RestoreRefusedError('the database has rows already; --replace puts the backup in their place')
     await markRestoring(this.#queries, new Date().toISOString())
-    for (const table of TABLES) await this.#empty(table)
+    for (const table of [...TABLES, ...KEPT_TABLES.map(({ name }) => name)]) await this.#empty(table)
   }
 
   /** Region and state of groups as well, which have no other way in. */
@@ -41,6 +50,20 @@ export class RestoreTarget {
       const row = { name, region, draining: draining ? 1 : 0 }
       await this.#queries.insertInto('storage_groups').values(row).execute()
     }
+  }
+
+  /** Rows of a table that backups keep; of one that this program does not know, nothing. @returns how many were taken. */
+  async addRecords(records: readonly KeptRecord[]): Promise<number> {
+    let added = 0
+    for (const { table, row } of records) {
+      if (!KEPT_TABLES.some(({ name }) => name === table)) continue
+      await this.#queries
+        .insertInto(table as keyof Schema)
+        .values(row as never)
+        .execute()
+      added++
+    }
+    return added
   }
 
   /** From now on it is an index like any other. */
@@ -58,7 +81,7 @@ export class RestoreTarget {
     return !file && !route
   }
 
-  async #empty(table: (typeof TABLES)[number]): Promise<void> {
+  async #empty(table: string): Promise<void> {
     if (this.#engine === 'sqlite') {
       await sql`DELETE FROM ${sql.table(table)}`.execute(this.#queries)
       return

@@ -21,7 +21,7 @@ export class SchemaGate {
     const version = await schemaVersionOf(this.#database)
     if (version < this.#version) {
       throw new SchemaVersionError(
-        `the database has schema ${version}, moving files needs ${this.#version}: run \`tributary db migrate\``
+        `the database has schema ${version}, this needs ${this.#version}: run \`tributary db migrate\``
       )
     }
     this.#isOpen = true

@@ -14,9 +14,17 @@ export interface Schema {
   leases: { name: Bytes; holder: Bytes; token: Integer; until_ms: Integer }
   /** Since version 2. */
   moves: MovesTable
+  /** Since version 3. */
+  library: LibraryTable
+  /** Since version 4. */
+  uploads: UploadsTable
+  film_facts: { application: Bytes; user: Bytes; file: Bytes; generation: ReadBytes; facts: string }
+  library_words: { word: Bytes; application: Bytes; user: Bytes; file: Bytes }
 }
 
 type Bytes = ColumnType<Uint8Array, Uint8Array, never>
+/** Bytes that an update may set. */
+type ReadBytes = ColumnType<Uint8Array, Uint8Array, Uint8Array>
 type Integer = ColumnType<number | bigint | string, number | bigint, number | bigint>
 
 export interface FilesTable {
@@ -56,8 +64,67 @@ export interface MovesTable {
   parked_at_ms: Integer
 }
 
+/** What people look for: a row per stored file that was not made from another one. Kept up behind the data path. */
+export interface LibraryTable {
+  application: Bytes
+  user: Bytes
+  file: Bytes
+  generation: ReadBytes
+  /** 0: stored, 1: in the trash. */
+  state: number
+  trashed_until_ms: Integer
+  /** FILM_KINDS of library.ts. */
+  kind: number
+  title: string
+  /** 1: a person gave it. */
+  titled: number
+  /** The title as it is sorted by: folded, cut. */
+  sort_title: ReadBytes
+  /** Its words, folded, each with a space in front. */
+  search_text: string
+  size_bytes: Integer
+  stored_at_ms: Integer
+  duration_ms: Integer
+  width: number
+  height: number
+  /** FACTS_STATES of library.ts. */
+  facts_state: number
+}
+
+/** Resumable uploads that are under way; see uploads.ts. */
+export interface UploadsTable {
+  id: ReadBytes
+  application: ReadBytes
+  user: ReadBytes
+  file: ReadBytes
+  name: ReadBytes
+  media_type: ReadBytes
+  metadata: ReadBytes
+  kind: number
+  state: number
+  size_bytes: Integer
+  offset_bytes: Integer
+  crc32: Integer
+  group_name: ReadBytes
+  store: ReadBytes
+  folder: ReadBytes
+  base_bytes: Integer
+  total_bytes: Integer
+  layout: ReadBytes
+  fence: Integer
+  taker: ReadBytes
+  holder: ReadBytes
+  generation: ReadBytes
+  created_ms: Integer
+  expires_ms: Integer
+}
+
 /** Migrations this program knows, and the oldest schema it still works with. */
 export const SCHEMA_VERSION_MIN = 1
-export const SCHEMA_VERSION_MAX = 2
+export const SCHEMA_VERSION_MAX = 4
 /** The first that has `moves`. */
 export const MOVES_SCHEMA_VERSION = 2
+/** The first that has `library`. */
+export const LIBRARY_SCHEMA_VERSION = 3
+/** The first that has `uploads`. */
+export const UPLOADS_SCHEMA_VERSION = 4

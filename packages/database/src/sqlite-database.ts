@@ -7,6 +7,8 @@ import { Catalog } from './catalog.ts'
 import { DatabaseUnavailableError, SchemaVersionError } from './errors.ts'
 import { FilePages } from './file-pages.ts'
 import { IndexSnapshot } from './index-snapshot.ts'
+import { Library } from './library.ts'
+import { Uploads } from './uploads.ts'
 import { MovePages } from './move-pages.ts'
 import { refuseRestoring } from './restore-mark.ts'
 import { RestoreTarget } from './restore-target.ts'
@@ -19,6 +21,7 @@ import {
   sqliteErrorOf,
   type DatabaseSync
 } from './sqlite-connection.ts'
+import { SqliteControl } from './sqlite-control.ts'
 import { SqliteCounters } from './sqlite-counters.ts'
 import { NodeSqliteDialect } from './sqlite-dialect.ts'
 import { executeSync } from './sqlite-execute.ts'
@@ -29,6 +32,8 @@ import { SqliteRoutes } from './sqlite-routes.ts'
 import { SqliteWriteQueue } from './sqlite-write-queue.ts'
 import { ThreadCalls, ThreadLostError } from './thread-calls.ts'
 import { errorOfFault, isThreadFault } from './thread-fault.ts'
+import type { Control } from './control.ts'
+import { TrashSwitch } from './trash-switch.ts'
 import type { Counters } from './counters.ts'
 import type { Database, OpenOptions } from './database.ts'
 import type { ExecuteResult } from './execute-driver.ts'
@@ -36,7 +41,12 @@ import type { FileIndex } from './file-index.ts'
 import type { Leases } from './leases.ts'
 import type { Moves } from './moves.ts'
 import type { Routes } from './routes.ts'
-import { MOVES_SCHEMA_VERSION, type Schema } from './schema.ts'
+import {
+  LIBRARY_SCHEMA_VERSION,
+  MOVES_SCHEMA_VERSION,
+  UPLOADS_SCHEMA_VERSION,
+  type Schema
+} from './schema.ts'
 import type { SqliteReaderData } from './sqlite-reader.ts'
 
 const QUERY_TIMEOUT_MS = 5_000
@@ -53,6 +63,9 @@ export class SqliteDatabase implements Database {
   readonly counters: Counters
   readonly leases: Leases
   readonly moves: Moves
+  readonly control: Control
+  readonly library: Library
+  readonly uploads: Uploads
   readonly #connection: DatabaseSync
   readonly #queue: SqliteWriteQueue
   readonly #reader: ThreadCalls
@@ -71,10 +84,16 @@ export class SqliteDatabase implements Database {
       dialect: new NodeSqliteDialect((sql, parameters) => this.#executeElsewhere(sql, parameters))
     })
     this.#catalog = new Catalog(queries)
-    this.files = new SqliteFileIndex(connection, this.#queue, new FilePages(queries), this.#timeoutMs)
+    this.control = new SqliteControl(this.#queue, queries)
+    const libraryGate = new SchemaGate(queries, LIBRARY_SCHEMA_VERSION)
+    const pages = new FilePages(queries)
+    this.library = new Library(this.control, libraryGate, pages)
+    const trash = new TrashSwitch(this.control, libraryGate)
+    this.files = new SqliteFileIndex(connection, this.#queue, pages, trash, this.#timeoutMs)
     this.routes = new SqliteRoutes(connection, this.#queue, this.#catalog, this.#timeoutMs)
     this.counters = new SqliteCounters(this.#queue)
     this.leases = new SqliteLeases(this.#queue)
+    this.uploads = new Uploads(this.control, new SchemaGate(queries, UPLOADS_SCHEMA_VERSION))
     const gate = new SchemaGate(queries, MOVES_SCHEMA_VERSION)
     this.moves = new SqliteMoves(this.#queue, new MovePages(queries, gate), gate)
   }

@@ -7,17 +7,26 @@ import { SqliteRead } from './sqlite-read.ts'
 import type { FileIndex, FileKey, FileRow, InsertOptions, InsertOutcome, Move } from './file-index.ts'
 import type { DatabaseSync } from './sqlite-connection.ts'
 import type { InsertAnswer } from './sqlite-write.ts'
+import type { TrashSwitch } from './trash-switch.ts'
 import type { SqliteWriteQueue } from './sqlite-write-queue.ts'
 
 export class SqliteFileIndex implements FileIndex {
   readonly #find: SqliteRead
   readonly #queue: SqliteWriteQueue
   readonly #pages: FilePages
+  readonly #trash: TrashSwitch
 
-  constructor(database: DatabaseSync, queue: SqliteWriteQueue, pages: FilePages, timeoutMs: number) {
+  constructor(
+    database: DatabaseSync,
+    queue: SqliteWriteQueue,
+    pages: FilePages,
+    trash: TrashSwitch,
+    timeoutMs: number
+  ) {
     this.#find = new SqliteRead(database, FIND, timeoutMs)
     this.#queue = queue
     this.#pages = pages
+    this.#trash = trash
   }
 
   find(key: FileKey): FileRow | undefined | Promise<FileRow | undefined> {
@@ -56,6 +65,10 @@ export class SqliteFileIndex implements FileIndex {
     return (await this.#queue.write(['move', move])) as boolean
   }
 
+  setTrashed(key: FileKey, generation: string, store: string, untilMs: number): Promise<boolean> {
+    return this.#trash.set(key, generation, store, untilMs)
+  }
+
   async remove(key: FileKey, generation: string): Promise<boolean> {
     assertFileKey(key)
     const { application, user, file } = key
@@ -75,6 +88,10 @@ export class SqliteFileIndex implements FileIndex {
 
   list(where: Parameters<FileIndex['list']>[0]): Promise<FileRow[]> {
     return this.#pages.list(where)
+  }
+
+  listDerived(where: Parameters<FileIndex['listDerived']>[0]): Promise<FileRow[]> {
+    return this.#pages.listDerived(where)
   }
 
   listStore(where: Parameters<FileIndex['listStore']>[0]): Promise<FileRow[]> {

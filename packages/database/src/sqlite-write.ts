@@ -1,3 +1,4 @@
+import type { ControlStatement } from './control.ts'
 import type { Move } from './file-index.ts'
 import type { SQLInputValue, SQLOutputValue } from './sqlite-connection.ts'
 
@@ -19,6 +20,7 @@ export type SqliteWrite =
   | readonly ['remove-move', store: string, path: string]
   | readonly ['forget-moves', group: string]
   | readonly ['remove', application: string, user: string, file: string, generation: string]
+  | readonly ['change', ControlStatement[]]
   | readonly ['sync']
   | readonly [
       'set-media-type',

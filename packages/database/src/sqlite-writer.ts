@@ -13,6 +13,7 @@ import {
   INSERT_VALUES,
   KEY_IS
 } from './sqlite-file-row.ts'
+import { performChange } from './sqlite-control-writes.ts'
 import { performMove } from './sqlite-move-writes.ts'
 import { threadFaultOf, type ThreadFault } from './thread-fault.ts'
 import type { SQLInputValue, SQLOutputValue } from './sqlite-connection.ts'
@@ -123,6 +124,8 @@ function perform(write: SqliteWrite): unknown {
     case 'remove-move':
     case 'forget-moves':
       return performMove(database, write)
+    case 'change':
+      return performChange(database, write[1])
     case 'remove':
       return remove.run(write[1], write[2], write[3], write[4]).changes === 1
     case 'sync':

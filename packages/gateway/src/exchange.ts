@@ -20,6 +20,13 @@ export interface Exchange {
   errorHeaders: readonly OutgoingHttpHeader[]
 }
 
+/** The content is wanted: whoever asked before sending it is told so. */
+export function sendContinue(exchange: Exchange): void {
+  if (!exchange.awaitsContinue) return
+  exchange.awaitsContinue = false
+  exchange.response.writeContinue()
+}
+
 /** Sends a whole answer. `headers` are names and values in turn. */
 export function sendWhole(
   { response, request }: Exchange,

@@ -1,4 +1,17 @@
 import type { Client } from '@tributary/client'
 
 /** What the gateway needs of a cluster; the client library has it. */
-export type FileService = Pick<Client, 'fetch' | 'stat' | 'upload' | 'delete' | 'list' | 'groups' | 'close'>
+export type FileService = Pick<
+  Client,
+  | 'fetch'
+  | 'stat'
+  | 'upload'
+  | 'delete'
+  | 'list'
+  | 'groups'
+  | 'index'
+  | 'trash'
+  | 'deleteGeneration'
+  | 'trackers'
+  | 'close'
+>

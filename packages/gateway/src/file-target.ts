@@ -1,5 +1,5 @@
 /** Which file, or whose files, a URL under /files/ names. Ids are byte-exact UTF-8; a `/` in one is %2F. */
-import { checkFileKey, type FileKey } from '@tributary/protocol'
+import { checkFileKey, isDerivedFileId, type FileKey } from '@tributary/protocol'
 import { HttpProblem } from './problem.ts'
 
 export interface Owner {
@@ -40,6 +40,8 @@ export function parseTarget(requestTarget: string, fallback: Owner): Target {
   if (ids.length > 3) {
     throw new HttpProblem(404, 'expected /files/{application}/{user}/{file}; a / within an id is written %2F')
   }
+  if (ids.at(-1) !== undefined && isDerivedFileId(ids.at(-1)!))
+    throw new HttpProblem(404, 'files made from a film have addresses of their own')
   const [first, second, third] = ids as [string, string?, string?]
   if (second === undefined) {
     checkFileKey({ ...fallback, file: first })

@@ -6,10 +6,11 @@ import type { Clock } from '@tributary/runtime'
 import { evaluateConditions } from './conditions.ts'
 import { cleanName, fileNameOf, plainFileName } from './content-disposition.ts'
 import type { FileEntry } from './contract/index.ts'
-import { sendJson, sendWhole, type Exchange } from './exchange.ts'
+import { sendContinue, sendJson, sendWhole, type Exchange } from './exchange.ts'
 import type { FileService } from './file-service.ts'
 import { pathOf, type Owner } from './file-target.ts'
 import { declaredType, essence, extensionOf, guessType } from './media-type.ts'
+import { noteInLibrary } from './library-note.ts'
 import { HttpProblem } from './problem.ts'
 
 export interface FileWriterOptions {
@@ -74,6 +75,7 @@ export class FileWriter {
       }
     }
     await this.#options.files.delete(key)
+    await noteInLibrary(this.#options.files, key)
     sendWhole(exchange, 204, [])
     return 204
   }
@@ -101,6 +103,7 @@ export class FileWriter {
         signal: gone.signal
       })
       response.off('close', onClose)
+      await noteInLibrary(files, key)
       this.#answer(exchange, uploaded, name)
       return 201
     } catch (error) {
@@ -192,11 +195,8 @@ class UploadContent implements AsyncIterable<Uint8Array> {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
-    const { request, response } = this.#exchange
-    if (this.#exchange.awaitsContinue) {
-      this.#exchange.awaitsContinue = false
-      response.writeContinue()
-    }
+    const { request } = this.#exchange
+    sendContinue(this.#exchange)
     let receivedBytes = 0
     const chunks = request.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>
     for (;;) {

@@ -164,6 +164,13 @@ export const gatewayConfig = defineConfig(
       max: 86_400,
       describe: 'A download whose receiver takes nothing for so long is given up.'
     },
+    trash_days: {
+      type: 'number',
+      default: 7,
+      min: 0.001,
+      max: 3_650,
+      describe: 'How long a film that was deleted can be had back; it is counted as stored until then.'
+    },
     stop_timeout_s: {
       type: 'number',
       default: 10,

@@ -10,8 +10,6 @@ import { createServer as createSecureServer, type Server as SecureServer } from 
 import { once } from 'node:events'
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { fileURLToPath } from 'node:url'
-import fastifyStatic from '@fastify/static'
 import { fastify, type FastifyInstance, type FastifyReply, type RouteHandlerMethod } from 'fastify'
 import { Client } from '@tributary/client'
 import {
@@ -25,6 +23,9 @@ import {
   type Log,
   type ReadinessReport
 } from '@tributary/runtime'
+import { registerApi } from './api/api.ts'
+import { ClusterView, type GatewayCounts } from './api/cluster-handlers.ts'
+import { libraryHandlers } from './api/library-handlers.ts'
 import { reportCertificate, secureOptions } from './certificate.ts'
 import { ClusterProbe } from './cluster-probe.ts'
 import { ConnectionWatch } from './connection-watch.ts'
@@ -38,7 +39,9 @@ import { FILES_PREFIX, parseTarget, type Owner, type Target } from './file-targe
 import { FileWriter } from './file-writer.ts'
 import type { GatewayConfig } from './gateway-config.ts'
 import { HttpMeter, type Route } from './http-meter.ts'
+import { addPageRoutes } from './page-routes.ts'
 import { HttpProblem, isOurFault, problemReply } from './problem.ts'
+import { lookUpFilm } from './watched-film.ts'
 import { WriteGuard } from './write-guard.ts'
 
 export interface GatewayDependencies {
@@ -62,10 +65,7 @@ export interface Gateway {
   reload(config: GatewayConfig): void
 }
 
-/** Folder of the page, beside src/ and dist/ alike. */
-const PAGE_FOLDER = fileURLToPath(new URL('../public/', import.meta.url))
-const PAGE_POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const DAY_MS = 86_400_000
 const CHECK_INTERVAL_MS = 1_000
 const STOP_SWEEP_MS = 25
 /** Ids are at most 255 bytes, three characters each; the router is given room for what we refuse in our own words. */
@@ -357,16 +357,38 @@ class HttpGateway implements Gateway {
         return 200
       })
     })
-    void app.register(fastifyStatic, {
-      root: PAGE_FOLDER,
-      wildcard: false,
-      cacheControl: false,
-      setHeaders: reply => {
-        reply.header('Cache-Control', 'no-cache')
-        reply.header('Content-Security-Policy', PAGE_POLICY)
-        reply.header('X-Content-Type-Options', 'nosniff')
-        reply.header('Referrer-Policy', 'no-referrer')
-        reply.header('Cross-Origin-Opener-Policy', 'same-origin')
+    void app.register(async api => {
+      await registerApi(api, {
+        handlers: {
+          ...libraryHandlers({
+            files: this.#files,
+            clock: this.#clock,
+            trashMs: this.#config.trashDays * DAY_MS
+          }),
+          ...new ClusterView({
+            files: this.#files,
+            clock: this.#clock,
+            counts: () => this.#counts()
+          }).handlers()
+        },
+        authorize: ({ request }, right) => {
+          if (right === 'none') return
+          // A list tells what there is: not for scripts of other sites.
+          if (right === 'read') this.#guard.checkName(request.headers)
+          else this.#guard.checkWrite(request.headers)
+        },
+        run: (route, request, reply, work) => this.#run(route, request, reply, work),
+        version: this.#version
+      })
+    })
+    addPageRoutes({
+      app,
+      run: this.#run.bind(this),
+      fallback: this.#owner,
+      isSecure: this.#secureServer !== undefined,
+      lookUp: (key, request) => {
+        this.#guard.checkName(request.headers)
+        return lookUpFilm(this.#files, key)
       }
     })
     app.setNotFoundHandler((request, reply) => {
@@ -375,6 +397,21 @@ class HttpGateway implements Gateway {
     app.setErrorHandler((error, request, reply) => {
       this.#run('other', request.raw, reply, () => Promise.reject(error))
     })
+  }
+
+  #counts(): GatewayCounts {
+    const { commands, bytesSent, bytesReceived, connectionsOpen } = this.#meter.requests.snapshot()
+    let requests = 0
+    for (const { outcomes } of Object.values(commands)) {
+      for (const count of Object.values(outcomes)) requests += count
+    }
+    return {
+      connections: connectionsOpen,
+      requests,
+      bytesSent,
+      bytesReceived,
+      uploads: this.#writer.uploadsInProgress
+    }
   }
 
   #report(): ReadinessReport {

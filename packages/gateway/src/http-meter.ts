@@ -12,6 +12,8 @@ export const ROUTES = [
   'HEAD folder',
   'POST folder',
   'GET page',
+  'GET api',
+  'other api',
   'other'
 ] as const
 export type Route = (typeof ROUTES)[number]

@@ -18,6 +18,8 @@ export const BEAT_BYTES = 146
 export const ID_KEY_BYTES_MAX = 65
 export const UPLOAD_HEAD_BYTES = FILE_KEY_BYTES + 8
 export const DOWNLOAD_BYTES = FILE_KEY_BYTES + 16
+/** In front of the content of a PART_APPEND; see append-head.ts. */
+export const APPEND_HEAD_BYTES = 72
 
 export interface Command {
   readonly code: number
@@ -74,6 +76,13 @@ export const COMMANDS = {
   },
   CLUSTER: {
     code: 19,
+    role: 'tracker',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
+  CALL: {
+    code: 20,
     role: 'tracker',
     bodyBytesMin: 0,
     bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
@@ -149,6 +158,56 @@ export const COMMANDS = {
   },
   REMOVE: {
     code: 80,
+    role: 'storage',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
+  TRASH: {
+    code: 81,
+    role: 'storage',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
+  PART_BEGIN: {
+    code: 82,
+    role: 'storage',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
+  PART_APPEND: {
+    code: 83,
+    role: 'storage',
+    bodyBytesMin: APPEND_HEAD_BYTES,
+    bodyBytesMax: APPEND_HEAD_BYTES,
+    content: true,
+    extension: true
+  },
+  PART_STATUS: {
+    code: 84,
+    role: 'storage',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
+  PART_COMMIT: {
+    code: 85,
+    role: 'storage',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
+  PART_ABORT: {
+    code: 86,
+    role: 'storage',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
+  PART_READ: {
+    code: 87,
     role: 'storage',
     bodyBytesMin: 0,
     bodyBytesMax: EXTENSION_BODY_BYTES_MAX,

@@ -44,7 +44,11 @@ export const ERRORS = {
   WRONG_CLUSTER: { wire: 31, http: 502, retry: 'never', kind: 'protocol' },
   BAD_REPLY: { wire: 32, http: 502, retry: 'elsewhere', kind: 'protocol' },
   DEGRADED: { wire: 33, http: 503, retry: 'elsewhere', kind: 'unavailable' },
-  WRONG_GROUP: { wire: 35, http: 503, retry: 'elsewhere', kind: 'rejected' }
+  WRONG_GROUP: { wire: 35, http: 503, retry: 'elsewhere', kind: 'rejected' },
+  UPLOAD_NOT_FOUND: { wire: 65, http: 404, retry: 'never', kind: 'rejected' },
+  UPLOAD_OFFSET: { wire: 66, http: 409, retry: 'never', kind: 'rejected' },
+  UPLOAD_TAKEN: { wire: 67, http: 423, retry: 'never', kind: 'rejected' },
+  UPLOAD_CHECKSUM: { wire: 68, http: 460, retry: 'never', kind: 'rejected' }
 } as const satisfies Record<string, ErrorPolicy>
 
 export interface ErrorPolicy {

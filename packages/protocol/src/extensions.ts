@@ -13,10 +13,17 @@ export const FEATURES = {
   /** Understands WRONG_GROUP: asks a tracker afresh where the file is, instead of having the request forwarded. */
   WRONG_GROUP: 1,
   /** A storage server that knows REMOVE. */
-  REMOVE: 2
+  REMOVE: 2,
+  /** A tracker that knows CALL. */
+  CALL: 4,
+  /** A storage server that knows resumable uploads, PART_BEGIN to PART_READ. */
+  PARTS: 8,
+  /** A storage server that knows TRASH. */
+  TRASH: 32
 } as const
 /** Those of this program. */
-export const OWN_FEATURES = FEATURES.WRONG_GROUP | FEATURES.REMOVE
+export const OWN_FEATURES =
+  FEATURES.WRONG_GROUP | FEATURES.REMOVE | FEATURES.CALL | FEATURES.PARTS | FEATURES.TRASH
 
 /** HELLO (14, 41, 74), both directions: first on a new connection between our own programs. */
 const helloTable = {
@@ -186,6 +193,15 @@ export type ClusterReply = FieldsOf<typeof clusterReplyTable>
 export type ClusterGroup = FieldsOf<typeof groupTable>
 export type ClusterMember = FieldsOf<typeof memberTable>
 
+/**
+ * CALL: what the control plane asks of the index, by the name of a method; arguments and result are JSON. The methods and
+ * what they take are in the package `calls`.
+ */
+const callTable = { method: { tag: 1, type: 'text' }, arguments: { tag: 2, type: 'text' } } as const
+export const call = fieldsCodec(callTable)
+const callReplyTable = { result: { tag: 1, type: 'text' } } as const
+export const callReply = fieldsCodec(callReplyTable)
+
 /** ID_BLOCK: `count` consecutive ids at once, at most ID_BLOCK_MAX. */
 export const ID_BLOCK_MAX = 10_000
 const idBlockTable = { key: { tag: 1, type: 'text' }, count: { tag: 2, type: 'u32' } } as const
@@ -294,6 +310,15 @@ const removeTable = {
 } as const
 export const remove = fieldsCodec(removeTable)
 
+/** TRASH: puts one generation of a file into the trash, or takes it out again. Safe to repeat. */
+const trashTable = {
+  ...keyTable,
+  generation: { tag: 4, type: 'hex' },
+  /** UNIX milliseconds when it is deleted for good; 0: out of the trash */
+  untilMs: { tag: 5, type: 'u64' }
+} as const
+export const trash = fieldsCodec(trashTable)
+
 /**
  * ADOPT, to a member of the group that is to get a file: fetches it from the group that has it, stores it durably under
  * the same generation, and switches its row. Answered when that is done, or was done before.
@@ -307,3 +332,70 @@ const adoptTable = {
 } as const
 export const adopt = fieldsCodec(adoptTable)
 export type AdoptRequest = FieldsOf<typeof adoptTable>
+
+/** Parts that one upload is joined of. */
+export const UPLOAD_PARTS_MAX = 128
+/** What PART_READ gives at a time. */
+export const PART_READ_BYTES_MAX = 1024 * 1024
+
+/** PART_BEGIN: a resumable upload. The same id again, with the same facts, is the same upload. */
+const partBeginTable = {
+  application: { tag: 1, type: 'text' },
+  user: { tag: 2, type: 'text' },
+  /** Absent: a part, which gets no name by itself */
+  file: { tag: 3, type: 'text', optional: true },
+  /** Id of the upload, 16 random bytes: whoever knows it may go on with it */
+  id: { tag: 4, type: 'hex' },
+  sizeBytes: { tag: 5, type: 'u64' },
+  name: { tag: 6, type: 'text', optional: true },
+  mediaType: { tag: 7, type: 'text', optional: true },
+  /** Kept as it is, for whoever asks */
+  metadata: { tag: 8, type: 'text', optional: true },
+  /** Of a part: whole that it belongs to, its number there, how many there are, and the size of the whole */
+  whole: { tag: 9, type: 'hex', optional: true },
+  part: { tag: 10, type: 'u32', optional: true },
+  parts: { tag: 11, type: 'u32', optional: true },
+  totalBytes: { tag: 12, type: 'u64', optional: true },
+  /** Ids of finished parts, 16 bytes each: the upload is these, joined */
+  joins: { tag: 13, type: 'hex', optional: true }
+} as const
+export const partBegin = fieldsCodec(partBeginTable)
+export type PartBegin = FieldsOf<typeof partBeginTable>
+
+/** PART_STATUS, PART_COMMIT, PART_ABORT */
+export const partId = fieldsCodec({ id: { tag: 1, type: 'hex' } })
+
+/** What is known of an upload: the reply to PART_BEGIN, PART_APPEND, PART_STATUS and PART_ABORT. */
+const partStatusTable = {
+  id: { tag: 1, type: 'hex' },
+  application: { tag: 2, type: 'text' },
+  user: { tag: 3, type: 'text' },
+  /** Empty: a part */
+  file: { tag: 4, type: 'text' },
+  sizeBytes: { tag: 5, type: 'u64' },
+  /** So many bytes are on disk, from the first on */
+  offsetBytes: { tag: 6, type: 'u64' },
+  /** Of these */
+  crc32: { tag: 7, type: 'u32' },
+  /** Grows whenever somebody begins to write */
+  fence: { tag: 8, type: 'u64' },
+  group: { tag: 9, type: 'text' },
+  expiresMs: { tag: 10, type: 'u64' },
+  name: { tag: 11, type: 'text' },
+  mediaType: { tag: 12, type: 'text' },
+  metadata: { tag: 13, type: 'text' },
+  /** Of the stored file; absent = it is not stored yet */
+  generation: { tag: 14, type: 'hex', optional: true },
+  /** Ids of its parts, 16 bytes each */
+  joins: { tag: 15, type: 'hex', optional: true }
+} as const
+export const partStatus = fieldsCodec(partStatusTable)
+export type PartStatus = FieldsOf<typeof partStatusTable>
+
+/** PART_READ: acknowledged bytes of an upload, at most PART_READ_BYTES_MAX. Its reply is a block of a status and the bytes. */
+const partReadTable = {
+  id: { tag: 1, type: 'hex' },
+  start: { tag: 2, type: 'u64' },
+  lengthBytes: { tag: 3, type: 'u64' }
+} as const
+export const partRead = fieldsCodec(partReadTable)

@@ -1,6 +1,8 @@
 export * from './address.ts'
+export * from './append-head.ts'
 export * from './bodies.ts'
 export * from './commands.ts'
+export * from './derived-file.ts'
 export * from './errors.ts'
 export * as extension from './extensions.ts'
 export type {
@@ -15,6 +17,8 @@ export type {
   Hello,
   ListedFile,
   LocateReply,
+  PartBegin,
+  PartStatus,
   Presence,
   StatReply,
   StoreReply,

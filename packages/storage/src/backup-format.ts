@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto'
 import { open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import type { FileRow, GroupRow, UserRoute } from '@tributary/database'
+import type { FileRow, FilmTitle, GroupRow, KeptRecord, UserRoute } from '@tributary/database'
 
 export const BACKUP_FORMAT = 1
 export const MANIFEST_NAME = 'backup.json'
@@ -26,6 +26,9 @@ export interface BackupCounts {
   routes: number
   counters: number
   files: number
+  /** Absent in backups that older programs made. */
+  titles?: number
+  records?: number
 }
 
 export interface BackupManifest {
@@ -53,6 +56,10 @@ export type IndexLine =
   /** As text: past 2^53 a JSON number is another one for most programs. */
   | { counter: { key: string; next: string } }
   | { file: FileRow }
+  /** That a person gave a film. */
+  | { title: FilmTitle }
+  /** A row of a table of the control plane: tokens, rules, … */
+  | { record: KeptRecord }
 
 export interface IndexHead {
   tributary: 'index'

@@ -104,7 +104,7 @@ export async function runBackup(options: BackupOptions): Promise<BackupManifest>
 async function writeIndex(file: SummedFile, snapshot: IndexSnapshot, cluster: string): Promise<BackupCounts> {
   const counts: BackupCounts = { applications: 0, groups: 0, routes: 0, counters: 0, files: 0 }
   const write = async (kind: keyof BackupCounts, lines: readonly IndexLine[]): Promise<void> => {
-    counts[kind] += lines.length
+    counts[kind] = (counts[kind] ?? 0) + lines.length
     await file.writeLines(lines)
   }
   await file.writeLines([{ tributary: 'index', format: BACKUP_FORMAT, cluster } satisfies IndexHead])
@@ -132,6 +132,18 @@ async function writeIndex(file: SummedFile, snapshot: IndexSnapshot, cluster: st
     await write(
       'files',
       page.map(row => ({ file: row }))
+    )
+  }
+  for await (const page of snapshot.titles()) {
+    await write(
+      'titles',
+      page.map(title => ({ title }))
+    )
+  }
+  for await (const page of snapshot.records()) {
+    await write(
+      'records',
+      page.map(record => ({ record }))
     )
   }
   await file.writeLines([{ end: counts } satisfies IndexEnd])

@@ -3,7 +3,13 @@
  * crash leaves half done is finished later, by whoever finds the marked row.
  */
 import type { FileIndex, FileRow } from '@tributary/database'
-import { formatFileKey, OutcomeUnknownError, RejectedError, type FileKey } from '@tributary/protocol'
+import {
+  formatFileKey,
+  isDerivedFileId,
+  OutcomeUnknownError,
+  RejectedError,
+  type FileKey
+} from '@tributary/protocol'
 import { databaseError } from './index-entry.ts'
 import { encodeRecord } from './journal-record.ts'
 import { notHere, REMOTE_CHECK_MS, type AbsentStores, type OpenFiles } from './open-files.ts'
@@ -123,8 +129,22 @@ export class Deletion {
     this.#open.forget(row)
     await store.removeFile(row.path)
     await store.syncDirectoryOf(row.path)
+    await this.#deleteDerived(row)
     if (!store.volume.local) await believedUntil(markedMs + REMOTE_CHECK_MS)
     await this.#files.remove(row, row.generation) // false: another member finished it meanwhile
+  }
+
+  /** What was made from it goes first: while its row is there, whoever finishes a half-done delete comes by here. */
+  async #deleteDerived({ application, user, file, generation }: FileRow): Promise<void> {
+    if (isDerivedFileId(file)) return
+    for (const row of await this.#files.listDerived({ application, user, generation })) {
+      try {
+        await this.delete(row, row.generation)
+      } catch (error) {
+        // In another group, or gone: the first is left to the worker's sweep, which reaches every group.
+        if (!(error instanceof RejectedError)) throw error
+      }
+    }
   }
 }
 

@@ -9,7 +9,9 @@ import {
   type CounterValue,
   type Database,
   type FileRow,
+  type FilmTitle,
   type GroupRow,
+  type KeptRecord,
   type RestoreTarget,
   type UserRoute
 } from '@tributary/database'
@@ -105,7 +107,7 @@ async function restore(
   options: RestoreOptions
 ): Promise<RestoreReport> {
   const load = new IndexLoad(database, new Set(stores.map(({ marker }) => marker.store)), options)
-  const restored = await load.run(groups => target.addGroups(groups))
+  const restored = await load.run(target)
   if (restored.files !== manifest.counts.files)
     throw new BackupError(`${restored.files} of ${manifest.counts.files} files are in the backup`)
   const findings: Finding[] = []
@@ -143,7 +145,15 @@ class IndexLoad {
   readonly #database: Database
   readonly #given: ReadonlySet<string>
   readonly #options: RestoreOptions
-  readonly #counts: BackupCounts = { applications: 0, groups: 0, routes: 0, counters: 0, files: 0 }
+  readonly #counts: Required<BackupCounts> = {
+    applications: 0,
+    groups: 0,
+    routes: 0,
+    counters: 0,
+    files: 0,
+    titles: 0,
+    records: 0
+  }
   readonly #notGiven = new Map<string, { group: string; files: number }>()
   /** By store: the highest id that a row has. */
   readonly #highestIds = new Map<string, number>()
@@ -152,6 +162,8 @@ class IndexLoad {
   #routes: UserRoute[] = []
   #counters: CounterValue[] = []
   #files: FileRow[] = []
+  #titles: FilmTitle[] = []
+  #records: KeptRecord[] = []
 
   constructor(database: Database, given: ReadonlySet<string>, options: RestoreOptions) {
     this.#database = database
@@ -159,7 +171,7 @@ class IndexLoad {
     this.#options = options
   }
 
-  async run(addGroups: (groups: readonly GroupRow[]) => Promise<void>): Promise<BackupCounts> {
+  async run(target: RestoreTarget): Promise<BackupCounts> {
     for await (const line of readIndex(this.#options.from)) {
       // What a later format of the same number adds is passed over.
       if ('application' in line) this.#applications.push(line.application)
@@ -168,10 +180,12 @@ class IndexLoad {
       else if ('counter' in line)
         this.#counters.push({ key: line.counter.key, next: BigInt(line.counter.next) })
       else if ('file' in line) this.#files.push(line.file)
-      if (this.#waiting >= BATCH_ROWS) await this.#write()
+      else if ('title' in line) this.#titles.push(line.title)
+      else if ('record' in line) this.#records.push(line.record)
+      if (this.#waiting >= BATCH_ROWS) await this.#write(target)
     }
-    await this.#write()
-    await addGroups(this.#groups)
+    await this.#write(target)
+    await target.addGroups(this.#groups)
     this.#counts.groups = this.#groups.length
     for (const [store, highest] of this.#highestIds)
       await this.#database.counters.raise(store, BigInt(highest + 1))
@@ -183,11 +197,12 @@ class IndexLoad {
   }
 
   get #waiting(): number {
-    return this.#applications.length + this.#routes.length + this.#counters.length + this.#files.length
+    const lists = [this.#applications, this.#routes, this.#counters, this.#files, this.#titles, this.#records]
+    return lists.reduce((sum, list) => sum + list.length, 0)
   }
 
-  async #write(): Promise<void> {
-    const { routes, counters, files } = this.#database
+  async #write(target: RestoreTarget): Promise<void> {
+    const { routes, counters, files, library } = this.#database
     await Promise.all(this.#applications.map(name => routes.addApplication(name)))
     await Promise.all(
       this.#routes.map(({ application, user, group }) => routes.tie(application, user, group))
@@ -197,6 +212,11 @@ class IndexLoad {
       if (!outcome.inserted) throw new BackupError('the backup has two files of one name, or of one place')
     }
     for (const row of this.#files) this.#note(row)
+    // Behind all files: a title is a film's.
+    for (const { generation, title, ...key } of this.#titles) {
+      if (await library.setTitle(key, generation, title)) this.#counts.titles++
+    }
+    this.#counts.records += await target.addRecords(this.#records)
     this.#counts.applications += this.#applications.length
     this.#counts.routes += this.#routes.length
     this.#counts.counters += this.#counters.length
@@ -205,6 +225,8 @@ class IndexLoad {
     this.#routes = []
     this.#counters = []
     this.#files = []
+    this.#titles = []
+    this.#records = []
     this.#options.onProgress?.(this.#counts.files)
   }
 

@@ -124,6 +124,13 @@ export const storageConfig = defineConfig(
       max: 2_592_000,
       describe: 'How long the old copy of a file stays that was moved to another group'
     },
+    upload_keep_h: {
+      type: 'number',
+      default: 24,
+      min: 0.0001,
+      max: 8_760,
+      describe: 'How long a resumable upload is kept that nobody goes on with'
+    },
     sweep_interval_h: {
       type: 'number',
       default: 24,

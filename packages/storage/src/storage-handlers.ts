@@ -11,14 +11,14 @@ import {
   PIECE_BYTES_MAX,
   REPLY_CODES,
   checkFileKey,
+  isDerivedFileId,
   RejectedError,
   resolveDownload,
   splitFieldBlock,
   UnavailableError,
   writeHeader,
   type FetchRequest,
-  type FileKey,
-  type StoreRequest
+  type FileKey
 } from '@tributary/protocol'
 import { replyHeader, replyOf, type Call, type Handlers, type Peer, type Reply } from '@tributary/transport'
 import type { Adoption } from './adoption.ts'
@@ -26,27 +26,27 @@ import type { Applications } from './applications.ts'
 import type { Deletion } from './deletion.ts'
 import type { FileRelay } from './file-relay.ts'
 import { FileReply, type PieceBuffers } from './file-reply.ts'
-import { databaseError, fileExists } from './index-entry.ts'
+import { findExisting } from './existing-file.ts'
 import { LargeUpload } from './large-upload.ts'
+import { partHandlers, type PartHandlerParts } from './part-handlers.ts'
 import type { MediaTypeFinder } from './media-type-finder.ts'
-import { saidMediaType } from './media-type.ts'
 import { CONTENT_BYTES_MAX, type OpenFile, type OpenFiles } from './open-files.ts'
 import type { SmallUploads } from './small-uploads.ts'
+import type { Trash } from './trash.ts'
 import type { Store } from './store.ts'
+import { labelsOf } from './upload-labels.ts'
 import { randomHex, type UploadLabels } from './upload-record.ts'
 
-/** A file's original name; longer ones are refused. */
-const NAME_BYTES_MAX = 255
 /** An announced upload whose body does not come is given up after this time. */
 const OFFER_WAIT_MS = 60_000
-const NONCE = /^[0-9a-f]{32}$/
 const EMPTY_REPLY = replyOf('storage')
 const OFFER = Symbol('announced upload')
 
-export interface StorageParts {
+export interface StorageParts extends PartHandlerParts {
   index: FileIndex
   files: OpenFiles
   deletion: Deletion
+  trash: Trash
   applications: Applications
   mediaTypes: MediaTypeFinder
   buffers: PieceBuffers
@@ -78,7 +78,9 @@ export function storageHandlers(parts: StorageParts): Handlers<'storage'> {
     STORE_BODY: (_body, call) => commands.storeBody(call),
     STAT: body => commands.stat(body),
     ADOPT: (body, call) => commands.adopt(body, call),
-    REMOVE: body => commands.remove(body)
+    REMOVE: body => commands.remove(body),
+    TRASH: body => commands.trash(body),
+    ...partHandlers(parts)
   }
 }
 
@@ -116,6 +118,15 @@ class StorageCommands {
     this.#mayWrite()
     const request = extension.remove.decode(body)
     await this.#parts.deletion.delete(checkFileKey(keyOf(request)), request.generation)
+    return EMPTY_REPLY
+  }
+
+  async trash(body: Buffer): Promise<Reply> {
+    this.#mayWrite()
+    const request = extension.trash.decode(body)
+    const key = checkFileKey(keyOf(request))
+    if (isDerivedFileId(key.file)) throw new RejectedError('BAD_FIELD', 'a derived file goes with its film')
+    await this.#parts.trash.set(key, request.generation, request.untilMs)
     return EMPTY_REPLY
   }
 
@@ -295,36 +306,12 @@ class StorageCommands {
     }
   }
 
-  /**
-   * Looks before a body is asked for. What it misses, the index refuses in the end.
-   *
-   * @returns The row when this very upload is there already.
-   * @throws {RejectedError} FILE_EXISTS
-   */
-  async #findExisting(
+  #findExisting(
     key: FileKey,
     labels: UploadLabels,
     sizeBytes: number | undefined
   ): Promise<FileRow | undefined> {
-    let row: FileRow | undefined
-    try {
-      row = await this.#parts.index.find(keyOf(key))
-      if (row) row = await this.#parts.index.find(keyOf(key), { causal: true })
-    } catch (error) {
-      throw databaseError(error)
-    }
-    if (!row) return undefined
-    if (row.state === 'deleting') {
-      await this.#parts.deletion.finishNow(row)
-      return undefined
-    }
-    if (
-      row.nonce === labels.nonce &&
-      row.state === 'stored' &&
-      (sizeBytes ?? row.sizeBytes) === row.sizeBytes
-    )
-      return row
-    throw fileExists(key)
+    return findExisting(this.#parts, keyOf(key), labels, sizeBytes)
   }
 
   /** Whether a name that an upload found taken was that of a half deleted file, which now is deleted. */
@@ -461,14 +448,6 @@ function fieldBlock(fields: Buffer): Buffer {
 
 function keyOf({ application, user, file }: FileKey): FileKey {
   return { application, user, file }
-}
-
-function labelsOf({ nonce, name = '', mediaType }: StoreRequest): UploadLabels {
-  if (!NONCE.test(nonce)) throw new RejectedError('BAD_FIELD', 'a nonce has 16 bytes')
-  if (Buffer.byteLength(name) > NAME_BYTES_MAX || name.includes('\0')) {
-    throw new RejectedError('BAD_FIELD', `a file name has at most ${NAME_BYTES_MAX} bytes`)
-  }
-  return { nonce, name, mediaType: saidMediaType(mediaType, name) }
 }
 
 /** The bytes that a FETCH's range means in a file of `sizeBytes`, as HTTP has it; undefined: none of it. */

@@ -3,6 +3,7 @@ import type { FileIndex, GroupRow } from '@tributary/database'
 import { checkFileKey, decodeBeat, decodeFileKey, decodeJoin, extension } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
 import { replyOf, type Handlers, type Peer } from '@tributary/transport'
+import type { CallDispatcher } from './calls/call-dispatcher.ts'
 import { checkListRequest, encodeFileListing } from './file-listing.ts'
 import { encodeCluster, encodeGroupListing, listedGroups } from './group-listing.ts'
 import { HandOut, noStorageReady, type Dialect, type Purpose } from './hand-out.ts'
@@ -20,6 +21,7 @@ export interface TrackerHandlersOptions {
   table: MemberTable
   locator: Locator
   files: Pick<FileIndex, 'list'>
+  calls: CallDispatcher
   /** Groups of the database. */
   knownGroups: () => ReadonlyMap<string, GroupRow>
   cluster: string
@@ -28,7 +30,7 @@ export interface TrackerHandlersOptions {
 }
 
 export function trackerHandlers(options: TrackerHandlersOptions): Handlers<'tracker'> {
-  const { table, locator, files, knownGroups, cluster, clock, random } = options
+  const { table, locator, files, calls, knownGroups, cluster, clock, random } = options
   // Keyed by the group itself: one that leaves the table takes its replies with it.
   const handOuts = new WeakMap<MemberGroup, HandOut>()
   /** The connection of a member's last PRESENCE: only its end means something. */
@@ -108,6 +110,11 @@ export function trackerHandlers(options: TrackerHandlersOptions): Handlers<'trac
       checkListRequest(request)
       await locator.confirmApplication(request.application)
       return replyOf('tracker', await encodeFileListing(files, request))
+    },
+
+    async CALL(body) {
+      const { method, arguments: text } = extension.call.decode(body)
+      return replyOf('tracker', extension.callReply.encode({ result: await calls.answer(method, text) }))
     },
 
     CLUSTER() {

@@ -17,7 +17,10 @@ import {
   type ProcessPort
 } from '@tributary/runtime'
 import { FrameServer } from '@tributary/transport'
+import { CallDispatcher } from './calls/call-dispatcher.ts'
+import { indexHandlers } from './calls/index-handlers.ts'
 import { Catalog } from './catalog.ts'
+import { Cataloguer } from './cataloguer.ts'
 import { GroupChoice } from './group-choice.ts'
 import { Locator } from './locator.ts'
 import type { Member, MemberStatus } from './member.ts'
@@ -133,6 +136,7 @@ class RunningTracker implements Tracker {
         table,
         locator,
         files: database.files,
+        calls: new CallDispatcher(indexHandlers({ database, clock })),
         knownGroups: () => catalog.groups,
         cluster,
         clock,
@@ -155,7 +159,15 @@ class RunningTracker implements Tracker {
     const address = await server.start({ host: config.host, port: config.port })
     life.onEnd(deadline => server.stop(deadline))
     this.#adminAddress = await serveAdmin(config, life, { readiness, metrics, log })
+    const cataloguer = new Cataloguer({
+      database,
+      clock,
+      isUp: () => watch.isUp,
+      onTrouble: err => throttle.warn('cataloguer', { err }, 'the library is not kept up')
+    })
+    metrics.counter('catalogued_files_total', 'Files looked at for the library', () => cataloguer.noted)
     const background = Promise.all([
+      cataloguer.run(life.ending),
       watch.run(life.ending),
       catalog.run(
         life.ending,

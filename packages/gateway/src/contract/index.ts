@@ -1,4 +1,13 @@
-/** The HTTP API as its callers see it: types only. Source: docs/HTTP-API.md. */
+/**
+ * The HTTP API as its callers see it. Source: docs/HTTP-API.md. Pages import types only: what is a value here (schemas, the table
+ * of endpoints) makes routes and the OpenAPI document.
+ */
+export type * from './access.ts'
+export type * from './cluster.ts'
+export type { BodyOf, Endpoint, ParametersOf, QueryOf, ReplyOf, Right } from './endpoint.ts'
+export type { EndpointName, EndpointOf, ENDPOINTS } from './endpoints.ts'
+export type * from './films.ts'
+export type * from './jobs.ts'
 
 /** A stored file: in lists, and in the answer to an upload. */
 export interface FileEntry {

@@ -13,6 +13,8 @@ import { HttpCaller } from './http-caller.ts'
 
 export interface Cluster {
   http: HttpCaller
+  /** host:port */
+  tracker: string
   /** Where content lies, to look at what an upload left. */
   storePath: string
   storages: StorageServer[]
@@ -74,7 +76,7 @@ export async function startCluster({ storageCount = 1 } = {}): Promise<Cluster> 
       if (waitedMs > READY_MS_MAX) throw new Error((await http.ask('/readyz')).text)
       await wait(100)
     }
-    return { http, storePath, storages, stop }
+    return { http, tracker: trackers, storePath, storages, stop }
   } catch (error) {
     await stop()
     throw error

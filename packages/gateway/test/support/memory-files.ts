@@ -10,7 +10,7 @@ import type {
   UploadOptions,
   UploadSource
 } from '@tributary/client'
-import { mapKeyOf, RejectedError, type FileKey } from '@tributary/protocol'
+import { mapKeyOf, RejectedError, UnavailableError, type FileKey } from '@tributary/protocol'
 import type { FileService } from '../../src/index.ts'
 
 export interface StoredFile {
@@ -107,6 +107,23 @@ export class MemoryFiles implements FileService {
         flow.wake()
       }
     }
+  }
+
+  /** There is no index behind this memory. */
+  index(): never {
+    throw new UnavailableError('CONNECTION_LOST', 'no tracker is known')
+  }
+
+  trash(): never {
+    return this.index()
+  }
+
+  deleteGeneration(): never {
+    return this.index()
+  }
+
+  async trackers(): Promise<[]> {
+    return []
   }
 
   async stat(key: FileKey): Promise<FileStat> {

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { realpath, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { openDatabase, type Database } from '@tributary/database'
+import { openDatabase, SchemaVersionError, type Database } from '@tributary/database'
 import { commandNamesOf, formatFileKey, UnavailableError, type CommandName } from '@tributary/protocol'
 import { allowListOf, LogThrottle, RequestMeter, type Log } from '@tributary/runtime'
 import { FrameServer, PeerPool } from '@tributary/transport'
@@ -10,6 +10,7 @@ import { Adoption } from '../adoption.ts'
 import { Applications } from '../applications.ts'
 import { syncFileSystem } from '../checkpoint.ts'
 import { Departures } from '../departures.ts'
+import { Trash } from '../trash.ts'
 import { Deletion } from '../deletion.ts'
 import { highestIdOnDisk } from '../disk-walk.ts'
 import { FileRelay } from '../file-relay.ts'
@@ -20,6 +21,8 @@ import { Journal } from '../journal.ts'
 import { MediaTypeFinder } from '../media-type-finder.ts'
 import { Neighbours } from '../neighbours.ts'
 import { OpenFiles } from '../open-files.ts'
+import { findExisting } from '../existing-file.ts'
+import { PartUploads } from '../part-uploads.ts'
 import { leftoverWriters, recover, TEMPORARY_FOLDER } from '../recovery.ts'
 import { REDO_FOLDER, RedoLog, removeRedoFolder } from '../redo-log.ts'
 import { SmallUploads } from '../small-uploads.ts'
@@ -56,6 +59,8 @@ const SETTLE_INTERVAL_MS = 5_000
 /** So long after its move at most a file is still taken from its old place. */
 const DEPARTURES_INTERVAL_MS = 1_000
 const FINISH_DELETES_INTERVAL_MS = 30_000
+const SWEEP_UPLOADS_INTERVAL_MS = 60_000
+const EMPTY_TRASH_INTERVAL_MS = 60_000
 /** What is served for so long is a transfer, or hangs. */
 const TRANSFER_MS_MIN = 1_000
 const QUERY_TIMEOUT_MS = 1_800
@@ -107,6 +112,7 @@ export class DataWorker {
   #neighbours: Neighbours | undefined
   #adoption: Adoption | undefined
   #mediaTypes: MediaTypeFinder | undefined
+  #uploads: PartUploads | undefined
   #server: FrameServer<'storage'> | undefined
   #databaseState = { ok: true, reason: '' }
   #sweep: SweepReport | undefined
@@ -145,11 +151,20 @@ export class DataWorker {
     })
     this.#mediaTypes = new MediaTypeFinder(this.#files, index)
     const deletion = new Deletion(index, this.#stores, this.#files, absent)
+    const trash = new Trash(index, this.#stores, this.#files, absent)
     this.#neighbours = new Neighbours(config.trackers, greeting)
     const neighbours = this.#neighbours
     const { moves } = this.#database
     const choose = (sizeBytes: number): Place => this.#choose(sizeBytes)
     this.#adoption = new Adoption({ index, moves, stores: this.#stores, neighbours, choose })
+    this.#uploads = new PartUploads({
+      uploads: this.#database.uploads,
+      index,
+      stores: this.#stores,
+      choose,
+      findExisting: (key, labels, sizeBytes) => findExisting({ index, deletion }, key, labels, sizeBytes),
+      keepMs: config.uploadKeepH * 3_600_000
+    })
     const allowed = allowListOf(config)
     this.#server = new FrameServer({
       role: 'storage',
@@ -159,11 +174,13 @@ export class DataWorker {
         index,
         files: this.#files,
         deletion,
+        trash,
         applications: new Applications(this.#database.routes),
         mediaTypes: this.#mediaTypes,
         buffers: new PieceBuffers(),
         choose,
         adoption: this.#adoption,
+        uploads: this.#uploads,
         relay: new FileRelay(neighbours),
         stopping: () => this.#stopping
       }),
@@ -185,8 +202,9 @@ export class DataWorker {
     })
     this.#every(MEASURE_INTERVAL_MS, () => this.#files?.releaseGone())
     this.#every(SETTLE_INTERVAL_MS, () => this.#settleUploads())
+    this.#every(SETTLE_INTERVAL_MS, () => this.#uploads?.settle())
     if (this.#order.index !== 0) return
-    this.#startHousekeeping(deletion)
+    this.#startHousekeeping(deletion, trash)
     const departures = new Departures({
       index,
       moves,
@@ -346,6 +364,8 @@ export class DataWorker {
       journal,
       log: this.#log
     })
+    // Nobody of an earlier boot writes any more. A schema that knows no such uploads has none.
+    for (const name of writers) await this.#database!.uploads.releaseAll(name).catch(ignoreOldSchema)
     if (recovered.folders.length > 0 && volume.local) {
       // Rows that were found are perhaps in the page cache only, and the log that brings them back goes now.
       await files.sync()
@@ -547,7 +567,7 @@ export class DataWorker {
     }
   }
 
-  #startHousekeeping(deletion: Deletion): void {
+  #startHousekeeping(deletion: Deletion, trash: Trash): void {
     for (const { store } of this.#places) this.#finishDeletes(store, deletion)
     const seen = new Map<Store, Set<string>>()
     this.#every(FINISH_DELETES_INTERVAL_MS, async () => {
@@ -555,6 +575,18 @@ export class DataWorker {
         if (!seen.has(store)) seen.set(store, new Set())
         const finished = await deletion.finishHalfDone(store, seen.get(store)!)
         if (finished > 0) this.#log.info({ finished }, 'finished deletes that were left half done')
+      }
+    })
+    this.#every(Math.min(SWEEP_UPLOADS_INTERVAL_MS, this.#order.config.uploadKeepH * 3_600_000), async () => {
+      for (const { store } of this.#places) {
+        const given = await this.#uploads!.sweep(store).catch(ignoreOldSchema)
+        if (given) this.#log.info({ uploads: given }, 'uploads that nobody went on with were given up')
+      }
+    })
+    this.#every(EMPTY_TRASH_INTERVAL_MS, async () => {
+      for (const { store } of this.#places) {
+        const deleted = await trash.deleteExpired(store, deletion, Date.now())
+        if (deleted > 0) this.#log.info({ deleted }, 'deleted files whose time in the trash was up')
       }
     })
     const { sweepIntervalH, scrubBytesPerS, scrubIntervalH } = this.#order.config
@@ -651,4 +683,8 @@ function mountDemanded({ mount, stores }: StorageConfig, root: string): string {
 function troubleOf(root: string, error: unknown): string {
   const text = error instanceof Error ? error.message : String(error)
   return text.includes(root) ? text : `${root}: ${text}`
+}
+
+function ignoreOldSchema(error: unknown): void {
+  if (!(error instanceof SchemaVersionError)) throw error
 }

@@ -1,0 +1,50 @@
+/** The queue of uploads of this page. */
+import { signal } from '@preact/signals'
+import { formatBytes } from '../format.ts'
+import { loadFilms, place } from '../library/library.ts'
+import { say } from '../parts/sayings.tsx'
+import { language, texts } from '../settings.ts'
+import { findInterrupted } from './begun.ts'
+import { plainSender } from './plain-sender.ts'
+import { UploadQueue, type Upload } from './queue.ts'
+
+export const uploads = signal<readonly Upload[]>([])
+/** The server's; none is known until it has said. */
+export const uploadBytesMax = signal(Number.MAX_SAFE_INTEGER)
+
+const STORED_SHOWN_MS = 6_000
+
+export const queue = new UploadQueue<File>({
+  sender: plainSender,
+  onChange: all => (uploads.value = all),
+  onStored: ({ id, name }) => {
+    say(texts.value.uploaded(name))
+    void loadFilms()
+    // The library has it now; what failed stays until it was seen.
+    setTimeout(() => queue.remove(id), STORED_SHOWN_MS)
+  },
+  bytesMax: () => uploadBytesMax.value,
+  tooLarge: () => texts.value.tooLarge(formatBytes(uploadBytesMax.value, language.value)),
+  anotherFile: () => texts.value.anotherFile,
+  clock: {
+    nowMs: () => performance.now(),
+    after: (ms, work) => {
+      const timer = setTimeout(work, ms)
+      return () => clearTimeout(timer)
+    }
+  }
+})
+
+export function uploadFiles(files: readonly File[]): void {
+  if (files.length > 0) queue.add(files, place.value)
+}
+
+export function watchUploads(): void {
+  void findInterrupted().then(interrupted => {
+    if (interrupted.length > 0) queue.addInterrupted(interrupted)
+  })
+  addEventListener('online', () => queue.online())
+  addEventListener('beforeunload', event => {
+    if (queue.isBusy) event.preventDefault()
+  })
+}

@@ -1,0 +1,297 @@
+/**
+ * One writer at one upload, from its token to the end of what it was sent. What came is on disk before the index says
+ * so, and the index says so for the newest token only: a writer that was overtaken is never believed, and it does not go on.
+ */
+import { createHash, type Hash } from 'node:crypto'
+import { fdatasync as fdatasyncCallback, writev as writevCallback } from 'node:fs'
+import type { FileHandle } from 'node:fs/promises'
+import { promisify } from 'node:util'
+import { crc32 } from 'node:zlib'
+import type { UploadRow, Uploads } from '@tributary/database'
+import { RejectedError, UnavailableError, type AppendChecksum } from '@tributary/protocol'
+import { databaseError } from './index-entry.ts'
+import type { Store } from './store.ts'
+import { storeError } from './volume.ts'
+
+const writev = promisify(writevCallback)
+const fdatasync = promisify(fdatasyncCallback)
+
+/** Content is gathered to pieces of this size; two of them may wait for the disk, then the sender is held back. */
+const GATHER_BYTES = 1024 * 1024
+const BEHIND_BYTES_MAX = 2 * GATHER_BYTES
+/** So much, or what came in so long, is acknowledged at a time: a crash costs the sender no more … */
+const ACKNOWLEDGE_BYTES = 32 * 1024 * 1024
+const ACKNOWLEDGE_MS = 1_000
+/** … or this, where the disk is slower than the sender. */
+const UNACKNOWLEDGED_BYTES_MAX = 128 * 1024 * 1024
+/** A writer whose sender is silent looks so often whether it was overtaken. */
+const LOOK_MS = 500
+
+export interface AppendOptions {
+  /** The content counts as a whole, if this is its checksum. */
+  checksum: AppendChecksum | undefined
+  /** UNIX milliseconds at which the upload is forgotten, counted from now. */
+  expiresMs: () => number
+  /** The file is closed, and nothing is on its way to it. */
+  onClosed: () => void
+}
+
+export class PartAppend {
+  readonly #uploads: Uploads
+  readonly #store: Store
+  readonly #row: UploadRow
+  readonly #handle: FileHandle
+  readonly #options: AppendOptions
+  readonly #hash: Hash | undefined
+  readonly #look: NodeJS.Timeout
+  /** Of the upload, not of this append alone. */
+  #receivedBytes: number
+  #crc: number
+  /** Of this append alone, where it has a checksum. */
+  #appendCrc = 0
+  #gathered: Buffer[] = []
+  #gatheredBytes = 0
+  #behindBytes = 0
+  #writtenBytes: number
+  #writing: Promise<void> = Promise.resolve()
+  /** The calls themselves: on a volume that hangs they may outlast what waits for them. */
+  #underway: Promise<unknown> = Promise.resolve()
+  #acknowledging: Promise<void> | undefined
+  #acknowledgedBytes: number
+  #askedBytes: number
+  #askedMs = performance.now()
+  #failure: unknown
+  #released = false
+  #closed: Promise<void> | undefined
+
+  /** @param handle Its file, open for writing; closed here. */
+  constructor(uploads: Uploads, store: Store, row: UploadRow, handle: FileHandle, options: AppendOptions) {
+    this.#uploads = uploads
+    this.#store = store
+    this.#row = row
+    this.#handle = handle
+    this.#options = options
+    this.#receivedBytes = row.offsetBytes
+    this.#writtenBytes = row.offsetBytes
+    this.#acknowledgedBytes = row.offsetBytes
+    this.#askedBytes = row.offsetBytes
+    this.#crc = row.crc32
+    const algorithm = options.checksum?.algorithm
+    if (algorithm !== undefined && algorithm !== 'crc32') this.#hash = createHash(algorithm)
+    this.#look = setInterval(() => void this.#lookAround(), LOOK_MS)
+    this.#look.unref()
+  }
+
+  get holder(): string {
+    return this.#row.holder
+  }
+
+  /** The index says already that the file is let go of. */
+  get isReleased(): boolean {
+    return this.#released
+  }
+
+  get row(): UploadRow {
+    return { ...this.#row, offsetBytes: this.#acknowledgedBytes }
+  }
+
+  /** Takes content, which is its own from now on; a promise asks to wait before the next. */
+  write(chunk: Buffer): void | Promise<void> {
+    this.#check()
+    this.#crc = crc32(chunk, this.#crc)
+    if (this.#options.checksum) {
+      this.#hash?.update(chunk)
+      this.#appendCrc = crc32(chunk, this.#appendCrc)
+    }
+    this.#receivedBytes += chunk.byteLength
+    this.#gathered.push(chunk)
+    this.#gatheredBytes += chunk.byteLength
+    if (this.#gatheredBytes >= GATHER_BYTES) this.#flush()
+    if (!this.#options.checksum && this.#isDue()) this.#acknowledge()
+    if (this.#receivedBytes - this.#acknowledgedBytes > UNACKNOWLEDGED_BYTES_MAX && this.#acknowledging)
+      return this.#acknowledging.then(() => this.#check())
+    if (this.#behindBytes < BEHIND_BYTES_MAX) return undefined
+    return this.#writing.then(() => this.#check())
+  }
+
+  /**
+   * Acknowledges all that came, and closes the file.
+   *
+   * @returns The upload as it is now.
+   * @throws {RejectedError} UPLOAD_TAKEN; UPLOAD_CHECKSUM: nothing of it counts.
+   */
+  async finish(): Promise<UploadRow> {
+    try {
+      this.#check()
+      this.#compare()
+      this.#flush()
+      await this.#acknowledging
+      await this.#writing
+      this.#check()
+      if (this.#receivedBytes > this.#acknowledgedBytes) await this.#acknowledgeAll()
+      const closed = this.close()
+      if (this.#store.volume.local) await closed
+      return this.row
+    } catch (error) {
+      // On a volume that hangs the end is not waited for; until it comes, the file is not let go of.
+      const closed = this.close()
+      if (this.#store.volume.local) await closed
+      throw storeError(error, 'the upload')
+    }
+  }
+
+  /** Ends it: somebody else writes from now on. Resolves when nothing of it can reach the file any more. */
+  overtake(): Promise<void> {
+    this.#failure ??= overtaken()
+    return this.close()
+  }
+
+  /** Lets go of the file when nothing is on its way to it; idempotent. */
+  close(): Promise<void> {
+    return (this.#closed ??= this.#close())
+  }
+
+  async #close(): Promise<void> {
+    clearInterval(this.#look)
+    this.#gathered = []
+    this.#failure ??= new RejectedError('SIZE_MISMATCH', 'the append has ended')
+    await this.#writing
+    await this.#acknowledging?.catch(() => {})
+    // What hangs may still be carried out: until then the file is not let go of.
+    await this.#underway.catch(() => {})
+    await this.#handle.close().catch(() => {})
+    this.#options.onClosed()
+  }
+
+  #check(): void {
+    if (this.#failure !== undefined) throw storeError(this.#failure, 'the upload')
+  }
+
+  #compare(): void {
+    const { checksum } = this.#options
+    if (!checksum) return
+    let found = this.#hash?.digest()
+    if (!found) {
+      found = Buffer.alloc(4)
+      found.writeUInt32BE(this.#appendCrc)
+    }
+    if (!found.equals(checksum.digest))
+      throw new RejectedError(
+        'UPLOAD_CHECKSUM',
+        `the ${checksum.algorithm} of what came is not the one it was sent with`
+      )
+  }
+
+  #isDue(): boolean {
+    if (this.#acknowledging || this.#receivedBytes === this.#askedBytes) return false
+    return (
+      this.#receivedBytes - this.#askedBytes >= ACKNOWLEDGE_BYTES ||
+      performance.now() - this.#askedMs >= ACKNOWLEDGE_MS
+    )
+  }
+
+  /** While more comes. */
+  #acknowledge(): void {
+    this.#flush()
+    this.#askedBytes = this.#receivedBytes
+    this.#askedMs = performance.now()
+    const reached = { offsetBytes: this.#receivedBytes, crc32: this.#crc }
+    const acknowledging = this.#writing
+      .then(async () => {
+        if (this.#failure !== undefined) return
+        await this.#sync()
+        await this.#advance(reached, false)
+      })
+      .catch((error: unknown) => {
+        this.#failure ??= error
+      })
+      .finally(() => {
+        this.#acknowledging = undefined
+      })
+    this.#acknowledging = acknowledging
+  }
+
+  /** Nothing is on its way to the file any more: that it is let go of is said in the same breath. */
+  async #acknowledgeAll(): Promise<void> {
+    await this.#sync()
+    await this.#advance({ offsetBytes: this.#receivedBytes, crc32: this.#crc }, true)
+    this.#released = true
+  }
+
+  async #sync(): Promise<void> {
+    if (!this.#store.durable) return
+    await this.#store.volume.run('sync', () => this.#note(fdatasync(this.#handle.fd)))
+  }
+
+  async #advance(reached: { offsetBytes: number; crc32: number }, releases: boolean): Promise<void> {
+    let isMine: boolean
+    try {
+      const expiresMs = this.#options.expiresMs()
+      isMine = await this.#uploads.advance(this.#row, { ...reached, expiresMs }, releases)
+    } catch (error) {
+      throw databaseError(error)
+    }
+    if (!isMine) throw overtaken()
+    this.#acknowledgedBytes = reached.offsetBytes
+  }
+
+  async #lookAround(): Promise<void> {
+    if (this.#acknowledging || performance.now() - this.#askedMs < LOOK_MS) return
+    let now: UploadRow | undefined
+    try {
+      now = await this.#uploads.find(this.#row.id)
+    } catch {
+      return // the next acknowledgement finds out
+    }
+    if (now?.fence === this.#row.fence) return
+    this.#failure ??= overtaken()
+    await this.close()
+  }
+
+  #flush(): void {
+    const pieces = this.#gathered
+    const bytes = this.#gatheredBytes
+    if (bytes === 0) return
+    this.#gathered = []
+    this.#gatheredBytes = 0
+    this.#behindBytes += bytes
+    this.#writing = this.#writing.then(async () => {
+      try {
+        if (this.#failure !== undefined) return
+        await this.#store.volume.run('write', () => this.#note(this.#writeAll(pieces, bytes)))
+      } catch (error) {
+        this.#failure ??= error
+      } finally {
+        this.#behindBytes -= bytes
+      }
+    })
+  }
+
+  #note<T>(call: Promise<T>): Promise<T> {
+    this.#underway = Promise.allSettled([this.#underway, call])
+    return call
+  }
+
+  async #writeAll(pieces: Buffer[], bytes: number): Promise<void> {
+    const at = this.#row.baseBytes + this.#writtenBytes
+    let { bytesWritten } = await writev(this.#handle.fd, pieces, at)
+    if (bytesWritten < bytes) {
+      // It writes less than it was given on a disk that is nearly full.
+      const whole = Buffer.concat(pieces, bytes)
+      while (bytesWritten < bytes) {
+        const rest = await writev(this.#handle.fd, [whole.subarray(bytesWritten)], at + bytesWritten)
+        if (rest.bytesWritten === 0) throw new UnavailableError('NO_SPACE', 'no space left for the upload')
+        bytesWritten += rest.bytesWritten
+      }
+    }
+    this.#writtenBytes += bytes
+    for (const { buffer, byteLength } of pieces) {
+      // As large uploads do: its memory is free now, not at the next garbage collection.
+      if (buffer instanceof ArrayBuffer && byteLength === buffer.byteLength) buffer.transfer(0)
+    }
+  }
+}
+
+export function overtaken(): RejectedError {
+  return new RejectedError('UPLOAD_TAKEN', 'somebody else goes on with this upload')
+}

@@ -1,0 +1,233 @@
+/**
+ * Turns an upload that is whole into a stored file. Where its bytes lie in one file, at their places, and nobody can have
+ * that file open any more, it gets its name as it is; else what is missing is copied to a file of which that is true.
+ */
+import { open, stat, truncate, unlink, type FileHandle } from 'node:fs/promises'
+import type { FileIndex, FileRow, UploadRow, Uploads } from '@tributary/database'
+import { OutcomeUnknownError, UnavailableError } from '@tributary/protocol'
+import { databaseError, enterRows } from './index-entry.ts'
+import { encodeRecord } from './journal-record.ts'
+import { openPart, partPath, removeFolder } from './part-files.ts'
+import type { Store } from './store.ts'
+import { factsOf, rowOf } from './upload-record.ts'
+
+const COPY_BYTES = 1024 * 1024
+
+export interface CommitParts {
+  uploads: Uploads
+  index: FileIndex
+  stores: ReadonlyMap<string, Store>
+  store: Store
+  row: UploadRow
+  /** What it is joined of; empty: it is one by itself. */
+  parts: readonly UploadRow[]
+}
+
+/** Bytes of the whole, and where they lie. */
+interface Extent {
+  store: Store
+  folder: string
+  file: string
+  /** In the file. */
+  from: number
+  /** In the whole. */
+  at: number
+  bytes: number
+  /** Somebody may still write to the file, beyond these bytes. */
+  isLoose: boolean
+}
+
+export class PartCommit {
+  readonly #parts: CommitParts
+
+  constructor(parts: CommitParts) {
+    this.#parts = parts
+  }
+
+  /**
+   * @param wholeMs When it was asked for; see Store.staleness.
+   * @returns The stored file's row, or that of the same upload when it had been stored before.
+   */
+  async store(wholeMs: number): Promise<FileRow> {
+    const { row, store, index } = this.#parts
+    const source = await this.#gather()
+    const path = partPath(source.folder, source.file)
+    await this.#check(source, path)
+    const labels = { nonce: row.id, name: row.name, mediaType: row.mediaType }
+    const key = { application: row.application, user: row.user, file: row.file }
+    const place = { group: store.marker.group, store: store.uuid, path: '' }
+    const content = { sizeBytes: row.sizeBytes, crc32: row.crc32 }
+    const fileRow = rowOf({ key, ...labels, ...content, ...place, storedAtMs: Date.now() })
+    let named = false
+    try {
+      await store.name(store.absolute(path), fileRow.storedAtMs, async to => {
+        fileRow.path = to
+        named = true
+        await store.journal.append([encodeRecord('intent', factsOf(fileRow, fileRow.storedAtMs))])
+        if (store.durable) await store.journal.sync()
+      })
+      const [outcome] = await enterRows(index, [fileRow], store.durable, store.staleness(wholeMs))
+      if (outcome!.kind === 'repeated') return outcome!.row
+      if (outcome!.kind === 'refused') throw outcome!.error
+      named = false
+      if (outcome!.kind === 'unknown') {
+        store.unsettled.note(fileRow)
+        throw outcome!.error
+      }
+      await this.#recordStored(fileRow)
+      return fileRow
+    } finally {
+      if (named) await this.#withdraw(fileRow)
+    }
+  }
+
+  /** Removes what is left of an upload that is stored. */
+  async clear(): Promise<void> {
+    const { row, parts, uploads, stores } = this.#parts
+    for (const part of parts) await uploads.remove(part)
+    for (const { store, folder } of [row, ...parts]) {
+      const place = stores.get(store)
+      // The row itself stays for a while; other parts may lie beside those that were joined.
+      const others = (await uploads.inFolder(folder)).filter(({ state }) => state !== 'stored')
+      if (place && others.length === 0) await removeFolder(place, folder)
+    }
+  }
+
+  async #gather(): Promise<{ folder: string; file: string }> {
+    const { row, store } = this.#parts
+    const extents = await this.#extents()
+    const target = this.#bestOf(extents) ?? { store, folder: row.folder, file: `joined-${row.fence}` }
+    const isThere = (extent: Extent): boolean =>
+      extent.store === target.store && extent.folder === target.folder && extent.file === target.file
+    const missing = extents.filter(extent => !isThere(extent))
+    if (missing.length > 0 || extents.length === 0) {
+      const handle = await openPart(store, target.folder, target.file)
+      try {
+        for (const extent of missing) await copy(extent, store, handle)
+        if (store.durable) await store.volume.run('sync', () => handle.datasync())
+      } finally {
+        await handle.close()
+      }
+    }
+    return target
+  }
+
+  async #extents(): Promise<Extent[]> {
+    const { row, parts, stores } = this.#parts
+    const extents: Extent[] = []
+    let at = 0
+    for (const part of parts.length > 0 ? parts : [row]) {
+      const { pieces } = part.layout
+      const store = stores.get(part.store)
+      if (!store) throw new UnavailableError('STORE_UNAVAILABLE', `store ${part.store} is out of use`)
+      const isCrowded = part.totalBytes > 0 && (await this.#isCrowded(part))
+      for (const [index, { file, start }] of pieces.entries()) {
+        const end = pieces[index + 1]?.start ?? part.sizeBytes
+        const isLast = index === pieces.length - 1
+        if (end === start) continue
+        extents.push({
+          store,
+          folder: part.folder,
+          file,
+          from: part.baseBytes + start,
+          at: at + start,
+          bytes: end - start,
+          isLoose: !isLast || isCrowded
+        })
+      }
+      at += part.sizeBytes
+    }
+    return extents
+  }
+
+  /** Others than those that are joined write to the folder's file, or one of them was overtaken unheard. */
+  async #isCrowded({ folder }: UploadRow): Promise<boolean> {
+    const joined = new Set(this.#parts.parts.map(({ id }) => id))
+    let beside: UploadRow[]
+    try {
+      beside = await this.#parts.uploads.inFolder(folder)
+    } catch (error) {
+      throw databaseError(error)
+    }
+    return beside.some(({ id, layout }) => !joined.has(id) || layout.pieces.length > 1)
+  }
+
+  /** The file that can become the whole, with the least to be copied. */
+  #bestOf(extents: readonly Extent[]): Extent | undefined {
+    const { store } = this.#parts
+    let best: Extent | undefined
+    let bestBytes = 0
+    for (const one of extents) {
+      const same = extents.filter(({ folder, file }) => folder === one.folder && file === one.file)
+      const fits = same.every(
+        ({ isLoose, from, at, store: where }) => !isLoose && from === at && where === store
+      )
+      const bytes = same.reduce((sum, extent) => sum + extent.bytes, 0)
+      if (!fits || bytes <= bestBytes) continue
+      best = one
+      bestBytes = bytes
+    }
+    return best
+  }
+
+  async #check({ folder }: { folder: string }, path: string): Promise<void> {
+    const { store, row } = this.#parts
+    const { size } = await store.volume.run('stat', () => stat(store.absolute(path)))
+    if (size === row.sizeBytes) return
+    // Others were about to be joined to it, and were not.
+    if (size > row.sizeBytes)
+      return store.volume.run('truncate', () => truncate(store.absolute(path), row.sizeBytes))
+    throw new UnavailableError(
+      'STORE_UNAVAILABLE',
+      `upload ${row.id} has ${size} bytes on disk (${folder}) where ${row.sizeBytes} were acknowledged`
+    )
+  }
+
+  async #recordStored(fileRow: FileRow): Promise<void> {
+    const { journal, durable } = this.#parts.store
+    try {
+      await journal.append([encodeRecord('stored', factsOf(fileRow, Date.now()))])
+      if (durable) await journal.sync()
+    } catch (cause) {
+      throw new OutcomeUnknownError('the file is stored, but the disk did not confirm it', { cause })
+    }
+  }
+
+  /** The name did not make it into the index: it goes; the upload stays as it was. */
+  async #withdraw(fileRow: FileRow): Promise<void> {
+    const { store } = this.#parts
+    const remove = (): Promise<void> => unlink(store.absolute(fileRow.path))
+    if (store.volume.local) await remove().catch(() => {})
+    else store.volume.chore(remove)
+    try {
+      await store.journal.append([encodeRecord('withdrawn', factsOf(fileRow, Date.now()))])
+    } catch {
+      // The next start finds the intent, and no row.
+    }
+  }
+}
+
+async function copy(extent: Extent, store: Store, target: FileHandle): Promise<void> {
+  const path = extent.store.absolute(partPath(extent.folder, extent.file))
+  const source = await extent.store.volume.run('part', () => open(path, 'r'))
+  try {
+    const buffer = Buffer.allocUnsafe(Math.min(COPY_BYTES, extent.bytes))
+    for (let done = 0; done < extent.bytes;) {
+      const wanted = Math.min(buffer.byteLength, extent.bytes - done)
+      const { bytesRead } = await extent.store.volume.run('read', () =>
+        source.read(buffer, 0, wanted, extent.from + done)
+      )
+      if (bytesRead === 0) throw new UnavailableError('STORE_UNAVAILABLE', `${path} is shorter than it was`)
+      let written = 0
+      while (written < bytesRead) {
+        const { bytesWritten } = await store.volume.run('write', () =>
+          target.write(buffer, written, bytesRead - written, extent.at + done + written)
+        )
+        written += bytesWritten
+      }
+      done += bytesRead
+    }
+  } finally {
+    await source.close()
+  }
+}

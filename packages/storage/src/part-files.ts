@@ -1,0 +1,89 @@
+/**
+ * Files of uploads that are under way, in a folder that all members of the group see and no start clears away:
+ *
+ *   <store>/.parts/<folder>/content                the bytes, each where it will be
+ *   <store>/.parts/<folder>/<upload>-<token>       those from somewhere on, of a writer who could not know that the one before was gone
+ *   <store>/.parts/<folder>/joined-<token>         what is being joined
+ */
+import { constants } from 'node:fs'
+import { open, readdir, rm, stat, type FileHandle } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { UploadPiece, UploadRow } from '@tributary/database'
+import { makeStoreDirectory } from './store-directory.ts'
+import type { Store } from './store.ts'
+
+export const PARTS_FOLDER = '.parts'
+export const CONTENT_FILE = 'content'
+
+export function partPath(folder: string, file: string): string {
+  return join(PARTS_FOLDER, folder, file)
+}
+
+/** The file that bytes are appended to now. */
+export function currentPiece({ layout }: UploadRow): UploadPiece {
+  return layout.pieces.at(-1)!
+}
+
+/** Opens a file of a folder for writing at any place; makes both, durably, where they are not there. */
+export async function openPart(store: Store, folder: string, file: string): Promise<FileHandle> {
+  const path = store.absolute(partPath(folder, file))
+  return store.volume.run('part', async () => {
+    try {
+      return await open(path, 'r+')
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    }
+    await makeStoreDirectory(store.root, join(PARTS_FOLDER, folder))
+    const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o644)
+    if (store.durable) {
+      try {
+        for (const directory of [join(PARTS_FOLDER, folder), PARTS_FOLDER, '.']) {
+          await syncDirectory(store.absolute(directory))
+        }
+      } catch (error) {
+        await handle.close()
+        throw error
+      }
+    }
+    return handle
+  })
+}
+
+export async function removeFolder(store: Store, folder: string): Promise<void> {
+  await store.volume.run('parts', () =>
+    rm(store.absolute(join(PARTS_FOLDER, folder)), { recursive: true, force: true })
+  )
+}
+
+/** Folders that have been there for so long. */
+export async function foldersOlderThan(store: Store, ageMs: number, nowMs: number): Promise<string[]> {
+  return store.volume.run('parts', async () => {
+    const old: string[] = []
+    for (const name of await readdirOrNone(store.absolute(PARTS_FOLDER))) {
+      if (!FOLDER_NAME.test(name)) continue
+      try {
+        const { mtimeMs } = await stat(store.absolute(join(PARTS_FOLDER, name)))
+        if (nowMs - mtimeMs > ageMs) old.push(name)
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      }
+    }
+    return old
+  })
+}
+
+const FOLDER_NAME = /^[0-9a-f]{32}$/
+
+async function readdirOrNone(path: string): Promise<string[]> {
+  try {
+    return await readdir(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, 'r')
+  await handle.sync().finally(() => handle.close())
+}

@@ -1,0 +1,93 @@
+/** The trash: a file in it is nobody's to read, keeps its place and its name, and can be had back until its time is up. */
+import { chmod, stat } from 'node:fs/promises'
+import type { FileIndex, FileRow } from '@tributary/database'
+import { formatFileKey, RejectedError, type FileKey } from '@tributary/protocol'
+import type { Deletion } from './deletion.ts'
+import { databaseError } from './index-entry.ts'
+import { notHere, type AbsentStores, type OpenFiles } from './open-files.ts'
+import type { Store } from './store.ts'
+
+/** Files deleted in one round of housekeeping. */
+const EXPIRED_MAX = 200
+const PAGE_ROWS = 1_000
+
+export class Trash {
+  readonly #files: FileIndex
+  readonly #stores: ReadonlyMap<string, Store>
+  readonly #open: OpenFiles
+  readonly #absent: AbsentStores
+
+  constructor(files: FileIndex, stores: ReadonlyMap<string, Store>, open: OpenFiles, absent: AbsentStores) {
+    this.#files = files
+    this.#stores = stores
+    this.#open = open
+    this.#absent = absent
+  }
+
+  /**
+   * Puts a file into the trash until then, or takes it out again (0).
+   *
+   * @throws {TributaryError} FILE_NOT_FOUND, WRONG_GROUP, STORE_UNAVAILABLE, DEGRADED, DATABASE_UNAVAILABLE
+   */
+  async set(key: FileKey, generation: string, untilMs: number): Promise<void> {
+    let row: FileRow | undefined
+    try {
+      row = await this.#files.find(key, { causal: true })
+    } catch (error) {
+      throw databaseError(error)
+    }
+    if (!row || row.state === 'deleting' || row.generation !== generation) throw notFound(key)
+    const store = this.#stores.get(row.store)
+    if (!store) throw notHere(row, this.#stores, this.#absent(row.group))
+    store.checkWrite()
+    let isSet: boolean
+    try {
+      isSet = await this.#files.setTrashed(key, generation, row.store, untilMs)
+    } catch (error) {
+      throw databaseError(error)
+    }
+    if (!isSet) throw notFound(key)
+    this.#open.forget(row)
+    if (untilMs > 0) await this.#stir(row, store)
+  }
+
+  /** Deletes for good what has been in the trash long enough. @returns how many. */
+  async deleteExpired(store: Store, deletion: Deletion, nowMs: number): Promise<number> {
+    if (store.trouble !== undefined || store.refusal !== undefined) return 0
+    let deleted = 0
+    let afterPath: string | undefined
+    for (;;) {
+      const rows = await this.#files.listStore({
+        store: store.uuid,
+        limit: PAGE_ROWS,
+        state: 'trashed',
+        ...(afterPath === undefined ? {} : { afterPath })
+      })
+      for (const row of rows) {
+        if (row.trashedUntilMs > nowMs) continue
+        await deletion.delete(row, row.generation).catch(ignoreGone)
+        if (++deleted === EXPIRED_MAX) return deleted
+      }
+      if (rows.length < PAGE_ROWS) return deleted
+      afterPath = rows.at(-1)!.path
+    }
+  }
+
+  /** Every process of the machine keeps hot files open, and believes in them while their inodes are as they were. */
+  async #stir(row: FileRow, store: Store): Promise<void> {
+    const path = store.absolute(row.path)
+    await store.volume.run('stat', async () => {
+      const { mode } = await stat(path)
+      await chmod(path, mode & 0o7777)
+    })
+  }
+}
+
+/** Another member was faster. */
+function ignoreGone(error: unknown): void {
+  if (!(error instanceof RejectedError && error.code === 'FILE_NOT_FOUND')) throw error
+}
+
+function notFound(key: FileKey): RejectedError {
+  return new RejectedError('FILE_NOT_FOUND', `no such file: ${formatFileKey(key)}`)
+}

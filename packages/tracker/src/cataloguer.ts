@@ -1,0 +1,93 @@
+/**
+ * Keeps the library up with what was stored without anybody's telling: by programs that speak the wire protocol, or before there
+ * was a library. One tracker at a time by a lease. It walks the files in the order of their times, and stays behind the data path:
+ * what it does may be late, or done twice.
+ */
+import { randomUUID } from 'node:crypto'
+import type { Database, FileKey } from '@tributary/database'
+import type { Clock } from '@tributary/runtime'
+
+const LEASE = 'cataloguer'
+const LEASE_MS = 15_000
+const ROUND_MS = 1_000
+/** Rows of one step: short enough not to hold other writers up. */
+const STEP_ROWS = 100
+/** Steps of a round while little is stored, and while much is: then the data path has the database for itself. */
+const STEPS_IDLE = 20
+const STEPS_BUSY = 2
+/** More new files than this in a round is much. */
+const BUSY_ROWS = 200
+/** Clocks of members differ, and transactions overtake each other: the last moments are looked at again, and longer ones now and then. */
+const LOOK_BACK_MS = 5_000
+const LONG_LOOK_BACK_MS = 900_000
+const LONG_LOOK_INTERVAL_MS = 300_000
+
+export interface CataloguerOptions {
+  database: Pick<Database, 'leases' | 'library' | 'files'>
+  clock: Clock
+  isUp: () => boolean
+  onTrouble: (error: unknown) => void
+}
+
+export class Cataloguer {
+  readonly #options: CataloguerOptions
+  readonly #holder = randomUUID()
+  /** Where the walk is: files behind it are in the library. Lost with the process; the next one begins at the start. */
+  #at: { storedAtMs: number; key: FileKey | undefined } = { storedAtMs: 0, key: undefined }
+  #longLookMs = -Infinity
+  #noted = 0
+
+  constructor(options: CataloguerOptions) {
+    this.#options = options
+  }
+
+  /** Files that were looked at. */
+  get noted(): number {
+    return this.#noted
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, database, isUp, onTrouble } = this.#options
+    while (!signal.aborted) {
+      await clock.sleep(ROUND_MS, signal).catch(() => {})
+      if (signal.aborted || !isUp()) continue
+      try {
+        await this.round(signal)
+      } catch (error) {
+        // A database of an older schema has no library, and nothing to keep up.
+        if ((error as { code?: string }).code !== 'SCHEMA_VERSION') onTrouble(error)
+      }
+    }
+    await database.leases.release(LEASE, this.#holder).catch(() => {})
+  }
+
+  /** One round; also for tests. */
+  async round(signal: AbortSignal): Promise<void> {
+    const { database, clock } = this.#options
+    if ((await database.leases.take(LEASE, this.#holder, LEASE_MS)) === undefined) return
+    const nowMs = clock.monotonicMs()
+    if (nowMs - this.#longLookMs >= LONG_LOOK_INTERVAL_MS) {
+      this.#longLookMs = nowMs
+      this.#stepBack(LONG_LOOK_BACK_MS)
+    } else this.#stepBack(LOOK_BACK_MS)
+    let isBusy = false
+    for (let step = 0; step < (isBusy ? STEPS_BUSY : STEPS_IDLE) && !signal.aborted; step++) {
+      const rows = await database.library.storedSince(this.#at, STEP_ROWS)
+      if (rows.length === 0) return
+      const last = rows.at(-1)!
+      await database.library.noteRows(rows, rows)
+      this.#noted += rows.length
+      this.#at = { storedAtMs: last.storedAtMs, key: last }
+      if (rows.length < STEP_ROWS) return
+      isBusy = (step + 1) * STEP_ROWS >= BUSY_ROWS && clock.nowMs() - last.storedAtMs < LOOK_BACK_MS * 2
+    }
+  }
+
+  #stepBack(ms: number): void {
+    // At the end of the walk only: on its way through old files there is nothing to look back at.
+    const { storedAtMs } = this.#at
+    const nowMs = this.#options.clock.nowMs()
+    if (storedAtMs < nowMs - ms - LONG_LOOK_INTERVAL_MS) return
+    this.#at = { storedAtMs: Math.min(storedAtMs, nowMs) - ms, key: undefined }
+  }
+}
