@@ -5,6 +5,7 @@ import type { Counters } from './counters.ts'
 import type { Database } from './database.ts'
 import type { FileIndex } from './file-index.ts'
 import type { Leases } from './leases.ts'
+import type { AccessIndex } from './access-index.ts'
 import type { Library } from './library.ts'
 import type { Uploads } from './uploads.ts'
 import type { Moves } from './moves.ts'
@@ -52,6 +53,10 @@ export class CachedDatabase implements Database {
 
   get library(): Library {
     return this.#database.library
+  }
+
+  get access(): AccessIndex {
+    return this.#database.access
   }
 
   clusterId(): Promise<string> {

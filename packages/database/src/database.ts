@@ -2,6 +2,7 @@ import type { Control } from './control.ts'
 import type { Counters } from './counters.ts'
 import type { FileIndex } from './file-index.ts'
 import type { Leases } from './leases.ts'
+import type { AccessIndex } from './access-index.ts'
 import type { Library } from './library.ts'
 import type { Uploads } from './uploads.ts'
 import type { Moves } from './moves.ts'
@@ -43,6 +44,7 @@ export interface Database {
   readonly control: Control
   readonly library: Library
   readonly uploads: Uploads
+  readonly access: AccessIndex
 
   /** UUID made by the first migration: tells one cluster's database from another's. */
   clusterId(): Promise<string>

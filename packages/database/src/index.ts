@@ -16,6 +16,12 @@ export { REGION_BYTES_MAX, type GroupRow, type Routes, type UserKey } from './ro
 export { COUNTER_KEY_BYTES_MAX, RESERVE_COUNT_MAX, type Counters } from './counters.ts'
 export type { Leases } from './leases.ts'
 export { insertNew, statement, type ChangeOutcome, type Control, type ControlStatement } from './control.ts'
+export type { AccessIndex } from './access-index.ts'
+export type { RulesRow, SigningKeyRow, TokenRow } from './access.ts'
+export type { AuditRow } from './audit.ts'
+export type { PlaySumRow } from './plays.ts'
+export type { ShareRow } from './shares.ts'
+export type { DeliveryRow, WebhookRow } from './webhooks.ts'
 export { kindOf, type FilmFindings, type Library } from './library.ts'
 export {
   UPLOAD_METADATA_BYTES_MAX,

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { sql, type Kysely } from 'kysely'
 import type { Migration } from 'kysely/migration'
+import { ACCESS_STATE, accessTables } from './access-schema.ts'
 import type { Schema } from './schema.ts'
 
 export type Engine = 'sqlite' | 'mysql'
@@ -48,6 +49,16 @@ export function migrationsOf(engine: Engine): Record<string, Migration> {
           await sql.raw(statement).execute(database)
         }
         await letWork(database, 4, 1)
+      }
+    },
+    '0005-access': {
+      async up(database: Kysely<Schema>) {
+        for (const statement of accessTables(engine)) await sql.raw(statement).execute(database)
+        const state = database.selectFrom('access_state').select('name').where('name', '=', ACCESS_STATE)
+        if ((await state.execute()).length === 0) {
+          await database.insertInto('access_state').values({ name: ACCESS_STATE, revision: 1 }).execute()
+        }
+        await letWork(database, 5, 1)
       }
     }
   }

@@ -15,6 +15,7 @@ import { MysqlMoves } from './mysql-moves.ts'
 import { MysqlPool } from './mysql-pool.ts'
 import { MysqlRoutes } from './mysql-routes.ts'
 import { mysqlTimeoutsOf, type MysqlTimeouts } from './mysql-timeouts.ts'
+import { AccessIndex } from './access-index.ts'
 import { Library } from './library.ts'
 import { Uploads } from './uploads.ts'
 import { MovePages } from './move-pages.ts'
@@ -31,6 +32,7 @@ import type { Leases } from './leases.ts'
 import type { Moves } from './moves.ts'
 import type { Routes } from './routes.ts'
 import {
+  ACCESS_SCHEMA_VERSION,
   LIBRARY_SCHEMA_VERSION,
   MOVES_SCHEMA_VERSION,
   UPLOADS_SCHEMA_VERSION,
@@ -53,6 +55,7 @@ export class MysqlDatabase implements Database {
   readonly control: Control
   readonly library: Library
   readonly uploads: Uploads
+  readonly access: AccessIndex
   readonly #pool: MysqlPool
   readonly #catalog: Catalog
 
@@ -63,6 +66,7 @@ export class MysqlDatabase implements Database {
     this.#catalog = new Catalog(queries)
     this.control = new MysqlControl(pool, queries, timeouts)
     const libraryGate = new SchemaGate(queries, LIBRARY_SCHEMA_VERSION)
+    this.access = new AccessIndex(this.control, new SchemaGate(queries, ACCESS_SCHEMA_VERSION))
     const pages = new FilePages(queries)
     this.library = new Library(this.control, libraryGate, pages)
     this.files = new MysqlFileIndex(pool, pages, new TrashSwitch(this.control, libraryGate), timeouts)

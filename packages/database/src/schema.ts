@@ -1,10 +1,11 @@
 import type { ColumnType, Generated } from 'kysely'
+import type { AccessTables } from './access-schema.ts'
 
 /**
  * Tables as both engines have them. Keys are bytes (BLOB, VARBINARY), so that no collation folds case,
  * drops trailing spaces or normalizes; 64-bit columns may come back as number, bigint or text.
  */
-export interface Schema {
+export interface Schema extends AccessTables {
   meta: { name: string; value: string }
   applications: { name: string }
   storage_groups: { name: string; region: Generated<string>; draining: Generated<number> }
@@ -121,10 +122,12 @@ export interface UploadsTable {
 
 /** Migrations this program knows, and the oldest schema it still works with. */
 export const SCHEMA_VERSION_MIN = 1
-export const SCHEMA_VERSION_MAX = 4
+export const SCHEMA_VERSION_MAX = 5
 /** The first that has `moves`. */
 export const MOVES_SCHEMA_VERSION = 2
 /** The first that has `library`. */
 export const LIBRARY_SCHEMA_VERSION = 3
 /** The first that has `uploads`. */
 export const UPLOADS_SCHEMA_VERSION = 4
+/** The first that has the tables of access. */
+export const ACCESS_SCHEMA_VERSION = 5

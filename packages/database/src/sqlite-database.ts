@@ -7,6 +7,7 @@ import { Catalog } from './catalog.ts'
 import { DatabaseUnavailableError, SchemaVersionError } from './errors.ts'
 import { FilePages } from './file-pages.ts'
 import { IndexSnapshot } from './index-snapshot.ts'
+import { AccessIndex } from './access-index.ts'
 import { Library } from './library.ts'
 import { Uploads } from './uploads.ts'
 import { MovePages } from './move-pages.ts'
@@ -42,6 +43,7 @@ import type { Leases } from './leases.ts'
 import type { Moves } from './moves.ts'
 import type { Routes } from './routes.ts'
 import {
+  ACCESS_SCHEMA_VERSION,
   LIBRARY_SCHEMA_VERSION,
   MOVES_SCHEMA_VERSION,
   UPLOADS_SCHEMA_VERSION,
@@ -66,6 +68,7 @@ export class SqliteDatabase implements Database {
   readonly control: Control
   readonly library: Library
   readonly uploads: Uploads
+  readonly access: AccessIndex
   readonly #connection: DatabaseSync
   readonly #queue: SqliteWriteQueue
   readonly #reader: ThreadCalls
@@ -86,6 +89,7 @@ export class SqliteDatabase implements Database {
     this.#catalog = new Catalog(queries)
     this.control = new SqliteControl(this.#queue, queries)
     const libraryGate = new SchemaGate(queries, LIBRARY_SCHEMA_VERSION)
+    this.access = new AccessIndex(this.control, new SchemaGate(queries, ACCESS_SCHEMA_VERSION))
     const pages = new FilePages(queries)
     this.library = new Library(this.control, libraryGate, pages)
     const trash = new TrashSwitch(this.control, libraryGate)

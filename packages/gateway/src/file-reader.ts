@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { RejectedError, type FileFacts, type FileKey } from '@tributary/protocol'
 import type { FetchedContent, FetchOptions } from '@tributary/client'
 import type { Clock } from '@tributary/runtime'
+import { isPrivate } from './access/private-answers.ts'
 import { parseRange, RANGES_MAX, resolveRanges, type ByteRange, type RangeSpec } from './byte-range.ts'
 import { evaluateConditions, ifRangeHolds, simpleIfNoneMatch, simpleIfRange } from './conditions.ts'
 import { cleanName } from './content-disposition.ts'
@@ -17,17 +18,21 @@ const LOOKS_MAX = 3
 export interface FileReaderOptions {
   files: FileService
   headers: FileHeaderCache
+  /** The same for films that not everybody may read. */
+  privateHeaders: FileHeaderCache
   clock: Clock
 }
 
 export class FileReader {
   readonly #files: FileService
   readonly #headers: FileHeaderCache
+  readonly #privateHeaders: FileHeaderCache
   readonly #clock: Clock
 
-  constructor({ files, headers, clock }: FileReaderOptions) {
+  constructor({ files, headers, privateHeaders, clock }: FileReaderOptions) {
     this.#files = files
     this.#headers = headers
+    this.#privateHeaders = privateHeaders
     this.#clock = clock
   }
 
@@ -61,7 +66,7 @@ export class FileReader {
     const facts = await this.#files.stat(key)
     if (this.#verdict(exchange, facts) === 'not-modified') return this.#unchanged(exchange, key, facts)
     const saveAs = query === '' ? undefined : saveAsOf(query)
-    sendWhole(exchange, 200, this.#describe(key, facts, saveAs).whole)
+    sendWhole(exchange, 200, this.#describe(exchange, key, facts, saveAs).whole)
     return 200
   }
 
@@ -133,15 +138,14 @@ export class FileReader {
     return verdict
   }
 
-  #describe(key: FileKey, facts: FileFacts, saveAs: string | undefined): FileHeaders {
+  #describe({ request }: Exchange, key: FileKey, facts: FileFacts, saveAs: string | undefined): FileHeaders {
     const nowMs = this.#clock.nowMs()
-    return saveAs === undefined
-      ? this.#headers.of(key, facts, nowMs)
-      : this.#headers.make(key, facts, nowMs, saveAs)
+    const headers = isPrivate(request) ? this.#privateHeaders : this.#headers
+    return saveAs === undefined ? headers.of(key, facts, nowMs) : headers.make(key, facts, nowMs, saveAs)
   }
 
   #unchanged(exchange: Exchange, key: FileKey, facts: FileFacts): number {
-    sendWhole(exchange, 304, this.#describe(key, facts, undefined).unchanged)
+    sendWhole(exchange, 304, this.#describe(exchange, key, facts, undefined).unchanged)
     return 304
   }
 
@@ -155,7 +159,7 @@ export class FileReader {
   ): number {
     // The last so many bytes of an empty file exist, and are none; Content-Range cannot say that, 200 can.
     if (facts.sizeBytes === 0 && specs?.some(spec => 'suffix' in spec && spec.suffix > 0)) {
-      sendWhole(exchange, 200, this.#describe(key, facts, saveAs).whole)
+      sendWhole(exchange, 200, this.#describe(exchange, key, facts, saveAs).whole)
       return 200
     }
     throw new HttpProblem(416, `the file has ${facts.sizeBytes} bytes; nothing of the range lies within`, [
@@ -178,7 +182,7 @@ export class FileReader {
       fetched.cancel()
       return 499
     }
-    const described = this.#describe(key, facts, saveAs)
+    const described = this.#describe(exchange, key, facts, saveAs)
     exchange.sentBytes = lengthBytes
     const status = whole ? 200 : 206
     response.writeHead(
@@ -215,7 +219,7 @@ export class FileReader {
     saveAs: string | undefined
   ): Promise<number> {
     const { response } = exchange
-    const { common, contentType } = this.#describe(key, facts, saveAs)
+    const { common, contentType } = this.#describe(exchange, key, facts, saveAs)
     const generation = facts.generation === '' ? undefined : facts.generation
     const boundary = `tributary-${randomBytes(12).toString('hex')}`
     const heads = ranges.map(({ start, end }, index) =>

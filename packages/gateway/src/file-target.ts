@@ -79,3 +79,31 @@ function decodeSegment(segment: string): string {
     throw new HttpProblem(400, 'the URL is not percent-encoded UTF-8')
   }
 }
+
+/** Below these everything belongs to the film whose ids follow. */
+const FILM_TREES = ['/hls/', '/dash/', '/poster/', '/thumbnails/', '/subtitles/'] as const
+
+export function isFilmTree(requestTarget: string): boolean {
+  return FILM_TREES.some(tree => requestTarget.startsWith(tree))
+}
+
+/** Its playlists name what is below them by relative addresses. */
+export function isPlaylistTree(requestTarget: string): boolean {
+  return requestTarget.startsWith('/hls/') || requestTarget.startsWith('/dash/')
+}
+
+/**
+ * The film that an address of such a tree is about.
+ *
+ * @returns undefined: it names none, and nothing can be there.
+ * @throws {HttpProblem} 400, 404. {RejectedError} BAD_FIELD
+ */
+export function filmOfTree(requestTarget: string): FileKey | undefined {
+  const [path = ''] = requestTarget.split('?', 1)
+  if (!PRINTABLE.test(path) || path.includes('#')) {
+    throw new HttpProblem(400, 'the URL holds characters that must be percent-encoded')
+  }
+  const [application, user, file] = path.split('/').slice(2, 5).map(decodeId)
+  if (application === undefined || user === undefined || file === undefined) return undefined
+  return checkFileKey({ application, user, file })
+}

@@ -3,6 +3,8 @@ import type { IncomingMessage } from 'node:http'
 import { makeFileId, type Uploaded } from '@tributary/client'
 import { RejectedError, type FileKey } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
+import type { EventTeller, Happening } from './access/event-teller.ts'
+import type { Quotas, Reservation } from './access/quotas.ts'
 import { evaluateConditions } from './conditions.ts'
 import { cleanName, fileNameOf, plainFileName } from './content-disposition.ts'
 import type { FileEntry } from './contract/index.ts'
@@ -20,6 +22,8 @@ export interface FileWriterOptions {
   uploadsMax: number
   /** A sender that says nothing for so long, while it is listened to, is given up. */
   silenceMs: number
+  quotas: Quotas
+  events: EventTeller
 }
 
 export class FileWriter {
@@ -82,16 +86,24 @@ export class FileWriter {
 
   async #upload(exchange: Exchange, key: FileKey, name: string): Promise<number> {
     const { request, response } = exchange
-    const { files, uploadBytesMax, uploadsMax } = this.#options
+    const { files, uploadBytesMax, uploadsMax, quotas } = this.#options
     const sizeBytes = checkContent(request, uploadBytesMax)
     if (this.#inProgress >= uploadsMax) {
       throw new HttpProblem(503, `${uploadsMax} uploads are in progress`, ['Retry-After', '5'], 'OVERLOADED')
     }
     this.#inProgress++
+    let room: Reservation | undefined
+    try {
+      room = await quotas.reserve(key.application, key.user, sizeBytes)
+    } catch (error) {
+      this.#inProgress--
+      throw error
+    }
+    let storedBytes: number | undefined
     const gone = new AbortController()
     const onClose = (): void => gone.abort(new HttpProblem(400, 'the sender went away'))
     response.once('close', onClose)
-    const content = new UploadContent(exchange, this.#options, sizeBytes, gone)
+    const content = new UploadContent(exchange, this.#options, sizeBytes, room?.roomBytes, gone)
     try {
       const uploaded = await files.upload(content, {
         key,
@@ -102,6 +114,8 @@ export class FileWriter {
         clientIp: request.socket.remoteAddress,
         signal: gone.signal
       })
+      storedBytes = uploaded.sizeBytes
+      this.#options.events.tell(storedEvent(uploaded, name))
       response.off('close', onClose)
       await noteInLibrary(files, key)
       this.#answer(exchange, uploaded, name)
@@ -111,6 +125,7 @@ export class FileWriter {
     } finally {
       response.off('close', onClose)
       content.stop()
+      room?.settle(storedBytes)
       this.#inProgress--
     }
   }
@@ -178,6 +193,8 @@ class UploadContent implements AsyncIterable<Uint8Array> {
   failure: Error | undefined
   readonly #exchange: Exchange
   readonly #bytesMax: number
+  /** What is too long is so by a quota. */
+  readonly #quotaCuts: boolean
   readonly #silenceMs: number
   readonly #cancel: AbortController
   #timer: NodeJS.Timeout | undefined
@@ -186,10 +203,12 @@ class UploadContent implements AsyncIterable<Uint8Array> {
     exchange: Exchange,
     { uploadBytesMax, silenceMs }: FileWriterOptions,
     sizeBytes: number | undefined,
+    roomBytes: number | undefined,
     cancel: AbortController
   ) {
     this.#exchange = exchange
-    this.#bytesMax = sizeBytes ?? uploadBytesMax
+    this.#bytesMax = sizeBytes ?? Math.min(uploadBytesMax, roomBytes ?? Infinity)
+    this.#quotaCuts = sizeBytes === undefined && roomBytes !== undefined && roomBytes < uploadBytesMax
     this.#silenceMs = silenceMs
     this.#cancel = cancel
   }
@@ -206,7 +225,7 @@ class UploadContent implements AsyncIterable<Uint8Array> {
       if (done) break
       receivedBytes += value.byteLength
       if (receivedBytes > this.#bytesMax) {
-        this.#fail(tooLarge(this.#bytesMax))
+        this.#fail(this.#quotaCuts ? quotaFull(this.#bytesMax) : tooLarge(this.#bytesMax))
         throw this.failure!
       }
       yield value
@@ -234,6 +253,16 @@ class UploadContent implements AsyncIterable<Uint8Array> {
 
 function tooLarge(bytesMax: number): HttpProblem {
   return new HttpProblem(413, `an upload may have ${bytesMax} bytes`)
+}
+
+function quotaFull(bytesLeft: number): HttpProblem {
+  return new HttpProblem(507, `of the quota ${bytesLeft} bytes were left`, [], 'QUOTA_EXCEEDED')
+}
+
+function storedEvent({ key, generation, sizeBytes, mediaType }: Uploaded, name: string): Happening {
+  const { application, user, file } = key
+  const facts = { user, file, generation, name, sizeBytes, mediaType }
+  return { event: 'stored', application, facts }
 }
 
 function isNotFound(error: unknown): boolean {

@@ -81,6 +81,21 @@ export const gatewayConfig = defineConfig(
       maxCount: 64,
       describe: 'Host names this server is known under; writes that need no token are taken under these.'
     },
+    proxies: {
+      type: 'list',
+      default: [],
+      maxCount: 64,
+      parse: parseNetwork,
+      describe:
+        'Proxies in front: of requests from these networks X-Forwarded-For and X-Forwarded-Proto are believed.'
+    },
+    webhook_networks: {
+      type: 'list',
+      default: [],
+      maxCount: 64,
+      parse: parseNetwork,
+      describe: 'Networks of your own that webhooks may go to; public addresses need none.'
+    },
     default_app: {
       type: 'string',
       default: 'media',

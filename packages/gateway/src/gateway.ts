@@ -11,7 +11,8 @@ import { once } from 'node:events'
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { fastify, type FastifyInstance, type FastifyReply, type RouteHandlerMethod } from 'fastify'
-import { Client } from '@tributary/client'
+import { Client, signedPath } from '@tributary/client'
+import type { FileKey } from '@tributary/protocol'
 import {
   AdminServer,
   AllowList,
@@ -23,9 +24,17 @@ import {
   type Log,
   type ReadinessReport
 } from '@tributary/runtime'
+import { DegradedWatch } from './access/degraded-watch.ts'
+import { Door } from './access/door.ts'
+import { makePrivate, markPrivate, privateCacheControl } from './access/private-answers.ts'
+import { auditedOf } from './access/audited-request.ts'
+import { nameOf } from './access/principal.ts'
+import { accessHandlers } from './api/access-handlers.ts'
 import { registerApi } from './api/api.ts'
 import { ClusterView, type GatewayCounts } from './api/cluster-handlers.ts'
 import { libraryHandlers } from './api/library-handlers.ts'
+import { reportHandlers } from './api/report-handlers.ts'
+import { shareHandlers } from './api/share-handlers.ts'
 import { reportCertificate, secureOptions } from './certificate.ts'
 import { ClusterProbe } from './cluster-probe.ts'
 import { ConnectionWatch } from './connection-watch.ts'
@@ -35,14 +44,22 @@ import { CORS_HEADERS, FileHeaderCache } from './file-headers.ts'
 import { listFiles } from './file-listing.ts'
 import { FileReader } from './file-reader.ts'
 import type { FileService } from './file-service.ts'
-import { FILES_PREFIX, parseTarget, type Owner, type Target } from './file-target.ts'
+import {
+  FILES_PREFIX,
+  filmOfTree,
+  isFilmTree,
+  isPlaylistTree,
+  parseTarget,
+  type Owner,
+  type Target
+} from './file-target.ts'
 import { FileWriter } from './file-writer.ts'
 import type { GatewayConfig } from './gateway-config.ts'
 import { HttpMeter, type Route } from './http-meter.ts'
 import { addPageRoutes } from './page-routes.ts'
 import { HttpProblem, isOurFault, problemReply } from './problem.ts'
+import { WebhookCourier } from './access/webhook-courier.ts'
 import { lookUpFilm } from './watched-film.ts'
-import { WriteGuard } from './write-guard.ts'
 
 export interface GatewayDependencies {
   config: GatewayConfig
@@ -89,7 +106,10 @@ class HttpGateway implements Gateway {
   readonly #files: FileService
   readonly #ownsClient: boolean
   readonly #owner: Owner
-  readonly #guard: WriteGuard
+  readonly #door: Door
+  readonly #courier: WebhookCourier
+  readonly #cluster: ClusterView
+  readonly #degraded: DegradedWatch
   readonly #reader: FileReader
   readonly #writer: FileWriter
   readonly #meter = new HttpMeter()
@@ -120,14 +140,27 @@ class HttpGateway implements Gateway {
         onEvent: ({ level, text }) => log[level](text)
       })
     this.#owner = { application: config.defaultApp, user: config.defaultUser }
-    this.#guard = new WriteGuard({
-      token: config.writeToken,
+    this.#door = new Door({
+      files: this.#files,
+      clock,
+      log,
+      writeToken: config.writeToken,
       insecure: config.insecure,
-      names: config.names
+      names: config.names,
+      proxies: config.proxies
+    })
+    this.#courier = new WebhookCourier({
+      files: this.#files,
+      copy: this.#door.copy,
+      clock,
+      log,
+      version,
+      networks: config.webhookNetworks
     })
     this.#reader = new FileReader({
       files: this.#files,
       headers: new FileHeaderCache(config.cacheControl),
+      privateHeaders: new FileHeaderCache(privateCacheControl(config.cacheControl)),
       clock
     })
     this.#writer = new FileWriter({
@@ -135,7 +168,16 @@ class HttpGateway implements Gateway {
       clock,
       uploadBytesMax: config.uploadMaxBytes,
       uploadsMax: config.uploadsMax,
-      silenceMs: config.silenceS * 1_000
+      silenceMs: config.silenceS * 1_000,
+      quotas: this.#door.quotas,
+      events: this.#door.events
+    })
+    this.#cluster = new ClusterView({ files: this.#files, clock, counts: () => this.#counts() })
+    this.#degraded = new DegradedWatch({
+      look: () => this.#cluster.now(),
+      copy: this.#door.copy,
+      events: this.#door.events,
+      clock
     })
     this.#probe = new ClusterProbe(this.#files, this.#readiness, clock)
     this.#metrics = metrics ?? new Metrics('gateway')
@@ -177,6 +219,8 @@ class HttpGateway implements Gateway {
     const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
       if (this.#stopping) response.shouldKeepAlive = false
       this.#watch.note(request.socket, response)
+      const signed = this.#door.takeSignature(request)
+      if (isFilmTree(request.url!) && this.#guardFilm(signed, request, response, serve)) return
       // What players ask for, hundreds of times a film, takes the short way; the router knows it as well.
       if (request.method === 'GET' && request.url!.startsWith(FILES_PREFIX)) {
         this.#answer('GET file', request, response, this.#get)
@@ -220,10 +264,14 @@ class HttpGateway implements Gateway {
 
   async start(): Promise<{ host: string; port: number }> {
     await this.#app.ready()
+    this.#door.start()
+    this.#courier.start()
+    this.#degraded.start()
     this.#server.listen({ host: this.#config.host, port: this.#config.port })
     try {
       await once(this.#server, 'listening')
     } catch (error) {
+      await this.#closeDoor(AbortSignal.abort())
       this.#release()
       throw error
     }
@@ -239,7 +287,7 @@ class HttpGateway implements Gateway {
   reload(config: GatewayConfig): void {
     const { certificate, privateKey } = this.#config
     this.#config = config
-    this.#guard.useToken(config.writeToken)
+    this.#door.guard.useToken(config.writeToken)
     if (config.certificate?.text === certificate?.text && config.privateKey?.text === privateKey?.text) return
     this.#secureServer?.setSecureContext(secureOptions(config))
     this.#tellCertificate('another certificate, for new connections')
@@ -274,8 +322,15 @@ class HttpGateway implements Gateway {
       clearInterval(sweep)
       this.#server.close(() => {}) // ends its timers; that it no longer listens is known
     }
+    await this.#closeDoor(deadline)
     this.#release()
     await Promise.all([this.#app.close(), this.#admin.stop(deadline)])
+  }
+
+  async #closeDoor(deadline: AbortSignal): Promise<void> {
+    const stopped = Promise.all([this.#courier.stop(), this.#degraded.stop()])
+    await this.#door.stop(deadline)
+    if (!deadline.aborted) await stopped
   }
 
   #release(): void {
@@ -350,7 +405,7 @@ class HttpGateway implements Gateway {
           version: this.#version,
           application: this.#config.defaultApp,
           user: this.#config.defaultUser,
-          writeToken: this.#guard.needsToken,
+          writeToken: this.#door.guard.needsToken,
           uploadBytesMax: this.#config.uploadMaxBytes
         }
         sendJson(exchange, 200, about)
@@ -365,18 +420,16 @@ class HttpGateway implements Gateway {
             clock: this.#clock,
             trashMs: this.#config.trashDays * DAY_MS
           }),
-          ...new ClusterView({
+          ...this.#cluster.handlers(),
+          ...accessHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
+          ...shareHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
+          ...reportHandlers({
             files: this.#files,
-            clock: this.#clock,
-            counts: () => this.#counts()
-          }).handlers()
+            door: this.#door,
+            webhookNetworks: this.#courier.allow
+          })
         },
-        authorize: ({ request }, right) => {
-          if (right === 'none') return
-          // A list tells what there is: not for scripts of other sites.
-          if (right === 'read') this.#guard.checkName(request.headers)
-          else this.#guard.checkWrite(request.headers)
-        },
+        authorize: (exchange, right, scope) => this.#door.authorize(exchange, right, scope),
         run: (route, request, reply, work) => this.#run(route, request, reply, work),
         version: this.#version
       })
@@ -386,8 +439,9 @@ class HttpGateway implements Gateway {
       run: this.#run.bind(this),
       fallback: this.#owner,
       isSecure: this.#secureServer !== undefined,
-      lookUp: (key, request) => {
-        this.#guard.checkName(request.headers)
+      lookUp: async (key, request) => {
+        this.#door.guard.checkName(request.headers)
+        await this.#door.admitRead({ request }, key)
         return lookUpFilm(this.#files, key)
       }
     })
@@ -463,7 +517,9 @@ class HttpGateway implements Gateway {
     }
   }
 
-  #done({ route, startedMs, sentBytes }: Exchange, status: number): void {
+  #done(exchange: Exchange, status: number): void {
+    const { route, startedMs, sentBytes } = exchange
+    this.#audit(exchange, status, '')
     if (sentBytes > 0) this.#meter.requests.bytesSent(sentBytes)
     this.#meter.record(route, status, OUTCOME_OK, this.#clock.monotonicMs() - startedMs)
   }
@@ -476,6 +532,7 @@ class HttpGateway implements Gateway {
       this.#log.error({ err: error, method: request.method, route }, 'a request failed')
     }
     const code = sendProblem(exchange, error)
+    this.#audit(exchange, status, code)
     this.#meter.record(
       route,
       gone ? 499 : status,
@@ -487,12 +544,84 @@ class HttpGateway implements Gateway {
   readonly #get = (exchange: Exchange): Promise<number> => {
     exchange.errorHeaders = CORS_HEADERS
     const target = parseTarget(exchange.request.url!, this.#owner)
-    if (isFile(target)) return this.#reader.get(exchange, target, target.query)
+    if (isFile(target)) {
+      if (this.#door.isOpen(target.application)) return this.#reader.get(exchange, target, target.query)
+      return this.#afterDoor(exchange, target, () => this.#reader.get(exchange, target, target.query))
+    }
     exchange.route = 'GET folder'
     exchange.errorHeaders = NO_HEADERS
-    // Not for scripts of other sites: a list tells what there is.
-    this.#guard.checkName(exchange.request.headers)
+    return this.#list(exchange, target)
+  }
+
+  /** Not for scripts of other sites: a list tells what there is. */
+  async #list(exchange: Exchange, target: Target): Promise<number> {
+    await this.#door.authorize(exchange, 'read', target)
     return listFiles(exchange, this.#files, target, target.query)
+  }
+
+  async #afterDoor(exchange: Exchange, film: FileKey, work: () => number | Promise<number>): Promise<number> {
+    await this.#door.admitRead(exchange, film)
+    if (this.#door.isPrivate(film.application)) markPrivate(exchange.request)
+    return work()
+  }
+
+  async #written(exchange: Exchange, target: Target, work: () => Promise<number>): Promise<number> {
+    await this.#door.admitWrite(exchange, target)
+    return work()
+  }
+
+  /**
+   * What belongs to a film and has its address: whoever may not read the film gets nothing of it, whichever route has it.
+   *
+   * @returns whether the request is taken care of
+   */
+  #guardFilm(
+    signed: 'path' | 'query' | undefined,
+    request: IncomingMessage,
+    response: ServerResponse,
+    serve: (request: IncomingMessage, response: ServerResponse) => void
+  ): boolean {
+    if (request.method === 'OPTIONS') return false
+    const exchange = this.#exchange('other', request, response)
+    exchange.errorHeaders = CORS_HEADERS
+    try {
+      const film = filmOfTree(request.url!)
+      if (film === undefined || this.#door.isOpen(film.application)) return false
+      this.#door.admitRead(exchange, film).then(
+        () => {
+          if (this.#door.isPrivate(film.application)) makePrivate(request, response)
+          const signature = this.#door.signatureOf(request)
+          // Relative addresses of a playlist lose a parameter, and keep what is in front of the path.
+          if (signed === 'query' && isPlaylistTree(request.url!)) {
+            const location = signedPath(signature!, request.url!)
+            sendWhole(exchange, 307, ['Location', location, 'Cache-Control', 'no-store', ...CORS_HEADERS])
+            this.#done(exchange, 307)
+          } else serve(request, response)
+        },
+        error => this.#fail(exchange, error)
+      )
+    } catch (error) {
+      this.#fail(exchange, error)
+    }
+    return true
+  }
+
+  /** Whatever changes something, and whatever is refused. */
+  #audit({ request }: Exchange, status: number, code: string): void {
+    const audited = auditedOf(request, status, this.#owner)
+    if (!audited) return
+    const { what, outcome, application, user, file } = audited
+    if (outcome === 'done' && DELETES_FILM.has(what)) {
+      this.#door.events.tell({ event: 'deleted', application, facts: { user, file } })
+    }
+    const principal = this.#door.knownPrincipal(request)
+    this.#door.audit.note({
+      ...audited,
+      code,
+      who: nameOf(principal),
+      token: principal.kind === 'token' ? principal.id : '',
+      address: this.#door.addressOf(request)
+    })
   }
 
   readonly #other = (exchange: Exchange): number | Promise<number> => {
@@ -503,26 +632,26 @@ class HttpGateway implements Gateway {
       case 'HEAD':
         if (file) {
           exchange.errorHeaders = CORS_HEADERS
-          return this.#reader.head(exchange, target, target.query)
+          return this.#afterDoor(exchange, target, () => this.#reader.head(exchange, target, target.query))
         }
         exchange.route = 'HEAD folder'
-        this.#guard.checkName(request.headers)
-        return listFiles(exchange, this.#files, target, target.query)
+        return this.#list(exchange, target)
       case 'OPTIONS':
         return this.#options(exchange, file)
       case 'PUT':
         if (!file) break
-        this.#guard.checkWrite(request.headers)
-        return this.#received(exchange, this.#writer.put(exchange, target, target.query))
+        return this.#written(exchange, target, () =>
+          this.#received(exchange, this.#writer.put(exchange, target, target.query))
+        )
       case 'POST':
         if (file) break
         exchange.route = 'POST folder'
-        this.#guard.checkWrite(request.headers)
-        return this.#received(exchange, this.#writer.post(exchange, target, target.query))
+        return this.#written(exchange, target, () =>
+          this.#received(exchange, this.#writer.post(exchange, target, target.query))
+        )
       case 'DELETE':
         if (!file) break
-        this.#guard.checkWrite(request.headers)
-        return this.#writer.delete(exchange, target)
+        return this.#written(exchange, target, () => this.#writer.delete(exchange, target))
       default:
     }
     throw methodNotAllowed(file ? FILE_METHODS : FOLDER_METHODS)
@@ -603,6 +732,8 @@ class HttpGateway implements Gateway {
   }
 }
 
+/** As the audit log calls them. */
+const DELETES_FILM: ReadonlySet<string> = new Set(['DELETE /files', 'DELETE /api/v1/films…'])
 const NO_HEADERS: readonly string[] = []
 const AWAITS_CONTINUE = new WeakSet<IncomingMessage>()
 const KNOWN_ROUTES: ReadonlySet<string> = new Set<Route>([

@@ -1,6 +1,7 @@
 /**
- * Who may write. Without a token only programs of this machine, and pages that this server itself gave out: a page
- * from elsewhere in the same browser must not, even when its name was made to point here (DNS rebinding).
+ * What every gateway knows by itself: its write token, its names, its own pages. Without a token only programs of this machine may
+ * write, and pages that this server itself gave out: a page from elsewhere in the same browser must not, even when its name was
+ * made to point here (DNS rebinding).
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
@@ -14,10 +15,12 @@ export interface WriteGuardOptions {
   names: readonly string[]
 }
 
-const BEARER = /^Bearer[ ]+([\x21-\x7e]+)[ ]*$/i
+const FINGERPRINT_CHARACTERS = 16
 
 export class WriteGuard {
   #tokenHash: Buffer | undefined
+  /** Fingerprint of the token: sessions opened with it end when it changes. */
+  #tokenId = ''
   readonly #insecure: boolean
   readonly #names: ReadonlySet<string>
 
@@ -30,26 +33,23 @@ export class WriteGuard {
   /** From the next request on; undefined: none is asked for. */
   useToken(token: string | undefined): void {
     this.#tokenHash = token === undefined ? undefined : hash(token)
+    this.#tokenId = this.#tokenHash
+      ? `config:${hash(`id ${token}`).toString('hex').slice(0, FINGERPRINT_CHARACTERS)}`
+      : ''
   }
 
   get needsToken(): boolean {
     return this.#tokenHash !== undefined
   }
 
-  /** @throws {HttpProblem} 401: no or a wrong token. 403: from another site, or under a name that is not ours. */
-  checkWrite(headers: IncomingHttpHeaders): void {
-    this.#checkOrigin(headers)
-    if (!this.#tokenHash) return this.checkName(headers)
-    const [, given] = BEARER.exec(headers.authorization ?? '') ?? []
-    // Hashes have one length, and comparing them tells nothing of the token.
-    if (given !== undefined && timingSafeEqual(hash(given), this.#tokenHash)) return
-    throw new HttpProblem(
-      401,
-      given === undefined
-        ? 'writing needs the header Authorization: Bearer with the write token of this server'
-        : 'this is not the write token of this server',
-      ['WWW-Authenticate', 'Bearer realm="tributary"']
-    )
+  /** Names the token, and not what it is; empty where there is none. */
+  get tokenId(): string {
+    return this.#tokenId
+  }
+
+  /** Hashes have one length, and comparing them tells nothing of the token. */
+  isWriteToken(given: string): boolean {
+    return this.#tokenHash !== undefined && timingSafeEqual(hash(given), this.#tokenHash)
   }
 
   /**
@@ -57,22 +57,32 @@ export class WriteGuard {
    *
    * @throws {HttpProblem} 403
    */
-  checkName({ host }: IncomingHttpHeaders): void {
-    if (this.#tokenHash) return
-    const name = hostNameOf(host ?? '')
-    if (name !== undefined) {
-      if (this.#names.has(name) || isLoopbackHost(name)) return
-      if (this.#insecure && isIP(name) !== 0) return // an address cannot be rebound
-    }
+  checkName(headers: IncomingHttpHeaders): void {
+    if (this.#tokenHash || this.isOwnName(headers)) return
     throw new HttpProblem(
       403,
-      `'${host ?? ''}' is not a name of this server; its settings can add one to 'names'`,
+      `'${headers.host ?? ''}' is not a name of this server; its settings can add one to 'names'`,
       [],
       'ACCESS_DENIED'
     )
   }
 
-  #checkOrigin(headers: IncomingHttpHeaders): void {
+  /** Whether the request came under a name that cannot have been made to point here. */
+  isOwnName({ host }: IncomingHttpHeaders): boolean {
+    const name = hostNameOf(host ?? '')
+    if (name === undefined) return false
+    if (this.#names.has(name) || isLoopbackHost(name)) return true
+    return this.#insecure && isIP(name) !== 0 // an address cannot be rebound
+  }
+
+  /** @throws {HttpProblem} 403: no page of this server made the browser ask. */
+  checkSameOrigin(headers: IncomingHttpHeaders): void {
+    if (headers.origin !== undefined || headers['sec-fetch-site'] === 'same-origin') return // and it was checked to be ours
+    throw new HttpProblem(403, 'a session may be used by pages of this server only', [], 'ACCESS_DENIED')
+  }
+
+  /** @throws {HttpProblem} 403: a page of another site. */
+  checkOrigin(headers: IncomingHttpHeaders): void {
     const site = headers['sec-fetch-site']
     const { origin } = headers
     const foreignSite = site !== undefined && site !== 'same-origin' && site !== 'none'

@@ -48,7 +48,11 @@ export const ERRORS = {
   UPLOAD_NOT_FOUND: { wire: 65, http: 404, retry: 'never', kind: 'rejected' },
   UPLOAD_OFFSET: { wire: 66, http: 409, retry: 'never', kind: 'rejected' },
   UPLOAD_TAKEN: { wire: 67, http: 423, retry: 'never', kind: 'rejected' },
-  UPLOAD_CHECKSUM: { wire: 68, http: 460, retry: 'never', kind: 'rejected' }
+  UPLOAD_CHECKSUM: { wire: 68, http: 460, retry: 'never', kind: 'rejected' },
+  NO_SUCH_ENTRY: { wire: 70, http: 404, retry: 'never', kind: 'rejected' },
+  ENTRY_EXISTS: { wire: 71, http: 409, retry: 'never', kind: 'rejected' },
+  TOO_MANY_ENTRIES: { wire: 72, http: 409, retry: 'never', kind: 'rejected' },
+  NOT_AUTHENTICATED: { wire: 73, http: 502, retry: 'never', kind: 'protocol' }
 } as const satisfies Record<string, ErrorPolicy>
 
 export interface ErrorPolicy {

@@ -53,7 +53,9 @@ export const APPLICATION_RULES = Type.Object({
   bytesMax: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
   filesMax: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
   userBytesMax: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
-  userFilesMax: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()])
+  userFilesMax: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
+  /** Of one token, or of one address without a token, at each gateway. */
+  requestsPerS: Type.Union([Type.Integer({ minimum: 0, maximum: 1_000_000 }), Type.Null()])
 })
 export type ApplicationRules = Static<typeof APPLICATION_RULES>
 export const NEW_RULES = Type.Partial(Type.Omit(APPLICATION_RULES, ['application']))
@@ -154,7 +156,9 @@ export const PLAY_REPORT = Type.Object({
   /** Seconds played since the last report. */
   playedS: Type.Number({ minimum: 0, maximum: 3_600 }),
   /** How far, 0 to 1. */
-  position: Type.Number({ minimum: 0, maximum: 1 })
+  position: Type.Number({ minimum: 0, maximum: 1 }),
+  /** The furthest that this viewing had come at its report before, 0 to 1; of the first one absent. */
+  before: Type.Optional(Type.Number({ minimum: 0, maximum: 1 }))
 })
 export const PLAYS = Type.Object({
   starts: Type.Integer(),

@@ -146,7 +146,8 @@ export const ENDPOINTS = {
   'DELETE /api/v1/keys/{id}': { summary: 'Retires it: what it signed is refused', right: 'admin' },
   'POST /api/v1/films/{application}/{user}/{file}/signature': {
     summary: 'Addresses that work for whoever has them',
-    right: 'read',
+    // What is signed outlives the token: who may only read does not hand that on.
+    right: 'write',
     body: access.NEW_SIGNATURE,
     reply: access.SIGNED_LINKS
   },
@@ -162,7 +163,11 @@ export const ENDPOINTS = {
     reply: access.SHARE,
     status: 201
   },
-  'DELETE /api/v1/shares/{id}': { summary: 'Ends it', right: 'write' },
+  'DELETE /api/v1/shares/{id}': {
+    summary: 'Ends it; needs the right to write what the film’s user has',
+    // The share says which film it is about.
+    right: 'none'
+  },
   'POST /api/v1/shares/{id}/open': {
     summary: 'What a visitor may see',
     right: 'none',

@@ -18,12 +18,20 @@ export interface Cluster {
   /** Where content lies, to look at what an upload left. */
   storePath: string
   storages: StorageServer[]
+  /** One more gateway. */
+  openGateway(flags: Readonly<Record<string, unknown>>, env?: Record<string, string>): Promise<HttpCaller>
+  stopTracker(): Promise<void>
+  /** On the port that it had. */
+  startTracker(): Promise<void>
   stop(): Promise<void>
 }
 
 const READY_MS_MAX = 10_000
 
-export async function startCluster({ storageCount = 1 } = {}): Promise<Cluster> {
+export async function startCluster({
+  storageCount = 1,
+  gateway = {} as Readonly<Record<string, unknown>>
+} = {}): Promise<Cluster> {
   const folder = await mkdtemp(join(tmpdir(), 'tributary-gateway-'))
   const stops: ((deadline: AbortSignal) => Promise<unknown>)[] = []
   const stop = async (): Promise<void> => {
@@ -42,9 +50,12 @@ export async function startCluster({ storageCount = 1 } = {}): Promise<Cluster> 
 
     const parts = { log: silentLog(), clock: systemClock(), version: '0.0.0', port: processPort(process) }
     const common = { port: 0, database: url }
-    const tracker = createTracker({ ...parts, config: loadConfig(trackerConfig, { flags: common }) })
+    const makeTracker = (port: number) =>
+      createTracker({ ...parts, config: loadConfig(trackerConfig, { flags: { ...common, port } }) })
+    let tracker = makeTracker(0)
     stops.push(deadline => tracker.stop(deadline))
-    const trackers = [await tracker.start()].map(({ host, port }) => `${host}:${port}`).join(',')
+    const trackerAt = await tracker.start()
+    const trackers = `${trackerAt.host}:${trackerAt.port}`
     const idServer = createIdServer({ ...parts, config: loadConfig(idServerConfig, { flags: common }) })
     stops.push(deadline => idServer.stop(deadline))
     const idServers = [await idServer.start()].map(({ host, port }) => `${host}:${port}`).join(',')
@@ -66,17 +77,30 @@ export async function startCluster({ storageCount = 1 } = {}): Promise<Cluster> 
       await storage.start()
       storages.push(storage)
     }
-    const gateway = createGateway({
-      ...parts,
-      config: loadConfig(gatewayConfig, { flags: { port: 0, trackers } })
-    })
-    stops.push(deadline => gateway.stop(deadline))
-    const http = new HttpCaller(await gateway.start())
+    const openGateway: Cluster['openGateway'] = async (flags, env = {}) => {
+      const config = loadConfig(gatewayConfig, { flags: { port: 0, trackers, ...flags }, env })
+      const gateway = createGateway({ ...parts, config })
+      stops.push(deadline => gateway.stop(deadline))
+      return new HttpCaller(await gateway.start())
+    }
+    const http = await openGateway(gateway)
     for (let waitedMs = 0; (await http.ask('/readyz')).status !== 200; waitedMs += 100) {
       if (waitedMs > READY_MS_MAX) throw new Error((await http.ask('/readyz')).text)
       await wait(100)
     }
-    return { http, tracker: trackers, storePath, storages, stop }
+    return {
+      http,
+      tracker: trackers,
+      storePath,
+      storages,
+      openGateway,
+      stopTracker: () => tracker.stop(AbortSignal.timeout(2_000)),
+      startTracker: async () => {
+        tracker = makeTracker(trackerAt.port)
+        await tracker.start()
+      },
+      stop
+    }
   } catch (error) {
     await stop()
     throw error

@@ -1,6 +1,7 @@
 /** The client's interface over memory: for the semantics of HTTP alone. What the wire does is tested on real servers. */
 import { randomBytes } from 'node:crypto'
 import { crc32 } from 'node:zlib'
+import type { AccessChanges, CallName, CallResult } from '@tributary/calls'
 import type {
   Fetched,
   FetchOptions,
@@ -109,17 +110,19 @@ export class MemoryFiles implements FileService {
     }
   }
 
-  /** There is no index behind this memory. */
-  index(): never {
-    throw new UnavailableError('CONNECTION_LOST', 'no tracker is known')
+  /** There is no index behind this memory: nobody has rules or tokens, and nothing else is known. */
+  async index<N extends CallName>(name: N): Promise<CallResult<N>> {
+    if (name !== 'access.changes') throw new UnavailableError('NO_STORAGE_READY', 'there is no index')
+    const nothing: AccessChanges = { revision: 1, more: false, tokens: [], rules: [], keys: [], webhooks: 0 }
+    return nothing as unknown as CallResult<N>
   }
 
   trash(): never {
-    return this.index()
+    throw new UnavailableError('NO_STORAGE_READY', 'there is no index')
   }
 
   deleteGeneration(): never {
-    return this.index()
+    throw new UnavailableError('NO_STORAGE_READY', 'there is no index')
   }
 
   async trackers(): Promise<[]> {

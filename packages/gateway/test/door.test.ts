@@ -1,0 +1,594 @@
+/** Access over a whole cluster and two gateways: what one of them is told, the other one knows. */
+import { after, before, describe, it } from 'node:test'
+import { deepEqual, equal, match, notEqual, ok } from 'node:assert/strict'
+import { createHmac } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
+import { startCluster, type Cluster } from './support/cluster.ts'
+import type { Answer, Ask, HttpCaller } from './support/http-caller.ts'
+
+const WRITE_TOKEN = 'the-write-token'
+const DEAD_WITHIN_MS = 5_000
+
+describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => {
+  let cluster: Cluster
+  let one: HttpCaller
+  let other: HttpCaller
+
+  before(async () => {
+    // Any gateway may deliver a webhook: all are told where those may go.
+    cluster = await startCluster({ gateway: { webhookNetworks: 'loopback' } })
+    const flags = { proxies: 'loopback', webhookNetworks: 'loopback' }
+    const env = { TRIBUTARY_GATEWAY_WRITE_TOKEN: WRITE_TOKEN }
+    one = await cluster.openGateway(flags, env)
+    other = await cluster.openGateway(flags, env)
+    equal((await put('/files/media/public/film', 'a film')).status, 201)
+    equal((await put('/files/media/public/second', 'another')).status, 201)
+    equal((await put('/files/media/alice/hers', 'of alice')).status, 201)
+  })
+  after(() => cluster?.stop())
+
+  const as = (token: string): Record<string, string> => ({ authorization: `Bearer ${token}` })
+  const put = (path: string, body: string, headers = as(WRITE_TOKEN)) =>
+    one.ask(path, { method: 'PUT', body, headers })
+  const api = (path: string, ask: Omit<Ask, 'body'> & { json?: unknown; to?: HttpCaller } = {}) => {
+    const { json, to = one, ...rest } = ask
+    const content = json === undefined ? {} : { 'content-type': 'application/json' }
+    return to.ask(`/api/v1${path}`, {
+      ...rest,
+      ...(json !== undefined && { body: JSON.stringify(json) }),
+      headers: { ...as(WRITE_TOKEN), ...content, ...rest.headers }
+    })
+  }
+  const makeToken = async (grants: object[], more = {}): Promise<{ id: string; secret: string }> => {
+    const made = await api('/tokens', { method: 'POST', json: { name: 'a token', grants, ...more } })
+    equal(made.status, 201, made.text)
+    return { id: made.json.token.id, secret: made.json.secret }
+  }
+  const setReads = async (reads: string, quotas = {}): Promise<void> => {
+    const set = await api('/applications/media', { method: 'PATCH', json: { reads, ...quotas } })
+    equal(set.status, 200, set.text)
+    await until(async () => {
+      const { status } = await other.ask('/files/media/public/film')
+      return status === (reads === 'open' ? 200 : 401)
+    })
+  }
+
+  describe('a token', () => {
+    it('made at one gateway works at the other at once', async () => {
+      const { secret } = await makeToken([{ application: 'media', rights: ['write'] }])
+      const stored = await other.ask('/files/media/public/by-token', {
+        method: 'PUT',
+        body: 'x',
+        headers: as(secret)
+      })
+      equal(stored.status, 201)
+    })
+
+    it('is dead at both within 5 s of being revoked', async () => {
+      const { id, secret } = await makeToken([{ application: '*', rights: ['admin'] }])
+      for (const gateway of [one, other]) {
+        equal((await api('/tokens', { to: gateway, headers: as(secret) })).status, 200)
+      }
+      const revokedMs = performance.now()
+      equal((await api(`/tokens/${id}`, { method: 'DELETE' })).status, 204)
+      equal((await api('/tokens', { headers: as(secret) })).status, 401)
+      await until(async () => (await api('/tokens', { to: other, headers: as(secret) })).status === 401)
+      ok(performance.now() - revokedMs < DEAD_WITHIN_MS, 'in time')
+    })
+
+    it('can do what its grants say, and nothing else', async () => {
+      const { secret: reader } = await makeToken([{ application: 'media', rights: ['read'] }])
+      const { secret: alice } = await makeToken([{ application: 'media', user: 'alice', rights: ['write'] }])
+      const { secret: elsewhere } = await makeToken([{ application: 'other', rights: ['admin'] }])
+      const write = async (path: string, token: string) => (await put(path, 'x', as(token))).status
+      equal(await write('/files/media/public/x', reader), 403)
+      equal(await write('/files/media/alice/x', alice), 201)
+      equal(await write('/files/media/public/x', alice), 403)
+      equal(await write('/files/media/public/x', elsewhere), 403)
+      for (const token of [reader, alice, elsewhere]) {
+        equal((await api('/tokens', { headers: as(token) })).status, 403)
+        equal((await api('/audit', { headers: as(token) })).status, 403)
+        equal(
+          (await api('/applications/media', { method: 'PATCH', json: {}, headers: as(token) })).status,
+          403
+        )
+      }
+    })
+
+    it('ends when it expires, and its secret is told once', async () => {
+      const { id, secret } = await makeToken([{ application: '*', rights: ['read'] }], { expiresInS: 3_600 })
+      const { json, text } = await api('/tokens')
+      const listed = json.tokens.find((token: { id: string }) => token.id === id)
+      ok(Date.parse(listed.expiresAt) > Date.now())
+      ok(!text.includes(secret))
+    })
+
+    it('is refused in every other spelling', async () => {
+      const { secret } = await makeToken([{ application: '*', rights: ['admin'] }])
+      for (const wrong of [
+        `${secret}x`,
+        secret.slice(0, -1),
+        secret.toUpperCase(),
+        `trb_${'A'.repeat(43)}`,
+        'trb_',
+        `trs_${secret.slice(4)}`,
+        'x'.repeat(500),
+        'x'.repeat(2_000)
+      ]) {
+        equal((await api('/tokens', { headers: as(wrong) })).status, 401, wrong.slice(0, 60))
+      }
+      for (const authorization of [
+        'Bearer',
+        'Bearer ',
+        `Basic ${secret}`,
+        `Bearer ${secret} ${secret}`,
+        '\x7f'
+      ]) {
+        notEqual(
+          (await api('/tokens', { headers: { authorization } }).catch(() => ({ status: 0 }))).status,
+          200
+        )
+      }
+    })
+  })
+
+  describe('a session', () => {
+    const login = async (token: string): Promise<{ cookie: string; answer: Answer }> => {
+      const answer = await api('/session', {
+        method: 'POST',
+        json: { token },
+        headers: { authorization: '' }
+      })
+      const [cookie = ''] = answer.headers['set-cookie'] ?? []
+      return { cookie, answer }
+    }
+    const page = (gateway: HttpCaller): Record<string, string> => ({
+      origin: gateway.url,
+      'sec-fetch-site': 'same-origin'
+    })
+    const withCookie = (cookie: string, more = {}) => ({
+      authorization: '',
+      cookie: cookie.split(';')[0]!,
+      ...more
+    })
+
+    it('is opened with a token, in a cookie that scripts and other sites do not have', async () => {
+      const { secret } = await makeToken([{ application: '*', rights: ['admin'] }])
+      const { cookie, answer } = await login(secret)
+      equal(answer.status, 201)
+      match(cookie, /^tributary_session=trs_[\w-]{43}; Path=\/; Max-Age=\d+; HttpOnly; SameSite=Strict$/)
+      ok(!cookie.includes(secret))
+      for (const gateway of [one, other]) {
+        const { json } = await api('/session', { to: gateway, headers: withCookie(cookie) })
+        equal(json.kind, 'token')
+        const made = await api('/keys', {
+          method: 'POST',
+          to: gateway,
+          headers: withCookie(cookie, page(gateway))
+        })
+        equal(made.status, 201, made.text)
+      }
+    })
+
+    it('is marked to go over TLS alone where the browser uses that', async () => {
+      const { secret } = await makeToken([{ application: '*', rights: ['read'] }])
+      const { headers } = await api('/session', {
+        method: 'POST',
+        json: { token: secret },
+        headers: { authorization: '', 'x-forwarded-proto': 'https' }
+      })
+      match(headers['set-cookie']![0]!, /; Secure$/)
+    })
+
+    it('changes nothing for a page of another site, nor for a request that no page of ours made', async () => {
+      const { secret } = await makeToken([{ application: '*', rights: ['admin'] }])
+      const { cookie } = await login(secret)
+      for (const headers of [
+        {},
+        { 'sec-fetch-site': 'none' },
+        { 'sec-fetch-site': 'same-site' },
+        { 'sec-fetch-site': 'cross-site' },
+        { origin: 'null' },
+        { origin: 'https://evil.example' },
+        { origin: 'https://evil.example', 'sec-fetch-site': 'same-origin' }
+      ]) {
+        const { status } = await api('/keys', { method: 'POST', headers: withCookie(cookie, headers) })
+        equal(status, 403, JSON.stringify(headers))
+      }
+      const logged = await api('/session', {
+        method: 'POST',
+        json: { token: secret },
+        headers: { authorization: '', origin: 'https://evil.example' }
+      })
+      equal(logged.status, 403, 'nor does another site log anybody in')
+    })
+
+    it('ends at both gateways with log-out', async () => {
+      const { secret } = await makeToken([{ application: '*', rights: ['read'] }])
+      const { cookie } = await login(secret)
+      const kind = async (to: HttpCaller) =>
+        (await api('/session', { to, headers: withCookie(cookie) })).json.kind
+      equal(await kind(other), 'token')
+      const out = await api('/session', { method: 'DELETE', headers: withCookie(cookie, page(one)) })
+      equal(out.status, 204)
+      match(out.headers['set-cookie']![0]!, /^tributary_session=; .*Max-Age=0/)
+      equal(await kind(one), 'anonymous')
+      await until(async () => (await kind(other)) === 'anonymous')
+    })
+
+    it('ends with its token', async () => {
+      const { id, secret } = await makeToken([{ application: '*', rights: ['read'] }])
+      const { cookie } = await login(secret)
+      await api(`/tokens/${id}`, { method: 'DELETE' })
+      equal((await api('/session', { headers: withCookie(cookie) })).json.kind, 'anonymous')
+    })
+
+    it('is also opened with the write token of the configuration', async () => {
+      const { cookie, answer } = await login(WRITE_TOKEN)
+      deepEqual(answer.json.grants, [{ application: '*', rights: ['admin'] }])
+      equal((await api('/tokens', { to: other, headers: withCookie(cookie) })).status, 200)
+    })
+
+    it('cannot be guessed at: an address may try a few times, and waits then', async () => {
+      const headers = { authorization: '', 'x-forwarded-for': '198.51.100.7' }
+      const statuses: number[] = []
+      let last: Answer | undefined
+      for (let tries = 0; tries < 14; tries++) {
+        last = await api('/session', { method: 'POST', json: { token: `guess${tries}` }, headers })
+        statuses.push(last.status)
+      }
+      deepEqual(
+        statuses.slice(0, 10),
+        Array.from({ length: 10 }, () => 401)
+      )
+      equal(last!.status, 429)
+      ok(Number(last!.headers['retry-after']) > 0)
+      const elsewhere = await api('/session', {
+        method: 'POST',
+        json: { token: 'guess' },
+        headers: { authorization: '', 'x-forwarded-for': '198.51.100.8' }
+      })
+      equal(elsewhere.status, 401)
+    })
+  })
+
+  describe('a film of an application that is not open', () => {
+    const FILM = '/files/media/public/film'
+    const sign = async (json: object, film = 'film') =>
+      (await api(`/films/media/public/${film}/signature`, { method: 'POST', json })).json
+    before(() => setReads('signed'))
+    after(() => setReads('open'))
+
+    it('is read by nobody without a token, a signature or a share', async () => {
+      for (const path of [
+        FILM,
+        '/hls/media/public/film/master.m3u8',
+        '/hls/media/public/film/x/1.m4s',
+        '/dash/media/public/film/manifest.mpd',
+        '/poster/media/public/film',
+        '/thumbnails/media/public/film/x/thumbnails.vtt',
+        '/subtitles/media/public/film/x/en.vtt',
+        '/files/media/public',
+        '/api/v1/films?application=media',
+        '/api/v1/films/media/public/film'
+      ]) {
+        for (const method of ['GET', 'HEAD']) {
+          if (path.startsWith('/api') && method === 'HEAD') continue
+          equal((await one.ask(path, { method })).status, 401, `${method} ${path}`)
+        }
+      }
+    })
+
+    it('is read with a token, and no shared cache keeps it', async () => {
+      const { secret } = await makeToken([{ application: 'media', rights: ['read'] }])
+      const { status, headers, text } = await other.ask(FILM, { headers: as(secret) })
+      equal(status, 200)
+      equal(text, 'a film')
+      match(headers['cache-control']!, /^private/)
+      equal((await other.ask('/files/media/public', { headers: as(secret) })).status, 200)
+    })
+
+    it('plays under one signature, and no other film does', async () => {
+      const links = await sign({ expiresInS: 60 })
+      const signature = new URL(links.file, one.url).searchParams.get('signature')!
+      for (const gateway of [one, other]) {
+        const { status, text, headers } = await gateway.ask(links.file)
+        equal(status, 200, text)
+        match(headers['cache-control']!, /^private/)
+        equal((await gateway.ask(`/signed/${signature}${FILM}`)).text, 'a film')
+        equal((await gateway.ask(links.file, { method: 'HEAD' })).status, 200)
+        equal((await gateway.ask(links.file, { headers: { range: 'bytes=2-3' } })).text, 'fi')
+        for (const path of ['/files/media/public/second', '/files/media/alice/hers']) {
+          equal((await gateway.ask(`${path}?signature=${signature}`)).status, 403)
+          equal((await gateway.ask(`/signed/${signature}${path}`)).status, 403)
+        }
+        for (const tree of ['poster', 'thumbnails', 'subtitles', 'hls', 'dash']) {
+          const { status: reached } = await gateway.ask(`/signed/${signature}/${tree}/media/public/film/none`)
+          ok(![401, 403].includes(reached), `${tree}: ${reached}`)
+        }
+        // It is to read with, and nothing else.
+        equal((await gateway.ask(links.file, { method: 'DELETE' })).status, 401)
+        equal((await gateway.ask(`/signed/${signature}/api/v1/tokens`)).status, 401)
+        equal((await gateway.ask(`/signed/${signature}/files/media/public`)).status, 401)
+      }
+      equal(links.hls, `/signed/${signature}/hls/media/public/film/master.m3u8`)
+    })
+
+    it('is led from a signed playlist to where its relative addresses are signed, too', async () => {
+      const links = await sign({ expiresInS: 60 })
+      const signature = new URL(links.file, one.url).searchParams.get('signature')!
+      const { status, headers } = await one.ask(`/hls/media/public/film/master.m3u8?signature=${signature}`)
+      equal(status, 307)
+      equal(headers.location, links.hls)
+    })
+
+    it('does not play with one flipped bit anywhere in the signature', async () => {
+      const links = await sign({ expiresInS: 60 })
+      const signature = new URL(links.file, one.url).searchParams.get('signature')!
+      for (let at = 0; at < signature.length; at += 3) {
+        const flipped = Buffer.from(signature)
+        flipped[at]! ^= 1 << (at % 7)
+        const { status } = await one.ask(
+          `${FILM}?signature=${encodeURIComponent(flipped.toString('latin1'))}`
+        )
+        ok(status === 401 || status === 403, `${at}: ${status}`)
+      }
+    })
+
+    it('does not play when the signature has expired, from another network, or after its key was removed', async () => {
+      const short = await sign({ expiresInS: 1 })
+      equal((await one.ask(short.file)).status, 200)
+      const near = await sign({ expiresInS: 60, network: '198.51.100.0/24' })
+      equal((await one.ask(near.file)).status, 403)
+      equal((await one.ask(near.file, { headers: { 'x-forwarded-for': '198.51.100.9' } })).status, 200)
+      const spoofed = { 'x-forwarded-for': '198.51.100.9, 203.0.113.5' }
+      equal((await one.ask(near.file, { headers: spoofed })).status, 403)
+      const long = await sign({ expiresInS: 60 })
+      const { json } = await api('/keys')
+      equal((await api('/keys', { method: 'POST' })).status, 201)
+      equal((await one.ask(long.file)).status, 200, 'an old key is believed')
+      for (const { id, active } of json.keys) {
+        equal((await api(`/keys/${id}`, { method: 'DELETE' })).status, 204, String(active))
+      }
+      equal((await one.ask(long.file)).status, 403)
+      equal((await one.ask((await sign({ expiresInS: 60 })).file)).status, 200, 'the new one signs')
+      await wait(1_100)
+      equal((await one.ask(short.file)).status, 403)
+    })
+
+    it('is opened by a share link, with its password where it has one', async () => {
+      const make = async (json: object) =>
+        (await api('/films/media/public/film/shares', { method: 'POST', json })).json
+      const open = async (id: string, json: object, headers = {}) =>
+        other.ask(`/api/v1/shares/${id}/open`, {
+          method: 'POST',
+          body: JSON.stringify(json),
+          headers: { 'content-type': 'application/json', ...headers }
+        })
+      const plain = await make({ expiresInS: 3_600 })
+      equal(plain.url, `/watch/media/public/film?share=${plain.id}`)
+      const opened = (await open(plain.id, {})).json
+      equal(opened.needsPassword, false)
+      equal((await other.ask(opened.links.file)).text, 'a film')
+
+      const locked = await make({ password: 'naïve café' })
+      const closed = (await open(locked.id, {})).json
+      deepEqual(closed, { needsPassword: true, title: null, links: null })
+      equal((await open(locked.id, { password: 'naive cafe' })).status, 403)
+      const unlocked = await open(locked.id, { password: 'nai\u0308ve cafe\u0301' })
+      equal(unlocked.status, 200, unlocked.text)
+      equal((await one.ask(unlocked.json.links.file)).text, 'a film')
+      const from = { 'x-forwarded-for': '198.51.100.20' }
+      const tries = await Promise.all(
+        Array.from({ length: 13 }, (_, index) => open(locked.id, { password: `${index}` }, from))
+      )
+      ok(tries.some(({ status }) => status === 429))
+
+      equal((await api(`/shares/${plain.id}`, { method: 'DELETE' })).status, 204)
+      const revokedMs = performance.now()
+      for (const gateway of [one, other]) {
+        await until(async () => (await gateway.ask(opened.links.file)).status === 403)
+      }
+      ok(performance.now() - revokedMs < DEAD_WITHIN_MS, 'in time')
+      equal((await open(plain.id, {})).status, 404)
+      equal((await open('nosuchshare12345', {})).status, 404)
+      const { json } = await api('/films/media/public/film/shares')
+      deepEqual(
+        json.shares.map(({ id }: { id: string }) => id),
+        [locked.id]
+      )
+    })
+
+    it('takes neither signature nor share where a token is demanded', async () => {
+      const links = await sign({ expiresInS: 60 })
+      await setReads('token')
+      equal((await one.ask(links.file)).status, 401)
+      await setReads('signed')
+      equal((await one.ask(links.file)).status, 200)
+    })
+  })
+
+  describe('while no tracker answers', () => {
+    it('lets those read whom it knows, and lets nobody write for long', async () => {
+      await setReads('token')
+      const { secret } = await makeToken([{ application: 'media', rights: ['write'] }])
+      equal((await other.ask('/files/media/public/film', { headers: as(secret) })).status, 200)
+      await cluster.stopTracker()
+      const read = await other.ask('/files/media/public/film', { headers: as(secret) })
+      equal(read.status, 200, read.text)
+      equal((await other.ask('/files/media/public/film')).status, 401)
+      await wait(5_500)
+      const write = await other.ask('/files/media/public/film', { method: 'DELETE', headers: as(secret) })
+      equal(write.status, 502, write.text)
+      match(write.json.detail, /no tracker answers/)
+      // Where the film is, only a tracker knows by now; who asks is known still.
+      const asked = await api('/session', { to: other, headers: as(secret) })
+      equal(asked.json.kind, 'token')
+      const unknown = { headers: as(`trb_${'A'.repeat(43)}`) }
+      equal((await other.ask('/files/media/public/film', unknown)).status, 401)
+      await cluster.startTracker()
+      await until(async () => (await api('/session', { to: other, headers: as(secret) })).status === 200)
+      await setReads('open')
+    })
+  })
+
+  describe('quotas and limits', () => {
+    it('refuse what has no room, before its content is read', async () => {
+      const big = Buffer.alloc(200)
+      const ask = (path: string, sizeBytes: number) =>
+        one.raw(
+          `PUT ${path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${WRITE_TOKEN}\r\n` +
+            `Content-Length: ${sizeBytes}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n`
+        )
+      const usage = (await api('/usage?application=media')).json
+      await setReads('open', { bytesMax: usage.bytes + 300, userFilesMax: null })
+      match(await ask('/files/media/public/huge', usage.bytes + 301), /^HTTP\/1\.1 413 /)
+      match(await ask('/files/media/public/big', 301), /^HTTP\/1\.1 507 /)
+      equal((await put('/files/media/public/fits', String(big))).status, 201)
+      const full = await put('/files/media/public/no-more', String(big))
+      equal(full.status, 507)
+      equal(full.json.code, 'QUOTA_EXCEEDED')
+      const chunked = await one.ask('/files/media/public/chunked', {
+        method: 'PUT',
+        body: String(big),
+        headers: { ...as(WRITE_TOKEN), 'transfer-encoding': 'chunked' }
+      })
+      equal(chunked.status, 507)
+      await setReads('open', { bytesMax: null, userFilesMax: 1 })
+      equal((await put('/files/media/bob/1', 'x')).status, 201)
+      equal((await put('/files/media/bob/2', 'x')).status, 507)
+      await setReads('open', { userFilesMax: null })
+      equal((await put('/files/media/bob/2', 'x')).status, 201)
+    })
+
+    it('tell those who ask too often to wait, each by itself', async () => {
+      await api('/applications/media', { method: 'PATCH', json: { requestsPerS: 5 } })
+      const ask = async (from: string) =>
+        (await one.ask('/files/media/public/film', { headers: { 'x-forwarded-for': from } })).status
+      const statuses = await Promise.all(Array.from({ length: 30 }, () => ask('198.51.100.30')))
+      ok(statuses.includes(200))
+      ok(statuses.includes(429))
+      equal(await ask('198.51.100.31'), 200)
+      await api('/applications/media', { method: 'PATCH', json: { requestsPerS: null } })
+      equal(await ask('198.51.100.30'), 200)
+    })
+  })
+
+  describe('what is told afterwards', () => {
+    it('has writes and refusals in the audit log, without secrets', async () => {
+      await put('/files/media/public/audited', 'x')
+      await put('/files/media/public/refused', 'x', {} as never)
+      const { json, text } = await api('/audit?limit=200')
+      const find = (target: string) =>
+        json.entries.find((entry: { target: string }) => entry.target === target)
+      equal(find('media/public/audited').outcome, 'done')
+      equal(find('media/public/audited').who, 'write token')
+      equal(find('media/public/refused').outcome, 'denied')
+      equal(find('media/public/refused').who, 'anonymous')
+      ok(!text.includes(WRITE_TOKEN))
+      ok(!/tr[bs]_/.test(text))
+      const denied = await api('/audit?outcome=denied&limit=2')
+      equal(denied.json.entries.length, 2)
+      ok(denied.json.next)
+      const next = await api(`/audit?outcome=denied&limit=2&after=${denied.json.next}`)
+      notEqual(JSON.stringify(next.json.entries), JSON.stringify(denied.json.entries))
+    })
+
+    it('has plays, counted by nobody in particular', async () => {
+      const { json } = await api('/films/media/public/film')
+      const report = (more: object) =>
+        one.ask('/api/v1/plays', {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({
+            application: 'media',
+            user: 'public',
+            file: 'film',
+            generation: json.film.generation,
+            playedS: 10,
+            ...more
+          })
+        })
+      equal((await report({ started: true, position: 0.01 })).status, 204)
+      equal((await report({ position: 0.25, before: 0.01 })).status, 204)
+      equal((await report({ position: 0.1, before: 0.25 })).status, 204)
+      equal((await report({ started: true, position: 0.5 })).status, 204)
+      equal((await report({ position: 2 })).status, 400)
+      const { json: plays } = await api('/films/media/public/film/plays')
+      equal(plays.starts, 2)
+      equal(plays.playedS, 40)
+      deepEqual(plays.reached, [2, 2, 2, 1, 1, 1, 0, 0, 0, 0, 0])
+      equal(plays.days.length, 1)
+    })
+
+    it('reaches a webhook, once, signed, and again after a failure', async () => {
+      const got: { headers: IncomingHttpHeaders; body: string }[] = []
+      let failures = 1
+      const receiver: Server = createServer((request, response) => {
+        let body = ''
+        request.on('data', (chunk: Buffer) => (body += chunk.toString()))
+        request.on('end', () => {
+          const fails = failures-- > 0
+          if (!fails) got.push({ headers: request.headers, body })
+          response.writeHead(fails ? 500 : 204).end()
+        })
+      })
+      receiver.listen(0, '127.0.0.1')
+      await once(receiver, 'listening')
+      const { port } = receiver.address() as AddressInfo
+      try {
+        const made = await api('/webhooks', {
+          method: 'POST',
+          json: { url: `http://127.0.0.1:${port}/hook`, events: ['stored', 'deleted'] }
+        })
+        equal(made.status, 201, made.text)
+        const { secret, webhook } = made.json
+        await until(async () => (await put(`/files/media/public/hook${Math.random()}`, 'x')).status === 201)
+        equal((await put('/files/media/public/hooked', 'content')).status, 201)
+        await one.ask('/files/media/public/hooked', { method: 'DELETE', headers: as(WRITE_TOKEN) })
+        await until(async () => got.some(({ body }) => body.includes('"deleted"')), 30_000)
+        const [stored] = got.filter(({ body }) => body.includes('"hooked"') && body.includes('"stored"'))
+        ok(stored)
+        const [, time, mac] = /^t=(\d+),v1=([0-9a-f]{64})$/.exec(
+          String(stored.headers['tributary-signature'])
+        )!
+        equal(createHmac('sha256', secret).update(`${time}.${stored.body}`).digest('hex'), mac)
+        equal(JSON.parse(stored.body).sizeBytes, 7)
+        await until(async () => {
+          const { json } = await api('/webhooks')
+          return json.webhooks[0].waiting === 0 && json.webhooks[0].lastStatus === 'delivered'
+        }, 30_000)
+        const ids = got.map(({ headers }) => headers['tributary-delivery'])
+        equal(new Set(ids).size, ids.length, 'each one once')
+        equal((await api(`/webhooks/${webhook.id}`, { method: 'DELETE' })).status, 204)
+      } finally {
+        receiver.close()
+        receiver.closeAllConnections()
+      }
+    })
+
+    it('does not go to addresses inside, unless that is configured', async () => {
+      for (const url of [
+        'http://10.0.0.1/',
+        'http://[::ffff:10.0.0.1]/',
+        'ftp://example.org/',
+        'http://u:p@example.org/',
+        'x'
+      ]) {
+        const { status } = await api('/webhooks', { method: 'POST', json: { url, events: ['stored'] } })
+        equal(status, 400, url)
+      }
+    })
+  })
+})
+
+async function until(holds: () => Promise<boolean>, withinMs = 10_000): Promise<void> {
+  const endMs = performance.now() + withinMs
+  while (!(await holds())) {
+    if (performance.now() > endMs) throw new Error('it did not come to be in time')
+    await wait(50)
+  }
+}
