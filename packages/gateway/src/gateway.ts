@@ -56,9 +56,12 @@ import {
 import { FileWriter } from './file-writer.ts'
 import type { GatewayConfig } from './gateway-config.ts'
 import { HttpMeter, type Route } from './http-meter.ts'
+import { sendSubtitles, SUBTITLES_PREFIX } from './film-subtitles.ts'
 import { addPageRoutes } from './page-routes.ts'
 import { HttpProblem, isOurFault, problemReply } from './problem.ts'
 import { WebhookCourier } from './access/webhook-courier.ts'
+import { Streaming } from './streaming/streaming.ts'
+import { DASH_PREFIX, HLS_PREFIX } from './streaming/streaming-target.ts'
 import { lookUpFilm } from './watched-film.ts'
 
 export interface GatewayDependencies {
@@ -94,6 +97,16 @@ const READ_METHODS = 'GET, HEAD'
 const READ_HEADERS =
   'Range, If-Range, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, Cache-Control'
 
+const PREFLIGHT_HEADERS = [
+  ...CORS_HEADERS,
+  'Access-Control-Allow-Methods',
+  READ_METHODS,
+  'Access-Control-Allow-Headers',
+  READ_HEADERS,
+  'Access-Control-Max-Age',
+  PREFLIGHT_AGE_S
+]
+
 export function createGateway(dependencies: GatewayDependencies): Gateway {
   return new HttpGateway(dependencies)
 }
@@ -112,6 +125,7 @@ class HttpGateway implements Gateway {
   readonly #degraded: DegradedWatch
   readonly #reader: FileReader
   readonly #writer: FileWriter
+  readonly #streaming: Streaming
   readonly #meter = new HttpMeter()
   readonly #metrics: Metrics
   readonly #readiness = new Readiness(['tracker', 'storage'])
@@ -172,6 +186,13 @@ class HttpGateway implements Gateway {
       quotas: this.#door.quotas,
       events: this.#door.events
     })
+    this.#streaming = new Streaming({
+      files: this.#files,
+      clock,
+      log,
+      cacheBytes: config.streamCacheBytes,
+      filmsMax: config.streamFilmsMax
+    })
     this.#cluster = new ClusterView({ files: this.#files, clock, counts: () => this.#counts() })
     this.#degraded = new DegradedWatch({
       look: () => this.#cluster.now(),
@@ -182,6 +203,7 @@ class HttpGateway implements Gateway {
     this.#probe = new ClusterProbe(this.#files, this.#readiness, clock)
     this.#metrics = metrics ?? new Metrics('gateway')
     this.#meter.expose(this.#metrics)
+    this.#streaming.expose(this.#metrics)
     this.#metrics.gauge('uploads_in_progress', 'Uploads in progress', () => this.#writer.uploadsInProgress)
     this.#metrics.gauge(
       'certificate_expiry_timestamp_seconds',
@@ -335,6 +357,7 @@ class HttpGateway implements Gateway {
 
   #release(): void {
     this.#watch.detach()
+    void this.#streaming.close()
     if (this.#ownsClient) this.#files.close()
   }
 
@@ -412,6 +435,27 @@ class HttpGateway implements Gateway {
         return 200
       })
     })
+    const ofFilm = (prefix: string, route: Route, work: (exchange: Exchange) => Promise<number>): void => {
+      reading(`${prefix}*`, (request, reply) => {
+        this.#run(route, request.raw, reply, exchange => {
+          exchange.errorHeaders = CORS_HEADERS
+          return work(exchange)
+        })
+      })
+      app.route({
+        method: 'OPTIONS',
+        url: `${prefix}*`,
+        handler: (request, reply) => {
+          this.#run('other', request.raw, reply, exchange => {
+            sendWhole(exchange, 204, ['Allow', `${READ_METHODS}, OPTIONS`, ...PREFLIGHT_HEADERS])
+            return 204
+          })
+        }
+      })
+    }
+    ofFilm(HLS_PREFIX, 'GET stream', exchange => this.#streaming.get(exchange))
+    ofFilm(DASH_PREFIX, 'GET stream', exchange => this.#streaming.get(exchange))
+    ofFilm(SUBTITLES_PREFIX, 'GET file', exchange => sendSubtitles(exchange, this.#reader))
     void app.register(async api => {
       await registerApi(api, {
         handlers: {
@@ -668,15 +712,7 @@ class HttpGateway implements Gateway {
   #options(exchange: Exchange, file: boolean): number {
     const headers = ['Allow', file ? FILE_METHODS : FOLDER_METHODS]
     if (file) {
-      headers.push(
-        ...CORS_HEADERS,
-        'Access-Control-Allow-Methods',
-        READ_METHODS,
-        'Access-Control-Allow-Headers',
-        READ_HEADERS,
-        'Access-Control-Max-Age',
-        PREFLIGHT_AGE_S
-      )
+      headers.push(...PREFLIGHT_HEADERS)
     }
     sendWhole(exchange, 204, headers)
     return 204

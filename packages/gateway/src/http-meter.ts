@@ -12,6 +12,7 @@ export const ROUTES = [
   'HEAD folder',
   'POST folder',
   'GET page',
+  'GET stream',
   'GET api',
   'other api',
   'other'
