@@ -6,6 +6,7 @@ import { idServerConfig, type IdServerConfig } from '@tributary/idserver'
 import { ConfigError, loadConfig, type AnyConfigDefinition, type ConfigDefinition } from '@tributary/runtime'
 import { storageConfig, type StorageConfig } from '@tributary/storage'
 import { trackerConfig, type TrackerConfig } from '@tributary/tracker'
+import { workerConfig, type WorkerConfig } from '@tributary/worker'
 import { may, whyUnreadable, type Account } from './account.ts'
 import { Findings } from './finding.ts'
 
@@ -14,13 +15,15 @@ export interface Roles {
   id?: IdServerConfig
   storage?: StorageConfig
   gateway?: GatewayConfig
+  worker?: WorkerConfig
 }
 
 const DEFINITIONS: readonly AnyConfigDefinition[] = [
   trackerConfig,
   idServerConfig,
   storageConfig,
-  gatewayConfig
+  gatewayConfig,
+  workerConfig
 ]
 const OTHERS_MAY_READ = 0o004
 const CREDENTIALS = /:\/\/[^/\s"']*:[^@\s"']+@|^\s*write_token\s*=/m
