@@ -1,5 +1,6 @@
 /** The player: controls, and what feeds them. Loaded when a film is opened. */
 import type { FilmDetails } from '@tributary/gateway/contract'
+import type { MediaController } from 'media-chrome'
 import 'media-chrome'
 import 'media-chrome/menu'
 import 'media-chrome/lang/zh-CN.js'
@@ -36,7 +37,7 @@ export function Player({ details, framed, onAsStored, onReasons }: PlayerProps) 
   const { film, subtitles, thumbnails } = details
   const isAudio = film.kind === 'audio'
   const media = useRef<HTMLVideoElement>(null)
-  const controller = useRef<HTMLElement>(null)
+  const controller = useRef<MediaController>(null)
   const [resumedS, setResumedS] = useState(0)
 
   useEffect(() => {
@@ -58,6 +59,10 @@ export function Player({ details, framed, onAsStored, onReasons }: PlayerProps) 
     }
     const start = async (): Promise<void> => {
       offerChoices(video, renditions, sounds)
+      // The controls look once at what takes this place, and must find the lists.
+      video.slot = 'media'
+      await controller.current!.handleMediaUpdated(video)
+      nameBackButtons(controller.current!, texts.value.back)
       const from = positions.of(generation)
       if (from > 0) {
         video.addEventListener(
@@ -134,7 +139,6 @@ export function Player({ details, framed, onAsStored, onReasons }: PlayerProps) 
         aria-label={film.title}
       >
         <Media
-          slot="media"
           ref={media as never}
           playsInline
           preload="metadata"
@@ -176,10 +180,7 @@ export function Player({ details, framed, onAsStored, onReasons }: PlayerProps) 
           </media-settings-menu-item>
         </media-settings-menu>
         <media-control-bar class="seek-bar">
-          <media-time-range>
-            {thumbnails !== null && <media-preview-thumbnail slot="preview" />}
-            <media-preview-time-display slot="preview" />
-          </media-time-range>
+          <media-time-range />
         </media-control-bar>
         <media-control-bar class="buttons">
           <media-play-button />
@@ -213,6 +214,16 @@ export function Player({ details, framed, onAsStored, onReasons }: PlayerProps) 
       )}
     </>
   )
+}
+
+/** In a menu every button is an item of it, and is called by what it shows. */
+function nameBackButtons(controls: HTMLElement, back: string): void {
+  for (const menu of controls.querySelectorAll('media-settings-menu, [slot="submenu"]')) {
+    const button = menu.shadowRoot?.querySelector('button[part~="back"]')
+    const title = menu.querySelector('[slot="title"]')?.textContent ?? ''
+    button?.setAttribute('role', 'menuitem')
+    button?.setAttribute('aria-label', `${title} – ${back}`)
+  }
 }
 
 /** Status of the film now; 0: no answer. */
