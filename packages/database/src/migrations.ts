@@ -370,7 +370,7 @@ const UPLOADS_MYSQL = [
      file VARBINARY(127) NOT NULL,
      name VARBINARY(1024) NOT NULL,
      media_type VARBINARY(255) NOT NULL,
-     metadata VARBINARY(4096) NOT NULL,
+     metadata VARBINARY(12288) NOT NULL,
      kind TINYINT UNSIGNED NOT NULL,
      state TINYINT UNSIGNED NOT NULL,
      size_bytes BIGINT NOT NULL,

@@ -107,3 +107,12 @@ export function filmOfTree(requestTarget: string): FileKey | undefined {
   if (application === undefined || user === undefined || file === undefined) return undefined
   return checkFileKey({ application, user, file })
 }
+
+const DETAILS = /^\/api\/v1(\/films\/[^/?]+\/[^/?]+\/[^/?]+)(?:\?|$)/
+
+/** The film that a request wants the details of, which belong to it as its poster does; undefined: it wants something else. */
+export function filmOfDetails({ method, url }: { method?: string; url?: string }): FileKey | undefined {
+  if (method !== 'GET' && method !== 'HEAD') return undefined
+  const [, path] = DETAILS.exec(url ?? '') ?? []
+  return path === undefined ? undefined : filmOfTree(path)
+}

@@ -47,6 +47,7 @@ import { FileReader } from './file-reader.ts'
 import type { FileService } from './file-service.ts'
 import {
   FILES_PREFIX,
+  filmOfDetails,
   filmOfTree,
   isFilmTree,
   isPlaylistTree,
@@ -62,6 +63,8 @@ import { addPageRoutes } from './page-routes.ts'
 import { HttpProblem, isOurFault, problemReply } from './problem.ts'
 import { WebhookCourier } from './access/webhook-courier.ts'
 import { lookUpFilm } from './watched-film.ts'
+import { UPLOADS_PREFIX } from './uploads/tus-headers.ts'
+import { UploadEndpoint } from './uploads/upload-endpoint.ts'
 
 export interface GatewayDependencies {
   config: GatewayConfig
@@ -114,6 +117,7 @@ class HttpGateway implements Gateway {
   readonly #degraded: DegradedWatch
   readonly #reader: FileReader
   readonly #writer: FileWriter
+  readonly #uploads: UploadEndpoint
   readonly #meter = new HttpMeter()
   readonly #metrics: Metrics
   readonly #readiness = new Readiness(['tracker', 'storage'])
@@ -181,10 +185,25 @@ class HttpGateway implements Gateway {
       events: this.#door.events,
       clock
     })
+    this.#uploads = new UploadEndpoint({
+      files: this.#files,
+      clock,
+      owner: this.#owner,
+      uploadBytesMax: config.uploadMaxBytes,
+      uploadsMax: config.uploadsMax,
+      silenceMs: config.silenceS * 1_000,
+      quotas: this.#door.quotas,
+      events: this.#door.events,
+      admitWrite: (exchange, scope) => this.#door.admitWrite(exchange, scope)
+    })
     this.#probe = new ClusterProbe(this.#files, this.#readiness, clock)
     this.#metrics = metrics ?? new Metrics('gateway')
     this.#meter.expose(this.#metrics)
-    this.#metrics.gauge('uploads_in_progress', 'Uploads in progress', () => this.#writer.uploadsInProgress)
+    this.#metrics.gauge(
+      'uploads_in_progress',
+      'Uploads in progress',
+      () => this.#writer.uploadsInProgress + this.#uploads.uploadsInProgress
+    )
     this.#metrics.gauge(
       'certificate_expiry_timestamp_seconds',
       'UNIX time at which the certificate expires; absent without HTTPS',
@@ -362,6 +381,19 @@ class HttpGateway implements Gateway {
       },
       handler: () => {}
     })
+    for (const url of [UPLOADS_PREFIX, `${UPLOADS_PREFIX}/*`]) {
+      app.route({
+        method: ['GET', 'HEAD', 'PUT', 'POST', 'DELETE', 'OPTIONS', 'PATCH'],
+        url,
+        onRequest: (request, reply) => {
+          const route = `${request.method} upload` as Route
+          this.#run(KNOWN_ROUTES.has(route) ? route : 'other', request.raw, reply, exchange =>
+            this.#received(exchange, this.#uploads.answer(exchange))
+          )
+        },
+        handler: () => {}
+      })
+    }
     const reading = (url: string, handler: RouteHandlerMethod): void => {
       app.route({ method: ['GET', 'HEAD'], url, handler })
     }
@@ -445,7 +477,10 @@ class HttpGateway implements Gateway {
             webhookNetworks: this.#courier.allow
           })
         },
-        authorize: (exchange, right, scope) => this.#door.authorize(exchange, right, scope),
+        authorize: (exchange, right, scope) => {
+          const film = this.#door.signatureOf(exchange.request) && filmOfDetails(exchange.request)
+          return film ? this.#door.admitRead(exchange, film) : this.#door.authorize(exchange, right, scope)
+        },
         run: (route, request, reply, work) => this.#run(route, request, reply, work),
         version: this.#version
       })
