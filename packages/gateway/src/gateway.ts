@@ -35,7 +35,7 @@ import { ClusterView, type GatewayCounts } from './api/cluster-handlers.ts'
 import { jobsHandlers } from './api/jobs-handlers.ts'
 import { libraryHandlers } from './api/library-handlers.ts'
 import { reportHandlers } from './api/report-handlers.ts'
-import { shareHandlers } from './api/share-handlers.ts'
+import { shareHandlers, signedDetails } from './api/share-handlers.ts'
 import { reportCertificate, secureOptions } from './certificate.ts'
 import { ClusterProbe } from './cluster-probe.ts'
 import { ConnectionWatch } from './connection-watch.ts'
@@ -47,7 +47,6 @@ import { FileReader } from './file-reader.ts'
 import type { FileService } from './file-service.ts'
 import {
   FILES_PREFIX,
-  filmOfDetails,
   filmOfTree,
   isFilmTree,
   isPlaylistTree,
@@ -446,6 +445,11 @@ class HttpGateway implements Gateway {
         return 200
       })
     })
+    const library = libraryHandlers({
+      files: this.#files,
+      clock: this.#clock,
+      trashMs: this.#config.trashDays * DAY_MS
+    })
     const pictures = new FilmPictures(this.#files, this.#reader)
     reading(`${POSTER_PREFIX}*`, (request, reply) => {
       this.#run('GET picture', request.raw, reply, exchange => {
@@ -462,11 +466,12 @@ class HttpGateway implements Gateway {
     void app.register(async api => {
       await registerApi(api, {
         handlers: {
-          ...libraryHandlers({
-            files: this.#files,
-            clock: this.#clock,
-            trashMs: this.#config.trashDays * DAY_MS
-          }),
+          ...library,
+          'GET /api/v1/films/{application}/{user}/{file}': async call => {
+            const details = await library['GET /api/v1/films/{application}/{user}/{file}'](call)
+            const signature = this.#door.signatureOf(call.exchange.request)
+            return signature === undefined ? details : signedDetails(details, signature)
+          },
           ...this.#cluster.handlers(),
           ...accessHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
           ...shareHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
@@ -477,10 +482,7 @@ class HttpGateway implements Gateway {
             webhookNetworks: this.#courier.allow
           })
         },
-        authorize: (exchange, right, scope) => {
-          const film = this.#door.signatureOf(exchange.request) && filmOfDetails(exchange.request)
-          return film ? this.#door.admitRead(exchange, film) : this.#door.authorize(exchange, right, scope)
-        },
+        authorize: (exchange, right, scope) => this.#door.authorize(exchange, right, scope),
         run: (route, request, reply, work) => this.#run(route, request, reply, work),
         version: this.#version
       })

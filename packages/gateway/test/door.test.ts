@@ -315,6 +315,12 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
         equal((await gateway.ask(`/signed/${signature}/files/media/public`)).status, 401)
       }
       equal(links.hls, `/signed/${signature}/hls/media/public/film/master.m3u8`)
+      // A page that has the signature gets addresses that have it, too.
+      const details = await one.ask(`/signed/${signature}/api/v1/films/media/public/film`)
+      equal(details.status, 200)
+      equal((await other.ask(details.json.film.links.file)).text, 'a film')
+      equal((await one.ask(`/signed/${signature}/api/v1/films/media/public/second`)).status, 403)
+      equal((await one.ask(`/signed/${signature}/api/v1/films?application=media`)).status, 401)
     })
 
     it('is led from a signed playlist to where its relative addresses are signed, too', async () => {
@@ -369,7 +375,7 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
           headers: { 'content-type': 'application/json', ...headers }
         })
       const plain = await make({ expiresInS: 3_600 })
-      equal(plain.url, `/watch/media/public/film?share=${plain.id}`)
+      equal(plain.url, `/share/${plain.id}`)
       const opened = (await open(plain.id, {})).json
       equal(opened.needsPassword, false)
       equal((await other.ask(opened.links.file)).text, 'a film')
