@@ -58,9 +58,12 @@ import { FileWriter } from './file-writer.ts'
 import { FilmPictures, POSTER_PREFIX, THUMBNAILS_PREFIX } from './film-pictures.ts'
 import type { GatewayConfig } from './gateway-config.ts'
 import { HttpMeter, type Route } from './http-meter.ts'
+import { sendSubtitles, SUBTITLES_PREFIX } from './film-subtitles.ts'
 import { addPageRoutes } from './page-routes.ts'
 import { HttpProblem, isOurFault, problemReply } from './problem.ts'
 import { WebhookCourier } from './access/webhook-courier.ts'
+import { Streaming } from './streaming/streaming.ts'
+import { DASH_PREFIX, HLS_PREFIX } from './streaming/streaming-target.ts'
 import { lookUpFilm } from './watched-film.ts'
 import { UPLOADS_PREFIX } from './uploads/tus-headers.ts'
 import { UploadEndpoint } from './uploads/upload-endpoint.ts'
@@ -98,6 +101,16 @@ const READ_METHODS = 'GET, HEAD'
 const READ_HEADERS =
   'Range, If-Range, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, Cache-Control'
 
+const PREFLIGHT_HEADERS = [
+  ...CORS_HEADERS,
+  'Access-Control-Allow-Methods',
+  READ_METHODS,
+  'Access-Control-Allow-Headers',
+  READ_HEADERS,
+  'Access-Control-Max-Age',
+  PREFLIGHT_AGE_S
+]
+
 export function createGateway(dependencies: GatewayDependencies): Gateway {
   return new HttpGateway(dependencies)
 }
@@ -117,6 +130,7 @@ class HttpGateway implements Gateway {
   readonly #reader: FileReader
   readonly #writer: FileWriter
   readonly #uploads: UploadEndpoint
+  readonly #streaming: Streaming
   readonly #meter = new HttpMeter()
   readonly #metrics: Metrics
   readonly #readiness = new Readiness(['tracker', 'storage'])
@@ -177,6 +191,13 @@ class HttpGateway implements Gateway {
       quotas: this.#door.quotas,
       events: this.#door.events
     })
+    this.#streaming = new Streaming({
+      files: this.#files,
+      clock,
+      log,
+      cacheBytes: config.streamCacheBytes,
+      filmsMax: config.streamFilmsMax
+    })
     this.#cluster = new ClusterView({ files: this.#files, clock, counts: () => this.#counts() })
     this.#degraded = new DegradedWatch({
       look: () => this.#cluster.now(),
@@ -198,6 +219,7 @@ class HttpGateway implements Gateway {
     this.#probe = new ClusterProbe(this.#files, this.#readiness, clock)
     this.#metrics = metrics ?? new Metrics('gateway')
     this.#meter.expose(this.#metrics)
+    this.#streaming.expose(this.#metrics)
     this.#metrics.gauge(
       'uploads_in_progress',
       'Uploads in progress',
@@ -355,6 +377,7 @@ class HttpGateway implements Gateway {
 
   #release(): void {
     this.#watch.detach()
+    void this.#streaming.close()
     if (this.#ownsClient) this.#files.close()
   }
 
@@ -451,18 +474,29 @@ class HttpGateway implements Gateway {
       trashMs: this.#config.trashDays * DAY_MS
     })
     const pictures = new FilmPictures(this.#files, this.#reader)
-    reading(`${POSTER_PREFIX}*`, (request, reply) => {
-      this.#run('GET picture', request.raw, reply, exchange => {
-        exchange.errorHeaders = CORS_HEADERS
-        return pictures.poster(exchange)
+    const ofFilm = (prefix: string, route: Route, work: (exchange: Exchange) => Promise<number>): void => {
+      reading(`${prefix}*`, (request, reply) => {
+        this.#run(route, request.raw, reply, exchange => {
+          exchange.errorHeaders = CORS_HEADERS
+          return work(exchange)
+        })
       })
-    })
-    reading(`${THUMBNAILS_PREFIX}*`, (request, reply) => {
-      this.#run('GET picture', request.raw, reply, exchange => {
-        exchange.errorHeaders = CORS_HEADERS
-        return pictures.thumbnails(exchange)
+      app.route({
+        method: 'OPTIONS',
+        url: `${prefix}*`,
+        handler: (request, reply) => {
+          this.#run('other', request.raw, reply, exchange => {
+            sendWhole(exchange, 204, ['Allow', `${READ_METHODS}, OPTIONS`, ...PREFLIGHT_HEADERS])
+            return 204
+          })
+        }
       })
-    })
+    }
+    ofFilm(HLS_PREFIX, 'GET stream', exchange => this.#streaming.get(exchange))
+    ofFilm(DASH_PREFIX, 'GET stream', exchange => this.#streaming.get(exchange))
+    ofFilm(SUBTITLES_PREFIX, 'GET file', exchange => sendSubtitles(exchange, this.#reader))
+    ofFilm(POSTER_PREFIX, 'GET picture', exchange => pictures.poster(exchange))
+    ofFilm(THUMBNAILS_PREFIX, 'GET picture', exchange => pictures.thumbnails(exchange))
     void app.register(async api => {
       await registerApi(api, {
         handlers: {
@@ -721,15 +755,7 @@ class HttpGateway implements Gateway {
   #options(exchange: Exchange, file: boolean): number {
     const headers = ['Allow', file ? FILE_METHODS : FOLDER_METHODS]
     if (file) {
-      headers.push(
-        ...CORS_HEADERS,
-        'Access-Control-Allow-Methods',
-        READ_METHODS,
-        'Access-Control-Allow-Headers',
-        READ_HEADERS,
-        'Access-Control-Max-Age',
-        PREFLIGHT_AGE_S
-      )
+      headers.push(...PREFLIGHT_HEADERS)
     }
     sendWhole(exchange, 204, headers)
     return 204

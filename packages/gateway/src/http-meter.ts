@@ -18,6 +18,7 @@ export const ROUTES = [
   'OPTIONS upload',
   'GET page',
   'GET picture',
+  'GET stream',
   'GET api',
   'other api',
   'other'
