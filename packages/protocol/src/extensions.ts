@@ -90,7 +90,9 @@ const presenceTable = {
   busyPermille: { tag: 16, type: 'u32' },
   /** Of its content that can be reached, and that there should be; absent where nobody counts them */
   copies: { tag: 17, type: 'u32', optional: true },
-  copiesWanted: { tag: 18, type: 'u32', optional: true }
+  copiesWanted: { tag: 18, type: 'u32', optional: true },
+  /** It speaks TLS. */
+  tls: { tag: 19, type: 'flag', optional: true }
 } as const
 export const presence = fieldsCodec(presenceTable)
 export type Presence = FieldsOf<typeof presenceTable>

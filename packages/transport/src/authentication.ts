@@ -16,9 +16,6 @@ import type { Role } from '@tributary/protocol'
 const DOMAIN = 'tributary authenticate 1'
 const BINDING_LABEL = 'EXPORTER-tributary-authenticate'
 const BINDING_BYTES = 32
-/** A key that is shorter could be guessed from one proof. */
-export const CLUSTER_KEY_CHARACTERS_MIN = 32
-
 export interface ProofOf {
   side: 'client' | 'server'
   /** Of the server. */

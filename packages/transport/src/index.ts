@@ -1,4 +1,3 @@
-export { CLUSTER_KEY_CHARACTERS_MIN } from './authentication.ts'
 export * from './connection.ts'
 export * from './frame-server.ts'
 export * from './frame-server-options.ts'
