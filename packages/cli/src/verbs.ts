@@ -54,6 +54,12 @@ export const VERBS: readonly Verb[] = [
     load: () => import('./commands/groups.ts')
   },
   {
+    name: 'jobs',
+    group: 'Files',
+    describe: 'show the work on films; do it again, cancel it, ask for it',
+    load: () => import('./commands/jobs.ts')
+  },
+  {
     name: 'tracker',
     group: 'Servers',
     describe: 'run a tracker',
@@ -71,6 +77,12 @@ export const VERBS: readonly Verb[] = [
     group: 'Servers',
     describe: 'run an HTTP server',
     load: () => import('./commands/gateway.ts')
+  },
+  {
+    name: 'worker',
+    group: 'Servers',
+    describe: 'run a worker: looks into films, makes posters, thumbnails and renditions',
+    load: () => import('./commands/worker.ts')
   },
   {
     name: 'db',

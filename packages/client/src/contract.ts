@@ -209,7 +209,7 @@ export interface CreateUploadOptions {
   sizeBytes: number
   name?: string | undefined
   mediaType?: string | undefined
-  /** Kept with the upload as it is; at most 4 KiB. */
+  /** Kept with the upload as it is; at most 12 KiB. */
   metadata?: string | undefined
   place?: PartPlace | undefined
   /** Ids of finished parts: the upload is these, in this order. */

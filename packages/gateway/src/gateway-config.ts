@@ -126,6 +126,21 @@ export const gatewayConfig = defineConfig(
       describe:
         'Memory for small files (up to 64KiB) that are read often; storage is still asked each time whether they are unchanged.'
     },
+    stream_cache_bytes: {
+      type: 'bytes',
+      default: 128 * MIB,
+      min: 8 * MIB,
+      max: 64 * 1024 * MIB,
+      describe: 'Memory for HLS and DASH: segments, and blocks of the films that they are made of.'
+    },
+    stream_films_max: {
+      type: 'integer',
+      default: 512,
+      min: 4,
+      max: 100_000,
+      describe:
+        'Films whose indexes are kept in memory while they are played; a film of two hours needs some 200 KB.'
+    },
     upload_max_bytes: {
       type: 'bytes',
       default: TIB,

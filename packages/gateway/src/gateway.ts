@@ -33,6 +33,7 @@ import { nameOf } from './access/principal.ts'
 import { accessHandlers } from './api/access-handlers.ts'
 import { registerApi } from './api/api.ts'
 import { ClusterView, type GatewayCounts } from './api/cluster-handlers.ts'
+import { jobsHandlers } from './api/jobs-handlers.ts'
 import { libraryHandlers } from './api/library-handlers.ts'
 import { reportHandlers } from './api/report-handlers.ts'
 import { shareHandlers, signedDetails } from './api/share-handlers.ts'
@@ -55,12 +56,18 @@ import {
   type Target
 } from './file-target.ts'
 import { FileWriter } from './file-writer.ts'
+import { FilmPictures, POSTER_PREFIX, THUMBNAILS_PREFIX } from './film-pictures.ts'
 import type { GatewayConfig } from './gateway-config.ts'
 import { HttpMeter, type Route } from './http-meter.ts'
+import { sendSubtitles, SUBTITLES_PREFIX } from './film-subtitles.ts'
 import { addPageRoutes } from './page-routes.ts'
 import { HttpProblem, isOurFault, problemReply } from './problem.ts'
 import { WebhookCourier } from './access/webhook-courier.ts'
+import { Streaming } from './streaming/streaming.ts'
+import { DASH_PREFIX, HLS_PREFIX } from './streaming/streaming-target.ts'
 import { lookUpFilm } from './watched-film.ts'
+import { UPLOADS_PREFIX } from './uploads/tus-headers.ts'
+import { UploadEndpoint } from './uploads/upload-endpoint.ts'
 
 export interface GatewayDependencies {
   config: GatewayConfig
@@ -95,6 +102,16 @@ const READ_METHODS = 'GET, HEAD'
 const READ_HEADERS =
   'Range, If-Range, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, Cache-Control'
 
+const PREFLIGHT_HEADERS = [
+  ...CORS_HEADERS,
+  'Access-Control-Allow-Methods',
+  READ_METHODS,
+  'Access-Control-Allow-Headers',
+  READ_HEADERS,
+  'Access-Control-Max-Age',
+  PREFLIGHT_AGE_S
+]
+
 export function createGateway(dependencies: GatewayDependencies): Gateway {
   return new HttpGateway(dependencies)
 }
@@ -113,6 +130,8 @@ class HttpGateway implements Gateway {
   readonly #degraded: DegradedWatch
   readonly #reader: FileReader
   readonly #writer: FileWriter
+  readonly #uploads: UploadEndpoint
+  readonly #streaming: Streaming
   readonly #meter = new HttpMeter()
   readonly #metrics: Metrics
   readonly #readiness = new Readiness(['tracker', 'storage'])
@@ -174,6 +193,13 @@ class HttpGateway implements Gateway {
       quotas: this.#door.quotas,
       events: this.#door.events
     })
+    this.#streaming = new Streaming({
+      files: this.#files,
+      clock,
+      log,
+      cacheBytes: config.streamCacheBytes,
+      filmsMax: config.streamFilmsMax
+    })
     this.#cluster = new ClusterView({ files: this.#files, clock, counts: () => this.#counts() })
     this.#degraded = new DegradedWatch({
       look: () => this.#cluster.now(),
@@ -181,10 +207,26 @@ class HttpGateway implements Gateway {
       events: this.#door.events,
       clock
     })
+    this.#uploads = new UploadEndpoint({
+      files: this.#files,
+      clock,
+      owner: this.#owner,
+      uploadBytesMax: config.uploadMaxBytes,
+      uploadsMax: config.uploadsMax,
+      silenceMs: config.silenceS * 1_000,
+      quotas: this.#door.quotas,
+      events: this.#door.events,
+      admitWrite: (exchange, scope) => this.#door.admitWrite(exchange, scope)
+    })
     this.#probe = new ClusterProbe(this.#files, this.#readiness, clock)
     this.#metrics = metrics ?? new Metrics('gateway')
     this.#meter.expose(this.#metrics)
-    this.#metrics.gauge('uploads_in_progress', 'Uploads in progress', () => this.#writer.uploadsInProgress)
+    this.#streaming.expose(this.#metrics)
+    this.#metrics.gauge(
+      'uploads_in_progress',
+      'Uploads in progress',
+      () => this.#writer.uploadsInProgress + this.#uploads.uploadsInProgress
+    )
     this.#metrics.gauge(
       'certificate_expiry_timestamp_seconds',
       'UNIX time at which the certificate expires; absent without HTTPS',
@@ -337,6 +379,7 @@ class HttpGateway implements Gateway {
 
   #release(): void {
     this.#watch.detach()
+    void this.#streaming.close()
     if (this.#ownsClient) this.#files.close()
   }
 
@@ -362,6 +405,19 @@ class HttpGateway implements Gateway {
       },
       handler: () => {}
     })
+    for (const url of [UPLOADS_PREFIX, `${UPLOADS_PREFIX}/*`]) {
+      app.route({
+        method: ['GET', 'HEAD', 'PUT', 'POST', 'DELETE', 'OPTIONS', 'PATCH'],
+        url,
+        onRequest: (request, reply) => {
+          const route = `${request.method} upload` as Route
+          this.#run(KNOWN_ROUTES.has(route) ? route : 'other', request.raw, reply, exchange =>
+            this.#received(exchange, this.#uploads.answer(exchange))
+          )
+        },
+        handler: () => {}
+      })
+    }
     const reading = (url: string, handler: RouteHandlerMethod): void => {
       app.route({ method: ['GET', 'HEAD'], url, handler })
     }
@@ -419,6 +475,30 @@ class HttpGateway implements Gateway {
       clock: this.#clock,
       trashMs: this.#config.trashDays * DAY_MS
     })
+    const pictures = new FilmPictures(this.#files, this.#reader)
+    const ofFilm = (prefix: string, route: Route, work: (exchange: Exchange) => Promise<number>): void => {
+      reading(`${prefix}*`, (request, reply) => {
+        this.#run(route, request.raw, reply, exchange => {
+          exchange.errorHeaders = CORS_HEADERS
+          return work(exchange)
+        })
+      })
+      app.route({
+        method: 'OPTIONS',
+        url: `${prefix}*`,
+        handler: (request, reply) => {
+          this.#run('other', request.raw, reply, exchange => {
+            sendWhole(exchange, 204, ['Allow', `${READ_METHODS}, OPTIONS`, ...PREFLIGHT_HEADERS])
+            return 204
+          })
+        }
+      })
+    }
+    ofFilm(HLS_PREFIX, 'GET stream', exchange => this.#streaming.get(exchange))
+    ofFilm(DASH_PREFIX, 'GET stream', exchange => this.#streaming.get(exchange))
+    ofFilm(SUBTITLES_PREFIX, 'GET file', exchange => sendSubtitles(exchange, this.#reader))
+    ofFilm(POSTER_PREFIX, 'GET picture', exchange => pictures.poster(exchange))
+    ofFilm(THUMBNAILS_PREFIX, 'GET picture', exchange => pictures.thumbnails(exchange))
     void app.register(async api => {
       await registerApi(api, {
         handlers: {
@@ -431,6 +511,7 @@ class HttpGateway implements Gateway {
           ...this.#cluster.handlers(),
           ...accessHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
           ...shareHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
+          ...jobsHandlers({ files: this.#files }),
           ...reportHandlers({
             files: this.#files,
             door: this.#door,
@@ -676,15 +757,7 @@ class HttpGateway implements Gateway {
   #options(exchange: Exchange, file: boolean): number {
     const headers = ['Allow', file ? FILE_METHODS : FOLDER_METHODS]
     if (file) {
-      headers.push(
-        ...CORS_HEADERS,
-        'Access-Control-Allow-Methods',
-        READ_METHODS,
-        'Access-Control-Allow-Headers',
-        READ_HEADERS,
-        'Access-Control-Max-Age',
-        PREFLIGHT_AGE_S
-      )
+      headers.push(...PREFLIGHT_HEADERS)
     }
     sendWhole(exchange, 204, headers)
     return 204

@@ -14,6 +14,7 @@ import {
 } from '@tributary/runtime'
 import { storageConfig, type StorageConfig } from '@tributary/storage'
 import { trackerConfig, type TrackerConfig } from '@tributary/tracker'
+import { workerConfig, type WorkerConfig } from '@tributary/worker'
 import { may, whyUnreadable, type Account } from './account.ts'
 import { Findings } from './finding.ts'
 
@@ -22,13 +23,15 @@ export interface Roles {
   id?: IdServerConfig
   storage?: StorageConfig
   gateway?: GatewayConfig
+  worker?: WorkerConfig
 }
 
 const DEFINITIONS: readonly AnyConfigDefinition[] = [
   trackerConfig,
   idServerConfig,
   storageConfig,
-  gatewayConfig
+  gatewayConfig,
+  workerConfig
 ]
 const OTHERS_MAY_READ = 0o004
 const CREDENTIALS = /:\/\/[^/\s"']*:[^@\s"']+@|^\s*(?:write_token|cluster_key)\s*=/m

@@ -40,9 +40,9 @@ function placeOf(method: string, path: string, owner: Owner): Omit<Audited, 'out
   } catch {
     // It could not be read: that it was refused is what counts.
   }
-  // An id of a share opens a film: the log is not to hold it.
+  // An id of a share opens a film, one of an upload goes on with it: the log is not to hold them.
   return {
-    what: `${method} ${path.replace(/^(\/api\/v1\/shares\/)[^/]+/, '$1…')}`,
+    what: `${method} ${path.replace(/^(\/api\/v1\/shares\/|\/uploads\/)[^/]+/, '$1…')}`,
     application: '',
     user: '',
     file: ''
