@@ -6,7 +6,7 @@ import 'media-chrome/menu'
 import 'media-chrome/lang/zh-CN.js'
 import { setLanguage } from 'media-chrome/dist/utils/i18n.js'
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { formatSeconds } from '../format.ts'
+import { formatSeconds, languageName } from '../format.ts'
 import { Icon } from '../parts/icon.tsx'
 import { reasonsFor, type Hint, type Reason } from '../playability.ts'
 import { language, read, texts, write } from '../settings.ts'
@@ -81,7 +81,12 @@ export function Player({ details, framed, onAsStored, onReasons }: PlayerProps) 
         url: hls,
         renditions,
         sounds,
-        trackName: number => texts.value.track(number),
+        trackName: (number, name, lang) => {
+          const spoken = languageName(lang, language.value)
+          // A name that only repeats the code, or counts, says less than the language.
+          if (spoken !== '' && (name === '' || name === lang)) return spoken
+          return spoken === '' && /^(sound \d+)?$/i.test(name) ? texts.value.track(number) : name
+        },
         onFailure: playAsStored
       })
       if (ended) return stream?.stop()
