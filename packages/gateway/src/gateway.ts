@@ -20,6 +20,7 @@ import {
   Metrics,
   OUTCOME_OK,
   Readiness,
+  wireSecurityOf,
   type Clock,
   type Log,
   type ReadinessReport
@@ -156,6 +157,7 @@ class HttpGateway implements Gateway {
         trackers: config.trackers.map(({ host, port }) => ({ host, port })),
         version,
         keptContentBytesMax: config.keptContentBytes,
+        ...wireSecurityOf(config),
         onEvent: ({ level, text }) => log[level](text)
       })
     this.#owner = { application: config.defaultApp, user: config.defaultUser }
