@@ -17,6 +17,8 @@ export interface Tools {
   /** Posters and thumbnails can be made. */
   pictures: boolean
   renditions: boolean
+  /** Pictures of high dynamic range can be brought into the range of every screen. */
+  toneMapping: boolean
   /** As ffmpeg says it; empty: there is none. */
   version: string
   /** In words, each with what is therefore not done. */
@@ -45,14 +47,18 @@ export async function findTools({ command, path }: FfmpegProgram): Promise<Tools
   const version = /^ffmpeg version (\S{1,60})/.exec(banner)?.[1] ?? 'of an unknown version'
   const encoders = (await works(command, ['-hide_banner', '-encoders'])) ?? ''
   const has = (name: string): boolean => new RegExp(`^ [A-Z.]{6} ${name} `, 'm').test(encoders)
+  const filters = (await works(command, ['-hide_banner', '-filters'])) ?? ''
+  const toneMapping = /^ \S+ zscale /m.test(filters) && /^ \S+ tonemap /m.test(filters)
   const lacks: string[] = []
   const pictures = has('mjpeg')
   if (!pictures) lacks.push('an ffmpeg that writes JPEG: no posters and thumbnails are made here')
   const without = ['libx264', 'aac'].filter(name => !has(name))
   if (without.length > 0) lacks.push(`an ffmpeg with ${without.join(' and ')}: no renditions are made here`)
-  return { pictures, renditions: without.length === 0, version, lacks }
+  if (pictures && !toneMapping)
+    lacks.push('an ffmpeg with zscale and tonemap: pictures of high dynamic range come out grey')
+  return { pictures, renditions: without.length === 0, toneMapping, version, lacks }
 }
 
 function nothing(lack: string): Tools {
-  return { pictures: false, renditions: false, version: '', lacks: [lack] }
+  return { pictures: false, renditions: false, toneMapping: false, version: '', lacks: [lack] }
 }

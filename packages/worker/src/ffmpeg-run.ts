@@ -35,11 +35,11 @@ export interface FfmpegLimits {
 /** It ended otherwise than it should have; the message is for people. */
 export class FfmpegError extends Error {
   override readonly name = 'FfmpegError'
-  /** Whether it met a bound of ours: trying again would not help. */
-  readonly isBound: boolean
-  constructor(message: string, isBound: boolean) {
+  /** `bound`: it met one of ours, and trying again would not help; `missing`: it is not there now. */
+  readonly kind: 'failed' | 'bound' | 'missing'
+  constructor(message: string, kind: FfmpegError['kind']) {
     super(message)
-    this.isBound = isBound
+    this.kind = kind
   }
 }
 
@@ -119,12 +119,12 @@ export async function runFfmpeg(
   try {
     const { code, endedBy } = await ended(child, signal)
     if (signal.aborted) throw signal.reason
-    if (killedBecause !== undefined) throw new FfmpegError(`ffmpeg was ended: ${killedBecause}`, true)
+    if (killedBecause !== undefined) throw new FfmpegError(`ffmpeg was ended: ${killedBecause}`, 'bound')
     if (code === 0) return Buffer.concat(output)
     const bound = BOUNDS[endedBy ?? '']
-    if (bound) throw new FfmpegError(`ffmpeg was ended: it needed more ${bound} than it may have`, true)
+    if (bound) throw new FfmpegError(`ffmpeg was ended: it needed more ${bound} than it may have`, 'bound')
     const why = lastWords(complaints) || (endedBy ? `killed by ${endedBy}` : `exit code ${code}`)
-    throw new FfmpegError(`ffmpeg failed: ${why}`, false)
+    throw new FfmpegError(`ffmpeg failed: ${why}`, NOT_STARTED.has(code ?? 0) ? 'missing' : 'failed')
   } finally {
     clearTimeout(timer)
     signal.removeEventListener('abort', abort)
@@ -132,6 +132,8 @@ export async function runFfmpeg(
 }
 
 const BASE_ARGS = ['-nostdin', '-hide_banner', '-nostats', '-loglevel', 'error', '-y']
+/** Of a program that could not be found, or not be run. */
+const NOT_STARTED = new Set([126, 127])
 const BOUNDS: Record<string, string> = { SIGXFSZ: 'room for its output', SIGXCPU: 'CPU time' }
 
 function ended(
@@ -139,7 +141,9 @@ function ended(
   signal: AbortSignal
 ): Promise<{ code: number | null; endedBy: string | null }> {
   return new Promise((resolve, reject) => {
-    child.once('error', error => reject(new FfmpegError(`ffmpeg cannot be started: ${error.message}`, false)))
+    child.once('error', error =>
+      reject(new FfmpegError(`ffmpeg cannot be started: ${error.message}`, 'missing'))
+    )
     child.once('close', (code, endedBy) => resolve({ code, endedBy }))
     signal.addEventListener(
       'abort',

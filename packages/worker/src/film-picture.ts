@@ -27,3 +27,23 @@ export function playsEverywhere({ codec, codecName }: Pick<TrackFacts, 'codec' |
   // Baseline, main, extended, high; above are those with more bits or colours.
   return [66, 77, 88, 100].includes(profile)
 }
+
+/** Numbers of ISO/IEC 23091-2, and ffmpeg's names of them. */
+const WIDE_TRANSFERS: Record<number, string> = { 16: 'smpte2084', 18: 'arib-std-b67' }
+const NOMINAL_PEAK_NITS = 100
+
+/**
+ * A filter, with a comma behind it, that brings a picture of high dynamic range into the range that every screen has; empty for
+ * others. Without it such a picture is grey.
+ */
+export function toneMapping({
+  color,
+  highDynamicRange
+}: Pick<TrackFacts, 'color' | 'highDynamicRange'>): string {
+  const transfer = WIDE_TRANSFERS[color?.transfer ?? 0]
+  if (!highDynamicRange || transfer === undefined) return ''
+  return (
+    `zscale=tin=${transfer}:pin=bt2020:min=bt2020nc:t=linear:npl=${NOMINAL_PEAK_NITS},format=gbrpf32le,` +
+    'zscale=p=bt709,tonemap=tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,'
+  )
+}

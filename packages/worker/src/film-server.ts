@@ -1,6 +1,6 @@
 /**
- * Lets a program on this machine read films by HTTP, so that it can seek: on loopback only, each film under a path that nobody can
- * guess, for as long as a job needs it.
+ * Lets a program on this machine read films by HTTP, so that it can seek: on loopback only, for programs of this user alone, each
+ * film under a path that nobody can guess, for as long as a job needs it.
  */
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -8,6 +8,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import { pipeline } from 'node:stream/promises'
 import type { FilmAccess } from './film-access.ts'
+import { isOwnPeer } from './own-peer.ts'
 
 /** A program has one or two open; seeking opens the next before the last is closed. */
 const CONNECTIONS_MAX = 256
@@ -70,7 +71,9 @@ export class FilmServer {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     request.resume()
     const entry = this.#entries.get(request.url ?? '')
-    if (!entry || request.method !== 'GET') {
+    const { remotePort = 0, localPort = 0 } = request.socket
+    const isOurs = await isOwnPeer(remotePort, localPort).catch(() => false)
+    if (!entry || !isOurs || request.method !== 'GET') {
       response.writeHead(404).end()
       return
     }

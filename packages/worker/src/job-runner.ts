@@ -13,9 +13,9 @@ import {
 import type { Log } from '@tributary/runtime'
 import { FfmpegError, runFfmpeg, type FfmpegLimits } from './ffmpeg-run.ts'
 import { demuxerOf } from './ffmpeg-input.ts'
-import type { FfmpegProgram } from './ffmpeg-program.ts'
+import type { FfmpegProgram, Tools } from './ffmpeg-program.ts'
 import { FilmAccess, type Cluster } from './film-access.ts'
-import { pictureOf, playsEverywhere } from './film-picture.ts'
+import { pictureOf, playsEverywhere, toneMapping } from './film-picture.ts'
 import type { FilmServer } from './film-server.ts'
 import { JobLostError, type HeldJob } from './held-job.ts'
 import { inspectFilm, type Findings } from './inspection.ts'
@@ -39,6 +39,8 @@ export interface JobRunnerParts {
   films: FilmServer
   temp: TempFolder
   program: FfmpegProgram
+  /** As they were found last. */
+  tools: () => Pick<Tools, 'toneMapping'>
   limits: FfmpegLimits
   profiles: readonly Profile[]
   preset: string
@@ -171,11 +173,12 @@ export class JobRunner {
   }
 
   async #withPicture(work: JobWork, facts: FilmFacts): Promise<void> {
-    const { films, temp, program, limits } = this.#parts
+    const { films, temp, program, limits, tools } = this.#parts
     const { job, access, signal } = work
     const demuxer = demuxerOf(facts)
     if (demuxer === undefined)
       throw new ImpossibleJobError(`no pictures are made of ${facts.container} files`)
+    const track = pictureOf(facts)?.track
     const folder = await temp.folder()
     const served = films.serve(access)
     const picture: PictureWork = {
@@ -183,6 +186,7 @@ export class JobRunner {
       facts,
       folder,
       input: { url: served.url, demuxer },
+      toneMapping: track && tools().toneMapping ? toneMapping(track) : '',
       reached: () => served.reached,
       ffmpeg: async run => {
         try {
@@ -292,8 +296,10 @@ function judge(error: unknown): {
   if (error instanceof GoneError) return { end: 'gone', failure: 'gone', message }
   if (error instanceof ImpossibleJobError) return { end: 'failed', failure: 'final', message }
   if (error instanceof NoRoomError) return { end: 'later', failure: 'later', message }
+  if (error instanceof FfmpegError && error.kind === 'missing')
+    return { end: 'later', failure: 'later', message }
   if (error instanceof FfmpegError)
-    return { end: 'failed', failure: error.isBound ? 'final' : 'retry', message }
+    return { end: 'failed', failure: error.kind === 'bound' ? 'final' : 'retry', message }
   if (error instanceof RejectedError) {
     const isGone = error.code === 'FILE_NOT_FOUND' || error.code === 'GENERATION_MISMATCH'
     return isGone

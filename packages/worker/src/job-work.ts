@@ -35,6 +35,8 @@ export interface PictureWork extends JobWork {
   readonly folder: string
   /** Where ffmpeg reads the film, and as what. */
   readonly input: { url: string; demuxer: string }
+  /** Filters that its picture has to go through, each with a comma behind it; mostly none. */
+  readonly toneMapping: string
   /** How far ffmpeg has read, 0 to 1. */
   reached(): number
   ffmpeg(run: Pick<FfmpegRun, 'args' | 'timeoutMs' | 'outputBytesMax' | 'onTime'>): Promise<Buffer>

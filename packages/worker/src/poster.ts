@@ -55,7 +55,7 @@ async function frameAt(
   const graph =
     `[0:v:${ordinal}]thumbnail=${FRAMES_COMPARED},scale=w='trunc(iw*sar/2)*2':h=ih,setsar=1,` +
     `scale=w='min(${SIDE_PX_MAX},iw)':h='min(${SIDE_PX_MAX},ih)':force_original_aspect_ratio=decrease:force_divisible_by=2,` +
-    `format=yuvj420p,split[frame][copy];[copy]scale=${SAMPLE.width}:${SAMPLE.height},format=gray[sample]`
+    `${work.toneMapping}format=yuvj420p,split[frame][copy];[copy]scale=${SAMPLE.width}:${SAMPLE.height},format=gray[sample]`
   const sample = await work.ffmpeg({
     args: [
       ...inputArgs(url, demuxer, 1, startS > 0 ? { ss: startS.toFixed(3) } : {}),

@@ -85,7 +85,7 @@ export class NoRoomError extends Error {
 }
 
 function renditionArgs(
-  { input: { url, demuxer }, facts }: PictureWork,
+  { input: { url, demuxer }, facts, toneMapping }: PictureWork,
   { profile, preset, threads, boundaries }: RenditionOptions,
   path: string
 ): string[] {
@@ -109,7 +109,7 @@ function renditionArgs(
       dn: true,
       map_metadata: -1,
       map_chapters: -1,
-      vf: `scale=${width}:${height}:flags=bicubic,setsar=1,format=yuv420p`,
+      vf: `scale=${width}:${height}:flags=bicubic,setsar=1,${toneMapping}format=yuv420p`,
       // Frames keep their times, to the tick: what is cut at the same frame is cut at the same time.
       fps_mode: 'passthrough',
       enc_time_base: -1,

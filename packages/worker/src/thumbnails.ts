@@ -88,8 +88,8 @@ async function makeSprite(
   // The last picture also fills what is left of the last row, and stands for those that a film lacks at its end.
   const tiles = columns * rows
   const graph =
-    `fps=fps=1/${intervalS}:start_time=0:round=near,tpad=stop=${tiles}:stop_mode=clone,` +
-    `scale=${width}:${height},setsar=1,format=yuvj420p,tile=layout=${columns}x${rows}`
+    `fps=fps=1/${intervalS}:start_time=0:round=near:eof_action=pass,tpad=stop=${tiles}:stop_mode=clone,` +
+    `scale=${width}:${height},setsar=1,${work.toneMapping}format=yuvj420p,tile=layout=${columns}x${rows}`
   const watch = setInterval(() => work.progress(work.reached() * 0.95), 500)
   try {
     await work.ffmpeg({

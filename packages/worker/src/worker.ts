@@ -28,7 +28,7 @@ import { Upkeep } from './upkeep.ts'
 import { isWorkerName, type WorkerConfig } from './worker-config.ts'
 
 const REPORT_INTERVAL_MS = 20_000
-/** A program may be installed while the worker runs. */
+/** A program may be installed, or removed, while the worker runs. */
 const TOOLS_INTERVAL_MS = 60_000
 const UPKEEP_INTERVAL_MS = 10 * 60_000
 /** New films that are taken up at once. */
@@ -68,7 +68,7 @@ class RunningWorker implements Worker {
   readonly #running = new Map<string, { kind: JobKind; done: Promise<void> }>()
   readonly #ends = new Map<string, number>()
   readonly #readiness = new Readiness(['tracker'])
-  #tools: Tools = { pictures: false, renditions: false, version: '', lacks: [] }
+  #tools: Tools = { pictures: false, renditions: false, toneMapping: false, version: '', lacks: [] }
 
   constructor(deps: WorkerDeps) {
     this.#deps = deps
@@ -104,6 +104,7 @@ class RunningWorker implements Worker {
       films,
       temp,
       program,
+      tools: () => this.#tools,
       limits: {
         threads: config.ffmpegThreads,
         memoryBytes: config.ffmpegMemoryBytes,
@@ -125,7 +126,6 @@ class RunningWorker implements Worker {
       ),
       this.#every(UPKEEP_INTERVAL_MS, 'upkeep', () => upkeep.round(life.ending)),
       this.#every(TOOLS_INTERVAL_MS, 'looking for ffmpeg', async () => {
-        if (this.#tools.lacks.length === 0) return
         const before = this.#tools.lacks.join()
         this.#tools = await findTools(program)
         if (this.#tools.lacks.join() !== before) this.#tellTools()

@@ -160,6 +160,36 @@ describe('a worker', { timeout: 240_000 }, () => {
     match(await probe(rendition, '-select_streams', 'v', '-show_entries', 'stream=width,height'), /^144,256/)
   })
 
+  it('brings pictures of high dynamic range into the range of every screen', async () => {
+    const path = await scene.make(
+      'wide.mp4',
+      ...'-f lavfi -i color=c=0x808080:size=320x180:rate=10:duration=3'.split(' '),
+      '-vf',
+      // Mid grey of a film for such screens is far darker in numbers than in the eye.
+      'format=yuv420p10le,lutyuv=y=400,setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc',
+      ...'-c:v libx265 -preset ultrafast -tag:v hvc1 -x265-params log-level=none:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc'.split(
+        ' '
+      )
+    )
+    const key = await scene.upload('wide.mp4', path)
+    await scene.work({ profiles: '360p' })
+    const jobs = await scene.settled(key)
+    deepEqual(
+      jobs.map(({ kind, profile, state, error }) => `${kind} ${profile} ${state} ${error}`).toSorted(),
+      ['inspect  done ', 'poster  done ', 'rendition 360p done ', 'thumbnails  done '],
+      'a film that not every browser plays is made as one that does, in its own size'
+    )
+    const rendition = await kept('wide-360.mp4', await scene.derived(key, 'rendition-360p.mp4'))
+    const shown = await probe(
+      rendition,
+      '-select_streams',
+      'v',
+      '-show_entries',
+      'stream=codec_name,width,height,pix_fmt,color_transfer'
+    )
+    match(shown, /^h264,320,180,yuv420p,bt709/)
+  })
+
   it('is not brought down by what is no film, or a broken one, or one that names other files', async () => {
     const whole = await scene.make('whole.mp4', ...cardArgs(6))
     const bytes = await readFile(whole)
