@@ -41,6 +41,7 @@ export {
 export { Lifespan, type Closer } from './lifespan.ts'
 export {
   addressKeys,
+  adminConflicts,
   allowListOf,
   LISTENER_KEYS,
   listenerConflicts,

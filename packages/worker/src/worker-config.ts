@@ -3,7 +3,9 @@ import { WORKER_NAME_LENGTH_MAX } from '@tributary/calls'
 import {
   defineConfig,
   LISTENER_KEYS,
-  listenerConflicts,
+  adminConflicts,
+  WIRE_KEYS,
+  wireConflicts,
   type ConfigConflict,
   type ConfigOf
 } from '@tributary/runtime'
@@ -24,6 +26,7 @@ export const workerConfig = defineConfig(
       maxCount: 64,
       describe: 'Trackers to ask, tried in turn'
     },
+    ...WIRE_KEYS,
     name: {
       type: 'string',
       optional: true,
@@ -119,7 +122,7 @@ export const workerConfig = defineConfig(
     log_level
   },
   config => {
-    const conflicts: ConfigConflict[] = listenerConflicts({ ...config, host: '127.0.0.1' })
+    const conflicts: ConfigConflict[] = [...adminConflicts(config), ...wireConflicts(config)]
     const names = config.profiles.map(({ name }) => name)
     if (new Set(names).size < names.length) conflicts.push({ key: 'profiles', expected: 'each name once' })
     return conflicts

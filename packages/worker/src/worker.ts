@@ -15,7 +15,8 @@ import {
   type Clock,
   type HostPort,
   type Log,
-  type ProcessPort
+  type ProcessPort,
+  wireSecurityOf
 } from '@tributary/runtime'
 import { findTools, type FfmpegProgram, type Tools } from './ffmpeg-program.ts'
 import type { Cluster } from './film-access.ts'
@@ -145,6 +146,7 @@ class RunningWorker implements Worker {
   #connect(): Cluster {
     const { config, log, version } = this.#deps
     const client = new Client({
+      ...wireSecurityOf(config),
       trackers: config.trackers.map(({ host, port }) => ({ host, port })),
       version,
       onEvent: ({ level, text }) => log[level](text)
