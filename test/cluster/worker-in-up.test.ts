@@ -84,7 +84,7 @@ describe('a film in up', { timeout: 300_000 }, () => {
 
       const master = await text(film.links.hls)
       const variants = [...master.matchAll(/^#EXT-X-STREAM-INF:.*RESOLUTION=(\d+x\d+).*\n(.+)$/gm)]
-      deepEqual(variants.map(([, size]) => size).toSorted(), ['1280x720', '256x144', '426x240'])
+      deepEqual(variants.map(([, size]) => String(size)).toSorted(), ['1280x720', '256x144', '426x240'])
       const base = new URL('./', `${up.httpUrl}${film.links.hls}`)
       const cuts = await Promise.all(
         variants.map(async ([, , uri]) => {
