@@ -41,9 +41,9 @@ export {
 export { Lifespan, type Closer } from './lifespan.ts'
 export {
   addressKeys,
-  adminConflicts,
   allowListOf,
   LISTENER_KEYS,
+  adminConflicts,
   listenerConflicts,
   type ListenerConfig
 } from './listener-config.ts'

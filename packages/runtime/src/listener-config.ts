@@ -57,17 +57,23 @@ export const LISTENER_KEYS = {
 
 export type ListenerConfig = ConfigValue<ReturnType<typeof addressKeys> & typeof LISTENER_KEYS>
 
-/** Listening beyond this machine needs an allow list, a cluster key, or an explicit `insecure`. */
+/**
+ * Listening beyond this machine needs an allow list, a cluster key, or an explicit `insecure`; health and metrics, which prove nothing,
+ * need the list.
+ */
 export function listenerConflicts(
   config: Pick<ListenerConfig, 'host' | 'adminHost' | 'adminPort' | 'allow' | 'insecure'> & WireServerConfig
 ): ConfigConflict[] {
   const { host, allow, insecure, clusterKey } = config
-  const isOpen = !isLoopbackHost(host) && clusterKey === undefined && allow === undefined && !insecure
-  const expected = 'an allow list, a cluster_key, or insecure = true, as it listens beyond this machine'
-  return [...wireServerConflicts(config), ...(isOpen ? [{ key: 'allow', expected }] : adminConflicts(config))]
+  const conflicts = wireServerConflicts(config)
+  if (!isLoopbackHost(host) && clusterKey === undefined && allow === undefined && !insecure) {
+    const expected = 'an allow list, a cluster_key, or insecure = true, as it listens beyond this machine'
+    conflicts.push({ key: 'allow', expected })
+  } else conflicts.push(...adminConflicts(config))
+  return conflicts
 }
 
-/** Of health and metrics, which prove nothing to nobody: a key of the cluster does not close them. */
+/** Health and metrics alone, of a program that has no other listener or whose other one is in order. */
 export function adminConflicts({
   adminHost,
   adminPort,

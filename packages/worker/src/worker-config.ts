@@ -26,7 +26,6 @@ export const workerConfig = defineConfig(
       maxCount: 64,
       describe: 'Trackers to ask, tried in turn'
     },
-    ...WIRE_KEYS,
     name: {
       type: 'string',
       optional: true,
@@ -114,6 +113,7 @@ export const workerConfig = defineConfig(
       max: 600,
       describe: 'How often it looks for work while there is none'
     },
+    ...WIRE_KEYS,
     admin_host,
     admin_port,
     allow,
@@ -122,7 +122,10 @@ export const workerConfig = defineConfig(
     log_level
   },
   config => {
-    const conflicts: ConfigConflict[] = [...adminConflicts(config), ...wireConflicts(config)]
+    // It serves nobody on the wire: only health and metrics listen.
+    const conflicts: ConfigConflict[] = wireConflicts(config)
+    const { adminHost, adminPort, allow, insecure } = config
+    conflicts.push(...adminConflicts({ adminHost, adminPort, allow, insecure }))
     const names = config.profiles.map(({ name }) => name)
     if (new Set(names).size < names.length) conflicts.push({ key: 'profiles', expected: 'each name once' })
     return conflicts

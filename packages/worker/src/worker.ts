@@ -12,11 +12,11 @@ import {
   Metrics,
   Readiness,
   serveAdmin,
+  wireSecurityOf,
   type Clock,
   type HostPort,
   type Log,
-  type ProcessPort,
-  wireSecurityOf
+  type ProcessPort
 } from '@tributary/runtime'
 import { findTools, type FfmpegProgram, type Tools } from './ffmpeg-program.ts'
 import type { Cluster } from './film-access.ts'
@@ -146,9 +146,9 @@ class RunningWorker implements Worker {
   #connect(): Cluster {
     const { config, log, version } = this.#deps
     const client = new Client({
-      ...wireSecurityOf(config),
       trackers: config.trackers.map(({ host, port }) => ({ host, port })),
       version,
+      ...wireSecurityOf(config),
       onEvent: ({ level, text }) => log[level](text)
     })
     this.#life.onEnd(() => client.close())
