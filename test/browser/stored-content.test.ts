@@ -24,6 +24,40 @@ const STORED: [name: string, type: string, content: string][] = [
   ['page.pdf', 'application/pdf', HTML]
 ]
 
+/** Runs in the page: the ways in which one can make a browser take something as its own. */
+const TRY_EVERY_WAY = `async ({ html, svg, script, module, style }) => {
+  const loads = (tag, attributes) =>
+    new Promise(resolve => {
+      const element = document.createElement(tag)
+      for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value)
+      element.addEventListener('load', () => resolve('loaded'))
+      element.addEventListener('error', () => resolve('refused'))
+      document.body.append(element)
+      setTimeout(() => resolve('silent'), 700)
+    })
+  const settled = promise => promise.then(() => 'loaded', () => 'refused')
+  const tried = {
+    script: await loads('script', { src: script }),
+    module: await loads('script', { src: module, type: 'module' }),
+    style: await loads('link', { rel: 'stylesheet', href: style }),
+    frame: await loads('iframe', { src: html }),
+    picture: await loads('img', { src: svg }),
+    object: await loads('object', { data: html }),
+    import: await settled(import(module)),
+    worker: await new Promise(resolve => {
+      try {
+        new Worker(script).addEventListener('error', () => resolve('refused'))
+        setTimeout(() => resolve('silent'), 700)
+      } catch {
+        resolve('refused')
+      }
+    }),
+    service: navigator.serviceWorker ? await settled(navigator.serviceWorker.register(script)) : 'refused'
+  }
+  const { outlineWidth } = getComputedStyle(document.body)
+  return { tried, acted: globalThis.acted === true, outlineWidth, title: document.title }
+}`
+
 describe('stored content in a browser', { skip: missingPrograms(['chromium']), timeout: 120_000 }, () => {
   let system: PlayableCluster
   let window: BrowserWindow
@@ -74,51 +108,12 @@ describe('stored content in a browser', { skip: missingPrograms(['chromium']), t
       module: system.urlOf('module.mjs'),
       style: system.urlOf('style.css')
     }
-    const outcome = await page.evaluate(async ({ html, svg, script, module, style }) => {
-      const loads = (tag: string, attributes: Record<string, string>): Promise<string> =>
-        new Promise(resolve => {
-          const element = document.createElement(tag)
-          for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value)
-          element.addEventListener('load', () => resolve('loaded'))
-          element.addEventListener('error', () => resolve('refused'))
-          document.body.append(element)
-          setTimeout(() => resolve('silent'), 700)
-        })
-      const tried = {
-        script: await loads('script', { src: script }),
-        module: await loads('script', { src: module, type: 'module' }),
-        style: await loads('link', { rel: 'stylesheet', href: style }),
-        frame: await loads('iframe', { src: html }),
-        picture: await loads('img', { src: svg }),
-        object: await loads('object', { data: html }),
-        import: await import(module).then(
-          () => 'loaded',
-          () => 'refused'
-        ),
-        worker: await new Promise(resolve => {
-          try {
-            const worker = new Worker(script)
-            worker.addEventListener('error', () => resolve('refused'))
-            setTimeout(() => resolve('silent'), 700)
-          } catch {
-            resolve('refused')
-          }
-        }),
-        service: navigator.serviceWorker
-          ? await navigator.serviceWorker.register(script).then(
-              () => 'loaded',
-              () => 'refused'
-            )
-          : 'refused'
-      }
-      const { outlineWidth } = getComputedStyle(document.body)
-      return {
-        tried,
-        acted: (globalThis as { acted?: boolean }).acted === true,
-        outlineWidth,
-        title: document.title
-      }
-    }, urls)
+    const outcome = (await page.evaluate(`(${TRY_EVERY_WAY})(${JSON.stringify(urls)})`)) as {
+      tried: Record<string, string>
+      acted: boolean
+      outlineWidth: string
+      title: string
+    }
     equal(outcome.acted, false, JSON.stringify(outcome.tried))
     ok(outcome.title !== 'acted')
     ok(outcome.outlineWidth !== '7px')
