@@ -40,10 +40,9 @@ describe('a private film', { skip: missingPrograms(['ffmpeg', 'ffprobe']), timeo
   const address = (signature: string, tree: 'hls' | 'dash' | 'files', rest = '', film = FILM): string =>
     `${url}${signature === '' ? '' : signedPath(signature, '')}${filmPath(tree, film, rest)}`
   const frames = async (of: string): Promise<{ count: number; exitCode: number | null }> => {
-    const { stdout, exitCode } = await runProgram('ffprobe', [
-      ...['-v', 'error', '-select_streams', 'v:0', '-count_packets'],
-      ...['-show_entries', 'stream=nb_read_packets', '-of', 'csv=p=0', of]
-    ])
+    const counted = ['-v', 'error', '-select_streams', 'v:0', '-count_packets']
+    const shown = ['-show_entries', 'stream=nb_read_packets', '-of', 'csv=p=0', of]
+    const { stdout, exitCode } = await runProgram('ffprobe', [...counted, ...shown])
     return { count: Number.parseInt(stdout, 10), exitCode }
   }
 
