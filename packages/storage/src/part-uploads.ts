@@ -301,6 +301,8 @@ export class PartUploads {
     row.layout.parts = ids
     for (const id of ids) {
       const part = await this.status(id)
+      if (row.group !== '' && part.group !== row.group)
+        throw new RejectedError('BAD_FIELD', 'the parts lie in different groups: nothing joins them')
       const store = this.#storeOf(part)
       if (part.kind !== 'part') throw new RejectedError('BAD_FIELD', `${id} is no part`)
       if (part.offsetBytes !== part.sizeBytes)
