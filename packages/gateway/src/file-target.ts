@@ -108,11 +108,15 @@ export function filmOfTree(requestTarget: string): FileKey | undefined {
   return checkFileKey({ application, user, file })
 }
 
-const DETAILS = /^\/api\/v1(\/films\/[^/?]+\/[^/?]+\/[^/?]+)(?:\?|$)/
+const API_FILM = /^\/api\/v1\/films\/([^/?]+)\/([^/?]+)\/([^/?]+)/
 
-/** The film that a request wants the details of, which belong to it as its poster does; undefined: it wants something else. */
-export function filmOfDetails({ method, url }: { method?: string; url?: string }): FileKey | undefined {
-  if (method !== 'GET' && method !== 'HEAD') return undefined
-  const [, path] = DETAILS.exec(url ?? '') ?? []
-  return path === undefined ? undefined : filmOfTree(path)
+/** The film that an address of the API is about; undefined: it is about none, or not about one that can be. */
+export function filmOfApi(requestTarget: string): FileKey | undefined {
+  const [, application, user, file] = API_FILM.exec(requestTarget) ?? []
+  if (application === undefined || user === undefined || file === undefined) return undefined
+  try {
+    return checkFileKey({ application: decodeId(application), user: decodeId(user), file: decodeId(file) })
+  } catch {
+    return undefined
+  }
 }

@@ -4,6 +4,8 @@ import {
   isLoopbackHost,
   LOG_LEVELS,
   parseNetwork,
+  WIRE_KEYS,
+  wireConflicts,
   type ConfigConflict,
   type ConfigOf
 } from '@tributary/runtime'
@@ -56,6 +58,7 @@ export const gatewayConfig = defineConfig(
       maxCount: 64,
       describe: 'Trackers to ask, tried in turn.'
     },
+    ...WIRE_KEYS,
     allow: {
       type: 'list',
       default: [],
@@ -122,6 +125,21 @@ export const gatewayConfig = defineConfig(
       max: 16 * 1024 * MIB,
       describe:
         'Memory for small files (up to 64KiB) that are read often; storage is still asked each time whether they are unchanged.'
+    },
+    stream_cache_bytes: {
+      type: 'bytes',
+      default: 128 * MIB,
+      min: 8 * MIB,
+      max: 64 * 1024 * MIB,
+      describe: 'Memory for HLS and DASH: segments, and blocks of the films that they are made of.'
+    },
+    stream_films_max: {
+      type: 'integer',
+      default: 512,
+      min: 4,
+      max: 100_000,
+      describe:
+        'Films whose indexes are kept in memory while they are played; a film of two hours needs some 200 KB.'
     },
     upload_max_bytes: {
       type: 'bytes',
@@ -202,7 +220,7 @@ export const gatewayConfig = defineConfig(
     }
   },
   config => {
-    const conflicts: ConfigConflict[] = certificateConflicts(config)
+    const conflicts: ConfigConflict[] = [...certificateConflicts(config), ...wireConflicts(config)]
     const { adminHost, adminPort } = config
     if (!config.insecure && !isLoopbackHost(config.host)) {
       const why = `for listening on ${config.host}, beyond this machine (or insecure = true, which lets everybody write)`

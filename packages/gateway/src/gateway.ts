@@ -20,6 +20,7 @@ import {
   Metrics,
   OUTCOME_OK,
   Readiness,
+  wireSecurityOf,
   type Clock,
   type Log,
   type ReadinessReport
@@ -32,9 +33,10 @@ import { nameOf } from './access/principal.ts'
 import { accessHandlers } from './api/access-handlers.ts'
 import { registerApi } from './api/api.ts'
 import { ClusterView, type GatewayCounts } from './api/cluster-handlers.ts'
+import { jobsHandlers } from './api/jobs-handlers.ts'
 import { libraryHandlers } from './api/library-handlers.ts'
 import { reportHandlers } from './api/report-handlers.ts'
-import { shareHandlers } from './api/share-handlers.ts'
+import { shareHandlers, signedDetails } from './api/share-handlers.ts'
 import { reportCertificate, secureOptions } from './certificate.ts'
 import { ClusterProbe } from './cluster-probe.ts'
 import { ConnectionWatch } from './connection-watch.ts'
@@ -46,7 +48,6 @@ import { FileReader } from './file-reader.ts'
 import type { FileService } from './file-service.ts'
 import {
   FILES_PREFIX,
-  filmOfDetails,
   filmOfTree,
   isFilmTree,
   isPlaylistTree,
@@ -55,11 +56,15 @@ import {
   type Target
 } from './file-target.ts'
 import { FileWriter } from './file-writer.ts'
+import { FilmPictures, POSTER_PREFIX, THUMBNAILS_PREFIX } from './film-pictures.ts'
 import type { GatewayConfig } from './gateway-config.ts'
 import { HttpMeter, type Route } from './http-meter.ts'
+import { sendSubtitles, SUBTITLES_PREFIX } from './film-subtitles.ts'
 import { addPageRoutes } from './page-routes.ts'
 import { HttpProblem, isOurFault, problemReply } from './problem.ts'
 import { WebhookCourier } from './access/webhook-courier.ts'
+import { Streaming } from './streaming/streaming.ts'
+import { DASH_PREFIX, HLS_PREFIX } from './streaming/streaming-target.ts'
 import { lookUpFilm } from './watched-film.ts'
 import { UPLOADS_PREFIX } from './uploads/tus-headers.ts'
 import { UploadEndpoint } from './uploads/upload-endpoint.ts'
@@ -97,6 +102,16 @@ const READ_METHODS = 'GET, HEAD'
 const READ_HEADERS =
   'Range, If-Range, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, Cache-Control'
 
+const PREFLIGHT_HEADERS = [
+  ...CORS_HEADERS,
+  'Access-Control-Allow-Methods',
+  READ_METHODS,
+  'Access-Control-Allow-Headers',
+  READ_HEADERS,
+  'Access-Control-Max-Age',
+  PREFLIGHT_AGE_S
+]
+
 export function createGateway(dependencies: GatewayDependencies): Gateway {
   return new HttpGateway(dependencies)
 }
@@ -116,6 +131,7 @@ class HttpGateway implements Gateway {
   readonly #reader: FileReader
   readonly #writer: FileWriter
   readonly #uploads: UploadEndpoint
+  readonly #streaming: Streaming
   readonly #meter = new HttpMeter()
   readonly #metrics: Metrics
   readonly #readiness = new Readiness(['tracker', 'storage'])
@@ -141,6 +157,7 @@ class HttpGateway implements Gateway {
         trackers: config.trackers.map(({ host, port }) => ({ host, port })),
         version,
         keptContentBytesMax: config.keptContentBytes,
+        ...wireSecurityOf(config),
         onEvent: ({ level, text }) => log[level](text)
       })
     this.#owner = { application: config.defaultApp, user: config.defaultUser }
@@ -176,6 +193,13 @@ class HttpGateway implements Gateway {
       quotas: this.#door.quotas,
       events: this.#door.events
     })
+    this.#streaming = new Streaming({
+      files: this.#files,
+      clock,
+      log,
+      cacheBytes: config.streamCacheBytes,
+      filmsMax: config.streamFilmsMax
+    })
     this.#cluster = new ClusterView({ files: this.#files, clock, counts: () => this.#counts() })
     this.#degraded = new DegradedWatch({
       look: () => this.#cluster.now(),
@@ -197,6 +221,7 @@ class HttpGateway implements Gateway {
     this.#probe = new ClusterProbe(this.#files, this.#readiness, clock)
     this.#metrics = metrics ?? new Metrics('gateway')
     this.#meter.expose(this.#metrics)
+    this.#streaming.expose(this.#metrics)
     this.#metrics.gauge(
       'uploads_in_progress',
       'Uploads in progress',
@@ -354,6 +379,7 @@ class HttpGateway implements Gateway {
 
   #release(): void {
     this.#watch.detach()
+    void this.#streaming.close()
     if (this.#ownsClient) this.#files.close()
   }
 
@@ -444,27 +470,55 @@ class HttpGateway implements Gateway {
         return 200
       })
     })
+    const library = libraryHandlers({
+      files: this.#files,
+      clock: this.#clock,
+      trashMs: this.#config.trashDays * DAY_MS
+    })
+    const pictures = new FilmPictures(this.#files, this.#reader)
+    const ofFilm = (prefix: string, route: Route, work: (exchange: Exchange) => Promise<number>): void => {
+      reading(`${prefix}*`, (request, reply) => {
+        this.#run(route, request.raw, reply, exchange => {
+          exchange.errorHeaders = CORS_HEADERS
+          return work(exchange)
+        })
+      })
+      app.route({
+        method: 'OPTIONS',
+        url: `${prefix}*`,
+        handler: (request, reply) => {
+          this.#run('other', request.raw, reply, exchange => {
+            sendWhole(exchange, 204, ['Allow', `${READ_METHODS}, OPTIONS`, ...PREFLIGHT_HEADERS])
+            return 204
+          })
+        }
+      })
+    }
+    ofFilm(HLS_PREFIX, 'GET stream', exchange => this.#streaming.get(exchange))
+    ofFilm(DASH_PREFIX, 'GET stream', exchange => this.#streaming.get(exchange))
+    ofFilm(SUBTITLES_PREFIX, 'GET file', exchange => sendSubtitles(exchange, this.#reader))
+    ofFilm(POSTER_PREFIX, 'GET picture', exchange => pictures.poster(exchange))
+    ofFilm(THUMBNAILS_PREFIX, 'GET picture', exchange => pictures.thumbnails(exchange))
     void app.register(async api => {
       await registerApi(api, {
         handlers: {
-          ...libraryHandlers({
-            files: this.#files,
-            clock: this.#clock,
-            trashMs: this.#config.trashDays * DAY_MS
-          }),
+          ...library,
+          'GET /api/v1/films/{application}/{user}/{file}': async call => {
+            const details = await library['GET /api/v1/films/{application}/{user}/{file}'](call)
+            const signature = this.#door.signatureOf(call.exchange.request)
+            return signature === undefined ? details : signedDetails(details, signature)
+          },
           ...this.#cluster.handlers(),
           ...accessHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
           ...shareHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
+          ...jobsHandlers({ files: this.#files }),
           ...reportHandlers({
             files: this.#files,
             door: this.#door,
             webhookNetworks: this.#courier.allow
           })
         },
-        authorize: (exchange, right, scope) => {
-          const film = this.#door.signatureOf(exchange.request) && filmOfDetails(exchange.request)
-          return film ? this.#door.admitRead(exchange, film) : this.#door.authorize(exchange, right, scope)
-        },
+        authorize: (exchange, right, scope) => this.#door.authorize(exchange, right, scope),
         run: (route, request, reply, work) => this.#run(route, request, reply, work),
         version: this.#version
       })
@@ -703,15 +757,7 @@ class HttpGateway implements Gateway {
   #options(exchange: Exchange, file: boolean): number {
     const headers = ['Allow', file ? FILE_METHODS : FOLDER_METHODS]
     if (file) {
-      headers.push(
-        ...CORS_HEADERS,
-        'Access-Control-Allow-Methods',
-        READ_METHODS,
-        'Access-Control-Allow-Headers',
-        READ_HEADERS,
-        'Access-Control-Max-Age',
-        PREFLIGHT_AGE_S
-      )
+      headers.push(...PREFLIGHT_HEADERS)
     }
     sendWhole(exchange, 204, headers)
     return 204

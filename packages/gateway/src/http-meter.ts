@@ -17,6 +17,8 @@ export const ROUTES = [
   'DELETE upload',
   'OPTIONS upload',
   'GET page',
+  'GET picture',
+  'GET stream',
   'GET api',
   'other api',
   'other'

@@ -315,6 +315,12 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
         equal((await gateway.ask(`/signed/${signature}/files/media/public`)).status, 401)
       }
       equal(links.hls, `/signed/${signature}/hls/media/public/film/master.m3u8`)
+      // A page that has the signature gets addresses that have it, too.
+      const details = await one.ask(`/signed/${signature}/api/v1/films/media/public/film`)
+      equal(details.status, 200)
+      equal((await other.ask(details.json.film.links.file)).text, 'a film')
+      equal((await one.ask(`/signed/${signature}/api/v1/films/media/public/second`)).status, 403)
+      equal((await one.ask(`/signed/${signature}/api/v1/films?application=media`)).status, 401)
     })
 
     it('is led from a signed playlist to where its relative addresses are signed, too', async () => {
@@ -339,7 +345,8 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
     })
 
     it('does not play when the signature has expired, from another network, or after its key was removed', async () => {
-      const short = await sign({ expiresInS: 1 })
+      const short = await sign({ expiresInS: 3 })
+      const expired = wait(3_100)
       equal((await one.ask(short.file)).status, 200)
       const near = await sign({ expiresInS: 60, network: '198.51.100.0/24' })
       equal((await one.ask(near.file)).status, 403)
@@ -355,7 +362,7 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
       }
       equal((await one.ask(long.file)).status, 403)
       equal((await one.ask((await sign({ expiresInS: 60 })).file)).status, 200, 'the new one signs')
-      await wait(1_100)
+      await expired
       equal((await one.ask(short.file)).status, 403)
     })
 
@@ -369,7 +376,7 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
           headers: { 'content-type': 'application/json', ...headers }
         })
       const plain = await make({ expiresInS: 3_600 })
-      equal(plain.url, `/watch/media/public/film?share=${plain.id}`)
+      equal(plain.url, `/share/${plain.id}`)
       const opened = (await open(plain.id, {})).json
       equal(opened.needsPassword, false)
       equal((await other.ask(opened.links.file)).text, 'a film')

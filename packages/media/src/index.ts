@@ -31,4 +31,4 @@ export {
 } from './packaged-film.ts'
 export { type Piece } from './sample-table.ts'
 export { SEGMENT_TARGET_S } from './segmentation.ts'
-export { readSubtitles, SUBTITLE_BYTES_MAX, webVtt, type Cue } from './webvtt.ts'
+export { readSubtitles, SUBTITLE_BYTES_MAX, subtitlesToWebVtt, webVtt, type Cue } from './webvtt.ts'

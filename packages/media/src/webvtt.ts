@@ -121,3 +121,13 @@ function time(ms: number): string {
   const part = (value: number, digits: number): string => String(Math.floor(value)).padStart(digits, '0')
   return `${part(ms / 3_600_000, 2)}:${part((ms / 60_000) % 60, 2)}:${part((ms / 1000) % 60, 2)}.${part(ms % 1000, 3)}`
 }
+
+/**
+ * Subtitles as people upload them, as they are stored: clean WebVTT.
+ *
+ * @param bytes  .srt or .vtt, in UTF-8, UTF-16 or Windows-1252
+ * @throws {UnpackageableError} there is no subtitle in it, or it is too large
+ */
+export function subtitlesToWebVtt(bytes: Uint8Array): string {
+  return webVtt(readSubtitles(bytes))
+}

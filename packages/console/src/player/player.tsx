@@ -178,6 +178,7 @@ export function Player({ details, framed, onAsStored, onReasons }: PlayerProps) 
         <media-control-bar class="seek-bar">
           <media-time-range>
             {thumbnails !== null && <media-preview-thumbnail slot="preview" />}
+            <media-preview-time-display slot="preview" />
           </media-time-range>
         </media-control-bar>
         <media-control-bar class="buttons">

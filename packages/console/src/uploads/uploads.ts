@@ -44,6 +44,7 @@ export function watchUploads(): void {
     if (interrupted.length > 0) queue.addInterrupted(interrupted)
   })
   addEventListener('online', () => queue.online())
+  addEventListener('offline', () => queue.offline())
   addEventListener('beforeunload', event => {
     if (queue.isBusy) event.preventDefault()
   })

@@ -1,14 +1,15 @@
 /** Films: pages, one film, titles, the trash, posters and subtitles. */
 import type { LibraryDerived, LibraryFilm } from '@tributary/calls'
+import { subtitlesToWebVtt, UnpackageableError } from '@tributary/media'
 import { derivedKey, RejectedError, type FileKey } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
-import type { FilmDetails } from '../contract/index.ts'
+import type { FilmDetails, Subtitles } from '../contract/index.ts'
 import type { FileService } from '../file-service.ts'
 import { noteInLibrary } from '../library-note.ts'
 import { HttpProblem } from '../problem.ts'
 import type { ApiHandlers } from './api.ts'
 import { readContent } from './content.ts'
-import { derivedOf, filmOf, placeOf, renditionOf, subtitlesOf } from './film-view.ts'
+import { derivedOf, filmOf, labelOf, placeOf, renditionOf, subtitlesOf } from './film-view.ts'
 import { imageTypeOf } from './image-type.ts'
 import { mediaOf } from './media-view.ts'
 
@@ -21,6 +22,8 @@ export interface LibraryOptions {
 
 const LIMIT_DEFAULT = 60
 const POSTER_BYTES_MAX = 8 * 1024 * 1024
+const SUBTITLES_BYTES_MAX = 8 * 1024 * 1024
+const LANGUAGE = /^[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}$/
 /** Films that one request takes out of the trash for good. */
 const EMPTIED_MAX = 100
 
@@ -28,10 +31,7 @@ type LibraryEndpoint = Extract<
   keyof ApiHandlers,
   `${string} /api/v1/${'films' | 'trash' | 'owners' | 'usage'}${string}`
 >
-type Handled = Exclude<
-  LibraryEndpoint,
-  `${string}/${'jobs' | 'shares' | 'signature' | 'plays' | 'subtitles/{language}'}`
->
+type Handled = Exclude<LibraryEndpoint, `${string}/${'jobs' | 'shares' | 'signature' | 'plays'}`>
 
 export function libraryHandlers(options: LibraryOptions): Pick<ApiHandlers, Handled> {
   const { files, clock, trashMs } = options
@@ -135,6 +135,32 @@ export function libraryHandlers(options: LibraryOptions): Pick<ApiHandlers, Hand
     'DELETE /api/v1/films/{application}/{user}/{file}/poster': ({ parameters }) =>
       removeDerived(parameters, 'poster.jpg', 'the film has no poster'),
 
+    async 'PUT /api/v1/films/{application}/{user}/{file}/subtitles/{language}'({
+      parameters,
+      query,
+      exchange
+    }): Promise<Subtitles> {
+      const language = languageOf(parameters.language)
+      const found = await film(keyOf(parameters))
+      const content = await readContent(exchange, SUBTITLES_BYTES_MAX)
+      let text: string
+      try {
+        text = subtitlesToWebVtt(content)
+      } catch (error) {
+        if (!(error instanceof UnpackageableError)) throw error
+        throw new HttpProblem(415, `these are no subtitles in WebVTT or SubRip: ${error.message}`)
+      }
+      await replaceDerived(found, `subtitles-${language}.vtt`, Buffer.from(text), 'text/vtt')
+      const url = `/subtitles${placeOf(found.film)}/${found.film.generation}/${language}.vtt`
+      return { id: language, language, label: query.label ?? labelOf(language), url }
+    },
+
+    'DELETE /api/v1/films/{application}/{user}/{file}/subtitles/{language}': ({ parameters }) => {
+      const language = languageOf(parameters.language)
+      const missing = `the film has no subtitles in ${language}`
+      return removeDerived(keyOf(parameters), `subtitles-${language}.vtt`, missing)
+    },
+
     'GET /api/v1/owners': () => files.index('library.owners', {}),
 
     'GET /api/v1/usage': ({ query }) => files.index('library.usage', query)
@@ -148,4 +174,11 @@ function keyOf({ application, user, file }: FileKey): FileKey {
 /** Somebody else was faster. */
 function ignoreGone(error: unknown): void {
   if (!(error instanceof RejectedError && error.code === 'FILE_NOT_FOUND')) throw error
+}
+
+/** As it stands in a derived file's id. */
+function languageOf(text: string): string {
+  if (!LANGUAGE.test(text))
+    throw new HttpProblem(400, `'${text}' is no language as BCP 47 writes it, such as en or zh-Hans`)
+  return text.toLowerCase()
 }
