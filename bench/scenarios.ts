@@ -115,6 +115,7 @@ export const SCENARIOS: readonly Scenario[] = [
   largeDownload(4),
   largeUpload('page'),
   largeUpload('disk'),
+  resumableUpload(),
   {
     name: 'http-4k',
     title: 'HTTP GET 4 KiB hot, gateway + storage',
@@ -283,6 +284,41 @@ function largeUpload(which: 'page' | 'disk'): Scenario {
           })
         })
       }
+    }
+  }
+}
+
+/** By tus through the gateway, against one PUT through the same. */
+function resumableUpload(): Scenario {
+  return {
+    name: 'tus-1g',
+    title: 'tus upload 1 GiB, gateway + storage, durable',
+    floor: 'PUT through the same servers',
+    unit: 'megabytes',
+    minimum: 0.8,
+    group: 'core',
+    subjects: async shop => {
+      const { gateway, disk, tracker, id } = await shop.servers()
+      const subject = (kind: 'http-upload' | 'http-resumable'): Subject => {
+        let file = ''
+        return {
+          pids: () => [gateway, disk, tracker, id].flatMap(({ pid }) => processTree(pid)),
+          task: () => {
+            file = `${kind}${shop.sequence()}`
+            return { kind, target: gateway.target, connections: 1, bytes: shop.bigBytes, file, verify: false }
+          },
+          before: () => syncDisk(shop),
+          after: async () => {
+            await shop.generator.run({
+              kind: 'remove',
+              target: disk.target,
+              file: `${file}-0`,
+              bytes: shop.bigBytes
+            })
+          }
+        }
+      }
+      return { floor: subject('http-upload'), ours: subject('http-resumable') }
     }
   }
 }

@@ -37,7 +37,9 @@ export async function stream(task: StreamTask): Promise<TaskResult> {
   try {
     await Promise.all(
       wires.map((wire, at) =>
-        task.kind === 'upload' ? upload(wire, `${task.file}-${at}`, task.bytes) : download(wire, task)
+        task.kind in SENDERS
+          ? SENDERS[task.kind as Sent](wire, `${task.file}-${at}`, task.bytes)
+          : download(wire, task)
       )
     )
     const elapsedMs = performance.now() - startMs
@@ -146,8 +148,72 @@ function success(wire: Wire, parts: readonly Buffer[]): Promise<Buffer> {
 
 async function upload(wire: Wire, file: string, bytes: number): Promise<void> {
   const done = success(wire, [uploadHead(file, bytes)])
+  await Promise.race([done, sendContent(wire, bytes)])
+  await done
+}
+
+/** In one PUT. */
+async function put(wire: Wire, file: string, bytes: number): Promise<void> {
+  const done = httpAnswer(
+    wire,
+    [`PUT /files/${APPLICATION}/${USER}/${file}`],
+    { 'Content-Length': bytes },
+    201
+  )
+  await Promise.race([done, sendContent(wire, bytes)])
+  await done
+}
+
+/** Begun, and sent whole, as a browser does. */
+async function putResumable(wire: Wire, file: string, bytes: number): Promise<void> {
+  const values = { app: APPLICATION, user: USER, file }
+  const metadata = Object.entries(values).map(
+    ([key, value]) => `${key} ${Buffer.from(value).toString('base64')}`
+  )
+  const begin = { 'Content-Length': 0, 'Upload-Length': bytes, 'Upload-Metadata': metadata.join() }
+  const begun = await httpAnswer(wire, ['POST /uploads'], { ...TUS, ...begin }, 201)
+  const [, location] = /^location: (.*)$/im.exec(begun) ?? []
+  const append = {
+    'Content-Type': 'application/offset+octet-stream',
+    'Content-Length': bytes,
+    'Upload-Offset': 0
+  }
+  const done = httpAnswer(wire, [`PATCH ${location}`], { ...TUS, ...append }, 204)
+  await Promise.race([done, sendContent(wire, bytes)])
+  const stored = await done
+  if (!/^tributary-file:/im.test(stored)) throw new WrongAnswerError('the upload was not stored')
+}
+
+const TUS = { 'Tus-Resumable': '1.0.0' }
+const SENDERS = { upload, 'http-upload': put, 'http-resumable': putResumable }
+type Sent = keyof typeof SENDERS
+
+/** Sends the head of a request. @returns the head of its answer, when that has come. */
+function httpAnswer(
+  wire: Wire,
+  [line]: [string],
+  headers: Record<string, string | number>,
+  status: number
+): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let got = ''
+    wire.fail = reject
+    wire.receive = bytes => {
+      got += bytes.toString('latin1')
+      if (!got.includes('\r\n\r\n')) return
+      if (got.startsWith(`HTTP/1.1 ${status} `)) resolve(got)
+      else reject(new WrongAnswerError(got))
+    }
+    const fields = Object.entries({ Host: '127.0.0.1', ...headers }).map(
+      ([name, value]) => `${name}: ${value}\r\n`
+    )
+    wire.socket.write(`${line} HTTP/1.1\r\n${fields.join('')}\r\n`)
+  })
+}
+
+function sendContent(wire: Wire, bytes: number): Promise<void> {
   let offset = 0
-  const sent = new Promise<void>(resolve => {
+  return new Promise<void>(resolve => {
     const send = (): void => {
       if (offset === bytes || wire.socket.destroyed) return resolve()
       const piece = bigPiece(offset, Math.min(SEND_BYTES, bytes - offset))
@@ -158,8 +224,6 @@ async function upload(wire: Wire, file: string, bytes: number): Promise<void> {
     send()
     send()
   })
-  await Promise.race([done, sent])
-  await done
 }
 
 function download(wire: Wire, task: StreamTask): Promise<void> {

@@ -22,11 +22,11 @@ export interface ExchangeTask {
 
 /** One large file each over several connections at once. */
 export interface StreamTask {
-  kind: 'download' | 'upload' | 'http-download'
+  kind: 'download' | 'upload' | 'http-download' | 'http-upload' | 'http-resumable'
   target: Target
   connections: number
   bytes: number
-  /** `upload`: file id. */
+  /** Uploads: file id. */
   file?: string
   /** Check every byte, and not only some of each chunk. */
   verify: boolean

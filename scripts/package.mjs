@@ -22,7 +22,13 @@ import { programOf } from './tool.mjs'
 const PACKAGING = join(ROOT, 'packaging')
 /** Debian's name of an architecture → Node's. */
 const ARCHITECTURES = { amd64: 'x64', arm64: 'arm64' }
-const ROLES = { tracker: 'tracker', id: 'ID server', storage: 'storage server', gateway: 'HTTP server' }
+const ROLES = {
+  tracker: 'tracker',
+  id: 'ID server',
+  storage: 'storage server',
+  gateway: 'HTTP server',
+  worker: 'worker'
+}
 /** What Node from npm is linked with; see `ldd node`. */
 const DEPENDS = ['libc6 (>= 2.28)', 'libgcc-s1', 'libstdc++6 (>= 5.2)', 'adduser', 'init-system-helpers']
 /** Level 6 takes four times as long for a seventh less. */
@@ -150,10 +156,11 @@ async function control(tree, { architecture, version, installedKiB }) {
     Maintainer: 'Tributary contributors <tributary@localhost>',
     'Installed-Size': installedKiB,
     Depends: DEPENDS.join(', '),
+    Recommends: 'ffmpeg',
     Suggests: 'mariadb-server, redis-server, glusterfs-server, glusterfs-client, keepalived',
     Section: 'net',
     Priority: 'optional',
-    Description: `${description}\n Trackers, ID servers, storage servers, HTTP gateway and the command\n tributary. Node.js is inside; nothing is fetched when it is installed.`
+    Description: `${description}\n Trackers, ID servers, storage servers, HTTP gateway, worker and the\n command tributary. Node.js is inside; nothing is fetched when it is installed.`
   }
   const text = Object.entries(fields).map(([key, value]) => `${key}: ${value}\n`)
   const sums = filesBelow(tree).map(name => `${md5(join(tree, name))}  ${name}\n`)

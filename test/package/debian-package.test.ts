@@ -19,7 +19,7 @@ const PACKAGE_BYTES_MAX = 45 * MIB
 const INSTALLED_BYTES_MAX = 160 * MIB
 /** Of the two bytes in an ELF file that name its architecture. */
 const ELF_MACHINE_AT = 18
-const ROLES = ['tracker', 'id', 'storage', 'gateway']
+const ROLES = ['tracker', 'id', 'storage', 'gateway', 'worker']
 
 /** What is on the disk, without what no package owns. */
 const LIST =

@@ -14,7 +14,7 @@ const execute = promisify(execFile)
 const BUILD = fileURLToPath(new URL('../../scripts/package.mjs', import.meta.url))
 const MIB = 1024 * 1024
 const PACKAGES = ['dbus', 'procps', 'systemd', 'systemd-sysv']
-const ROLES = ['tracker', 'id', 'storage', 'gateway']
+const ROLES = ['tracker', 'id', 'storage', 'gateway', 'worker']
 const UNITS = ROLES.map(role => `tributary-${role}`)
 
 const FUNCTIONS = `
@@ -88,7 +88,7 @@ describe('the Debian package under systemd', { skip, timeout: 300_000 }, () => {
       (await run(`systemctl is-active ${UNITS.join(' ')}`)).trim().split('\n'),
       ROLES.map(() => 'active')
     )
-    equal((await run('ps -o comm= -u tributary | wc -l')).trim(), '5', 'four servers and a data worker')
+    equal((await run('ps -o comm= -u tributary | wc -l')).trim(), '6', 'five servers and a data worker')
     match(
       await run('tributary doctor --config /etc/tributary/tributary.toml'),
       /^0 to be mended, 0 to be looked at$/m

@@ -8,6 +8,7 @@ import { formatAddress, type Address } from '@tributary/protocol'
 import { createLog, loadConfig, processPort, silentLog, systemClock, type Log } from '@tributary/runtime'
 import { createStorage, initStore, storageConfig, type StorageServer } from '@tributary/storage'
 import { createTracker, trackerConfig, type Tracker } from '@tributary/tracker'
+import type { Greeting } from '@tributary/transport'
 
 export const GROUP = 'group001'
 export const APPLICATION = 'media'
@@ -25,6 +26,10 @@ export interface ClusterOptions {
   /** The same for each one by itself, in order. */
   members?: readonly Readonly<Record<string, unknown>>[]
   tracker?: Readonly<Record<string, unknown>>
+  /** Flags of every server: cluster key, TLS. */
+  wire?: Readonly<Record<string, unknown>>
+  /** The same, for whoever connects. */
+  security?: Pick<Greeting, 'clusterKey' | 'tls'>
   /** Where the store is; default in the cluster's folder. */
   storeRoots?: readonly string[]
   /** Keep what an earlier cluster left there. */
@@ -67,7 +72,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<TestCl
     await database.close()
   }
   const redis = options.redisUrl === undefined ? {} : { redis: options.redisUrl }
-  const common = { port: '0', database: databaseUrl }
+  const common = { port: '0', database: databaseUrl, ...options.wire }
   const tracker: Tracker = createTracker({
     config: loadConfig(trackerConfig, { flags: { ...common, ...redis, ...options.tracker } }),
     log,
@@ -126,7 +131,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<TestCl
   }
   try {
     for (let index = 0; index < (options.storages ?? 1); index++) await startStorage(index, 0)
-    await untilActive(trackerAt, storages.length)
+    await untilActive(trackerAt, storages.length, options.security)
   } catch (error) {
     await stop()
     throw error
@@ -147,10 +152,17 @@ export async function startCluster(options: ClusterOptions = {}): Promise<TestCl
   }
 }
 
-async function untilActive(tracker: Address, count: number): Promise<void> {
+async function untilActive(
+  tracker: Address,
+  count: number,
+  security: ClusterOptions['security'] = {}
+): Promise<void> {
   const { PeerPool } = await import('@tributary/transport')
   const { COMMANDS, encodeFrame, extension } = await import('@tributary/protocol')
-  const pool = new PeerPool({ role: 'tracker', greeting: { role: 'client', cluster: '', version: '0.0.0' } })
+  const pool = new PeerPool({
+    role: 'tracker',
+    greeting: { role: 'client', cluster: '', version: '0.0.0', ...security }
+  })
   const endMs = performance.now() + READY_MS
   try {
     for (;;) {

@@ -28,6 +28,8 @@ export interface UpOptions {
   databaseUrl?: string
   redisUrl?: string
   flags?: readonly string[]
+  /** A worker that looks into films. Default: none, because what is stored in most tests is none. */
+  worker?: boolean
   env?: Readonly<Record<string, string>>
 }
 
@@ -64,6 +66,7 @@ export class RunningUp {
     const { databaseUrl, redisUrl, flags = [], env = {} } = options
     const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'tributary-up-')))
     const args = ['up', ...FREE_PORTS, ...flags]
+    if (!options.worker) args.push('--no-worker')
     if (databaseUrl !== undefined) args.push('--database', databaseUrl)
     if (redisUrl !== undefined) args.push('--redis', redisUrl)
     const running = new TributaryProcess(args, { folder, env })

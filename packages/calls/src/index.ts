@@ -1,5 +1,6 @@
 import { accessCalls } from './access.ts'
 import { auditCalls } from './audit.ts'
+import { jobsCalls } from './jobs.ts'
 import { libraryCalls } from './library.ts'
 import { playCalls } from './plays.ts'
 import { webhookCalls } from './webhooks.ts'
@@ -11,7 +12,8 @@ export const INDEX_CALLS = {
   ...accessCalls,
   ...auditCalls,
   ...playCalls,
-  ...webhookCalls
+  ...webhookCalls,
+  ...jobsCalls
 }
 export type CallName = keyof typeof INDEX_CALLS
 export type CallArguments<N extends CallName> = ArgumentsOf<(typeof INDEX_CALLS)[N]>
@@ -23,3 +25,4 @@ export * from './audit.ts'
 export * from './library.ts'
 export * from './plays.ts'
 export * from './webhooks.ts'
+export * from './jobs.ts'

@@ -56,6 +56,7 @@ export async function withClient(
   const client = new Client({
     trackers: settings.trackers,
     version: programVersion(),
+    ...settings.wire,
     retryForMs: Math.min(RETRY_FOR_MS, settings.callTimeoutMs ?? RETRY_FOR_MS),
     ...(settings.callTimeoutMs !== undefined && { callTimeoutMs: settings.callTimeoutMs })
   })

@@ -9,6 +9,7 @@ import { parseAddress } from '@tributary/protocol'
 import { UsageError } from './exit-code.ts'
 import { DATA_FOLDER_DEFAULT, findRunningCluster } from './running-cluster.ts'
 import { sentenceOf, type Terminal } from './terminal.ts'
+import { WIRE_FILE_KEYS, wireSettings, type WireFileSettings, type WireSettings } from './wire-settings.ts'
 
 export interface ClientFlags {
   trackers?: string
@@ -26,10 +27,12 @@ export interface ClientSettings {
   /** Without a slash at its end. */
   httpUrl: string
   callTimeoutMs: number | undefined
+  /** Cluster key and TLS. */
+  wire: WireSettings
 }
 
 /** Keys of the file, as they are written there. */
-const FILE_KEYS = ['trackers', 'app', 'user', 'http_url'] as const
+const FILE_KEYS = ['trackers', 'app', 'user', 'http_url', ...WIRE_FILE_KEYS] as const
 
 /** @throws {UsageError} a file that cannot be read, an unknown key, an address that is none. */
 export function clientSettings(flags: ClientFlags, terminal: Terminal): ClientSettings {
@@ -53,11 +56,12 @@ export function clientSettings(flags: ClientFlags, terminal: Terminal): ClientSe
     application: flags.app ?? nonEmpty(env['TRIBUTARY_APP']) ?? file.app ?? noted?.application ?? 'media',
     user: flags.user ?? nonEmpty(env['TRIBUTARY_USER']) ?? file.user ?? 'public',
     httpUrl: checkedUrl(httpUrl ?? 'http://127.0.0.1:8080'),
-    callTimeoutMs: flags.timeout === undefined ? undefined : secondsOf(flags.timeout) * 1000
+    callTimeoutMs: flags.timeout === undefined ? undefined : secondsOf(flags.timeout) * 1000,
+    wire: wireSettings(file, terminal)
   }
 }
 
-interface FileSettings {
+interface FileSettings extends WireFileSettings {
   trackers?: string | string[]
   app?: string
   user?: string

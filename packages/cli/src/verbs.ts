@@ -9,7 +9,7 @@ export interface VerbModule {
 
 export interface Verb {
   name: string
-  group: 'Start' | 'Files' | 'Servers' | 'Upkeep'
+  group: 'Start' | 'Files' | 'Servers' | 'Access' | 'Upkeep'
   describe: string
   load: () => Promise<VerbModule>
 }
@@ -54,6 +54,12 @@ export const VERBS: readonly Verb[] = [
     load: () => import('./commands/groups.ts')
   },
   {
+    name: 'jobs',
+    group: 'Files',
+    describe: 'show the work on films; do it again, cancel it, ask for it',
+    load: () => import('./commands/jobs.ts')
+  },
+  {
     name: 'tracker',
     group: 'Servers',
     describe: 'run a tracker',
@@ -73,6 +79,12 @@ export const VERBS: readonly Verb[] = [
     load: () => import('./commands/gateway.ts')
   },
   {
+    name: 'worker',
+    group: 'Servers',
+    describe: 'run a worker: looks into films, makes posters, thumbnails and renditions',
+    load: () => import('./commands/worker.ts')
+  },
+  {
     name: 'db',
     group: 'Upkeep',
     describe: 'migrate the database; add applications and groups',
@@ -83,6 +95,24 @@ export const VERBS: readonly Verb[] = [
     group: 'Upkeep',
     describe: 'add, drain and remove groups; move their files',
     load: () => import('./commands/group.ts')
+  },
+  {
+    name: 'token',
+    group: 'Access',
+    describe: 'make, list and revoke tokens',
+    load: () => import('./commands/token.ts')
+  },
+  {
+    name: 'sign',
+    group: 'Access',
+    describe: 'print addresses of films that work for whoever has them, until they expire',
+    load: () => import('./commands/sign.ts')
+  },
+  {
+    name: 'access',
+    group: 'Access',
+    describe: 'show and set who may read an application, its quotas, and the keys that sign',
+    load: () => import('./commands/access.ts')
   },
   {
     name: 'fsck',

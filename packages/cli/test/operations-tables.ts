@@ -9,6 +9,7 @@ import { idServerConfig } from '@tributary/idserver'
 import { describeConfig, type AnyConfigDefinition, type ConfigRow } from '@tributary/runtime'
 import { storageConfig } from '@tributary/storage'
 import { trackerConfig } from '@tributary/tracker'
+import { workerConfig } from '@tributary/worker'
 import { EXIT_CODES } from '../src/exit-code.ts'
 
 const ROOT = new URL('../../../', import.meta.url)
@@ -17,9 +18,16 @@ export const DEFINITIONS: readonly AnyConfigDefinition[] = [
   trackerConfig,
   idServerConfig,
   storageConfig,
-  gatewayConfig
+  gatewayConfig,
+  workerConfig
 ]
-const ROLE_FOLDERS = { tracker: 'tracker', id: 'idserver', storage: 'storage', gateway: 'gateway' } as const
+const ROLE_FOLDERS = {
+  tracker: 'tracker',
+  id: 'idserver',
+  storage: 'storage',
+  gateway: 'gateway',
+  worker: 'worker'
+} as const
 
 export interface MetricRow {
   name: string

@@ -60,9 +60,10 @@ export class Client {
   /** @throws {RejectedError} BAD_FIELD: a tracker's address cannot be read. */
   constructor(options: ClientOptions) {
     const { callTimeoutMs = CALL_TIMEOUT_MS, silenceMs = SILENCE_MS, version = '' } = options
+    const { clusterKey, tls } = options
     const { commitTimeoutMs = Math.max(COMMIT_TIMEOUT_MS, callTimeoutMs), onEvent = () => {} } = options
     const pool = {
-      greeting: { role: 'client', cluster: '', version } as const,
+      greeting: { role: 'client', cluster: '', version, clusterKey, tls } as const,
       ...(options.connectTimeoutMs !== undefined && { connectTimeoutMs: options.connectTimeoutMs }),
       ...(options.connectionsPerPeerMax !== undefined && {
         connectionsPerPeerMax: options.connectionsPerPeerMax

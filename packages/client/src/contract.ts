@@ -1,7 +1,7 @@
 /** What the client takes and gives: types only. */
 import type { Readable } from 'node:stream'
 import type { Address, AppendChecksum, FileFacts, FileKey } from '@tributary/protocol'
-import type { PieceTaker } from '@tributary/transport'
+import type { PieceTaker, WireTls } from '@tributary/transport'
 
 export interface ClientEvent {
   level: 'info' | 'warn'
@@ -33,6 +33,10 @@ export interface ClientOptions {
   keptContentBytesMax?: number
   /** Version of the program, for the servers' logs. */
   version?: string
+  /** Where the cluster has one: it is proved to every server, and every server has to prove it. */
+  clusterKey?: string | undefined
+  /** TLS is spoken to every server; undefined: to none. */
+  tls?: WireTls | undefined
   /** Told what was survived: a server that failed, another one taken. */
   onEvent?: (event: ClientEvent) => void
 }
@@ -205,7 +209,7 @@ export interface CreateUploadOptions {
   sizeBytes: number
   name?: string | undefined
   mediaType?: string | undefined
-  /** Kept with the upload as it is; at most 4 KiB. */
+  /** Kept with the upload as it is; at most 12 KiB. */
   metadata?: string | undefined
   place?: PartPlace | undefined
   /** Ids of finished parts: the upload is these, in this order. */

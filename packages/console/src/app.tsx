@@ -16,7 +16,6 @@ import { AccessPage } from './pages/access-page.tsx'
 import { JobsPage } from './pages/jobs-page.tsx'
 import { lazy } from './parts/lazy.tsx'
 import { LoginDialog, LoginPage } from './pages/login-page.tsx'
-import { SharePage } from './pages/share-page.tsx'
 import { TrashPage } from './pages/trash-page.tsx'
 import { follow, page } from './place.ts'
 import { WatchPage } from './player/watch-page.tsx'
@@ -37,7 +36,7 @@ const NAVIGATION: readonly (readonly [NavigationName, IconName])[] = [
 
 const LazyClusterPage = lazy(async () => (await import('./cluster/cluster-page.tsx')).ClusterPage)
 /** These are for people who are let in without a log-in, or are the log-in itself. */
-const OPEN_PAGES: ReadonlySet<Page['name']> = new Set(['login', 'share', 'watch', 'embed'])
+const OPEN_PAGES: ReadonlySet<Page['name']> = new Set(['login', 'watch', 'embed'])
 
 const version = signal('')
 
@@ -136,8 +135,6 @@ function Content({ shown }: { shown: Page }) {
       return <AccessPage />
     case 'login':
       return <LoginPage />
-    case 'share':
-      return <SharePage id={shown.id} />
     default:
       return <Nowhere />
   }

@@ -16,7 +16,6 @@ export type Page =
   | { name: 'login' }
   | ({ name: 'watch' } & FilmKey)
   | ({ name: 'embed' } & FilmKey)
-  | { name: 'share'; id: string }
   | { name: 'nowhere' }
 
 export type PlainPageName = 'library' | 'trash' | 'cluster' | 'jobs' | 'access' | 'login'
@@ -41,7 +40,6 @@ export function pageOf(path: string): Page {
   const ids = rest.map(decode)
   if (ids.some(id => id === undefined || id === '')) return { name: 'nowhere' }
   const [application, user, file] = ids as [string, string?, string?]
-  if (first === 'share' && ids.length === 1) return { name: 'share', id: application }
   if ((first === 'watch' || first === 'embed') && ids.length === 3)
     return { name: first, application, user: user!, file: file! }
   return { name: 'nowhere' }
@@ -54,8 +52,6 @@ export function addressOf(page: Exclude<Page, { name: 'nowhere' }>): string {
     case 'watch':
     case 'embed':
       return `/${page.name}/${keyPath(page)}`
-    case 'share':
-      return `/share/${encodeId(page.id)}`
     default:
       return `/${page.name}`
   }

@@ -102,6 +102,19 @@ describe('the queue of uploads', () => {
     equal(sent.length, 10)
   })
 
+  it('stops at once when the browser says that it is offline', () => {
+    const { queue, states, last } = fixture()
+    queue.add([file('a'), file('b'), file('c')], PLACE)
+    last('a').reports.known('/uploads/1')
+    queue.offline()
+    deepEqual(states(), { a: 'retrying', b: 'retrying', c: 'sending' })
+    equal(last('a').fate, 'paused')
+    queue.offline()
+    queue.online()
+    deepEqual(states(), { a: 'sending', b: 'sending', c: 'waiting' })
+    equal(last('a').reference, '/uploads/1')
+  })
+
   it('keeps what the server has when it is paused, and forgets it when it is cancelled', () => {
     const { queue, states, last, forgotten, find } = fixture()
     queue.add([file('a'), file('b'), file('c')], PLACE)

@@ -127,6 +127,9 @@ export interface DeliveriesTable {
   failure: string
 }
 
+/** Places of a film whose reaching is counted, its beginning and its end among them. */
+export const PLAY_TENTHS = 11
+
 const SQLITE = [
   `CREATE TABLE IF NOT EXISTS access_state (
      name TEXT NOT NULL PRIMARY KEY,
@@ -349,6 +352,38 @@ const MYSQL = [
      KEY deliveries_due (state, due_at_ms),
      KEY deliveries_webhook (webhook, state, created_at_ms)
    ) ${MYSQL_TABLE}`
+]
+
+/** Tables of these that backups keep; deliveries are of their moment. */
+export const ACCESS_KEPT_TABLES = [
+  { name: 'access_state', since: 5, key: ['name'], numbers: ['revision'] },
+  {
+    name: 'tokens',
+    since: 5,
+    key: ['id'],
+    numbers: ['created_at_ms', 'expires_at_ms', 'used_day', 'revoked_at_ms', 'revision']
+  },
+  {
+    name: 'application_rules',
+    since: 5,
+    key: ['application'],
+    numbers: ['bytes_max', 'files_max', 'user_bytes_max', 'user_files_max', 'requests_per_s', 'revision']
+  },
+  { name: 'signing_keys', since: 5, key: ['id'], numbers: ['created_at_ms', 'revision'] },
+  { name: 'shares', since: 5, key: ['id'], numbers: ['created_at_ms', 'expires_at_ms', 'revoked_at_ms'] },
+  { name: 'webhooks', since: 5, key: ['id'], numbers: ['created_at_ms'] },
+  {
+    name: 'plays',
+    since: 5,
+    key: ['application', 'user', 'file', 'day', 'generation'],
+    numbers: [
+      'day',
+      'starts',
+      'seconds',
+      ...Array.from({ length: PLAY_TENTHS }, (_, tenth) => `reached_${tenth}`)
+    ]
+  },
+  { name: 'audit', since: 5, key: ['at_ms', 'id'], numbers: ['at_ms'] }
 ]
 
 /** The one row of `access_state`. */

@@ -4,6 +4,7 @@ import type { Control } from './control.ts'
 import type { Counters } from './counters.ts'
 import type { Database } from './database.ts'
 import type { FileIndex } from './file-index.ts'
+import type { Jobs } from './jobs.ts'
 import type { Leases } from './leases.ts'
 import type { AccessIndex } from './access-index.ts'
 import type { Library } from './library.ts'
@@ -57,6 +58,10 @@ export class CachedDatabase implements Database {
 
   get access(): AccessIndex {
     return this.#database.access
+  }
+
+  get jobs(): Jobs {
+    return this.#database.jobs
   }
 
   clusterId(): Promise<string> {

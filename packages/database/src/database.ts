@@ -1,6 +1,7 @@
 import type { Control } from './control.ts'
 import type { Counters } from './counters.ts'
 import type { FileIndex } from './file-index.ts'
+import type { Jobs } from './jobs.ts'
 import type { Leases } from './leases.ts'
 import type { AccessIndex } from './access-index.ts'
 import type { Library } from './library.ts'
@@ -45,6 +46,7 @@ export interface Database {
   readonly library: Library
   readonly uploads: Uploads
   readonly access: AccessIndex
+  readonly jobs: Jobs
 
   /** UUID made by the first migration: tells one cluster's database from another's. */
   clusterId(): Promise<string>

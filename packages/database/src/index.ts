@@ -22,6 +22,8 @@ export type { AuditRow } from './audit.ts'
 export type { PlaySumRow } from './plays.ts'
 export type { ShareRow } from './shares.ts'
 export type { DeliveryRow, WebhookRow } from './webhooks.ts'
+export { JOB_ATTEMPTS_MAX, type JobsQuestion, type Jobs, type NewJob } from './jobs.ts'
+export type { Job } from './job-row.ts'
 export { kindOf, type FilmFindings, type Library } from './library.ts'
 export {
   UPLOAD_METADATA_BYTES_MAX,

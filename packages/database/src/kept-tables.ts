@@ -3,6 +3,7 @@
  * uploads on their way), and what is made again from the files (the library; its titles go by themselves).
  */
 import { sql, type Kysely } from 'kysely'
+import { ACCESS_KEPT_TABLES } from './access-schema.ts'
 import { textOf } from './file-record.ts'
 import { safeIntegerOf } from './file-row.ts'
 import type { Schema } from './schema.ts'
@@ -18,7 +19,7 @@ export interface KeptTable {
 }
 
 /** In an order in which they can be filled. Append only. */
-export const KEPT_TABLES: readonly KeptTable[] = []
+export const KEPT_TABLES: readonly KeptTable[] = [...ACCESS_KEPT_TABLES]
 
 export type KeptRow = Record<string, string | number>
 

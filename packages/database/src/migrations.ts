@@ -60,6 +60,14 @@ export function migrationsOf(engine: Engine): Record<string, Migration> {
         }
         await letWork(database, 5, 1)
       }
+    },
+    '0006-jobs': {
+      async up(database: Kysely<Schema>) {
+        for (const statement of engine === 'sqlite' ? JOBS_SQLITE : JOBS_MYSQL) {
+          await sql.raw(statement).execute(database)
+        }
+        await letWork(database, 6, 1)
+      }
     }
   }
 }
@@ -362,7 +370,7 @@ const UPLOADS_MYSQL = [
      file VARBINARY(127) NOT NULL,
      name VARBINARY(1024) NOT NULL,
      media_type VARBINARY(255) NOT NULL,
-     metadata VARBINARY(4096) NOT NULL,
+     metadata VARBINARY(12288) NOT NULL,
      kind TINYINT UNSIGNED NOT NULL,
      state TINYINT UNSIGNED NOT NULL,
      size_bytes BIGINT NOT NULL,
@@ -382,5 +390,71 @@ const UPLOADS_MYSQL = [
      expires_ms BIGINT NOT NULL,
      UNIQUE KEY uploads_places (folder, base_bytes),
      KEY uploads_due (store, expires_ms)
+   ) ${MYSQL_TABLE}`
+]
+
+// By what is due for whom; by state, by film and by everything in the order in which people see them.
+const JOBS_SQLITE = [
+  `CREATE TABLE IF NOT EXISTS jobs (
+     id BLOB NOT NULL PRIMARY KEY,
+     application BLOB NOT NULL,
+     user BLOB NOT NULL,
+     file BLOB NOT NULL,
+     generation BLOB NOT NULL,
+     kind INTEGER NOT NULL,
+     profile TEXT NOT NULL,
+     title TEXT NOT NULL,
+     state INTEGER NOT NULL,
+     token INTEGER NOT NULL,
+     worker TEXT NOT NULL,
+     due_ms INTEGER NOT NULL,
+     attempts INTEGER NOT NULL,
+     progress INTEGER NOT NULL,
+     error TEXT NOT NULL,
+     created_at_ms INTEGER NOT NULL,
+     changed_at_ms INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID`,
+  'CREATE INDEX IF NOT EXISTS jobs_due ON jobs (state, kind, profile, due_ms)',
+  'CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (created_at_ms, id)',
+  'CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, created_at_ms, id)',
+  'CREATE INDEX IF NOT EXISTS jobs_by_application ON jobs (application, created_at_ms, id)',
+  'CREATE INDEX IF NOT EXISTS jobs_by_film ON jobs (application, user, file, created_at_ms, id)',
+  `CREATE TABLE IF NOT EXISTS job_workers (
+     name BLOB NOT NULL PRIMARY KEY,
+     version TEXT NOT NULL,
+     lacks TEXT NOT NULL,
+     seen_at_ms INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID`
+]
+const JOBS_MYSQL = [
+  `CREATE TABLE IF NOT EXISTS jobs (
+     id BINARY(16) NOT NULL PRIMARY KEY,
+     application VARBINARY(15) NOT NULL,
+     user VARBINARY(255) NOT NULL,
+     file VARBINARY(127) NOT NULL,
+     generation BINARY(16) NOT NULL,
+     kind TINYINT UNSIGNED NOT NULL,
+     profile VARBINARY(32) NOT NULL,
+     title VARBINARY(1024) NOT NULL,
+     state TINYINT UNSIGNED NOT NULL,
+     token BIGINT NOT NULL,
+     worker VARBINARY(255) NOT NULL,
+     due_ms BIGINT NOT NULL,
+     attempts INT UNSIGNED NOT NULL,
+     progress INT UNSIGNED NOT NULL,
+     error VARBINARY(4096) NOT NULL,
+     created_at_ms BIGINT NOT NULL,
+     changed_at_ms BIGINT NOT NULL,
+     KEY jobs_due (state, kind, profile, due_ms),
+     KEY jobs_by_time (created_at_ms, id),
+     KEY jobs_by_state (state, created_at_ms, id),
+     KEY jobs_by_application (application, created_at_ms, id),
+     KEY jobs_by_film (application, user, file, created_at_ms, id)
+   ) ${MYSQL_TABLE}`,
+  `CREATE TABLE IF NOT EXISTS job_workers (
+     name VARBINARY(255) NOT NULL PRIMARY KEY,
+     version VARBINARY(255) NOT NULL,
+     lacks VARBINARY(16000) NOT NULL,
+     seen_at_ms BIGINT NOT NULL
    ) ${MYSQL_TABLE}`
 ]

@@ -16,6 +16,7 @@ import { MysqlPool } from './mysql-pool.ts'
 import { MysqlRoutes } from './mysql-routes.ts'
 import { mysqlTimeoutsOf, type MysqlTimeouts } from './mysql-timeouts.ts'
 import { AccessIndex } from './access-index.ts'
+import { Jobs } from './jobs.ts'
 import { Library } from './library.ts'
 import { Uploads } from './uploads.ts'
 import { MovePages } from './move-pages.ts'
@@ -33,6 +34,7 @@ import type { Moves } from './moves.ts'
 import type { Routes } from './routes.ts'
 import {
   ACCESS_SCHEMA_VERSION,
+  JOBS_SCHEMA_VERSION,
   LIBRARY_SCHEMA_VERSION,
   MOVES_SCHEMA_VERSION,
   UPLOADS_SCHEMA_VERSION,
@@ -56,6 +58,7 @@ export class MysqlDatabase implements Database {
   readonly library: Library
   readonly uploads: Uploads
   readonly access: AccessIndex
+  readonly jobs: Jobs
   readonly #pool: MysqlPool
   readonly #catalog: Catalog
 
@@ -69,6 +72,7 @@ export class MysqlDatabase implements Database {
     this.access = new AccessIndex(this.control, new SchemaGate(queries, ACCESS_SCHEMA_VERSION))
     const pages = new FilePages(queries)
     this.library = new Library(this.control, libraryGate, pages)
+    this.jobs = new Jobs(this.control, new SchemaGate(queries, JOBS_SCHEMA_VERSION))
     this.files = new MysqlFileIndex(pool, pages, new TrashSwitch(this.control, libraryGate), timeouts)
     this.routes = new MysqlRoutes(pool, this.#catalog, timeouts)
     this.counters = new MysqlCounters(pool, timeouts)

@@ -1,5 +1,5 @@
 import { sql, type RawBuilder } from 'kysely'
-import type { PlaysTable } from './access-schema.ts'
+import { PLAY_TENTHS, type PlaysTable } from './access-schema.ts'
 import { insertNew, statement, type Control } from './control.ts'
 import { safeIntegerOf } from './file-row.ts'
 
@@ -18,8 +18,6 @@ export interface PlaySumRow extends PlayCounts {
   /** Days since 1970, UTC. */
   day: number
 }
-
-export const PLAY_TENTHS = 11
 
 type Reached = `reached_${number}` & keyof PlaysTable
 const REACHED = Array.from({ length: PLAY_TENTHS }, (_, tenth) => `reached_${tenth}` as Reached)

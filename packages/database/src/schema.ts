@@ -21,6 +21,9 @@ export interface Schema extends AccessTables {
   uploads: UploadsTable
   film_facts: { application: Bytes; user: Bytes; file: Bytes; generation: ReadBytes; facts: string }
   library_words: { word: Bytes; application: Bytes; user: Bytes; file: Bytes }
+  /** Since version 6. */
+  jobs: JobsTable
+  job_workers: { name: Bytes; version: string; lacks: string; seen_at_ms: Integer }
 }
 
 type Bytes = ColumnType<Uint8Array, Uint8Array, never>
@@ -120,9 +123,36 @@ export interface UploadsTable {
   expires_ms: Integer
 }
 
+export interface JobsTable {
+  /** A digest of generation, kind and profile. */
+  id: Bytes
+  application: Bytes
+  user: Bytes
+  file: Bytes
+  generation: Bytes
+  /** JOB_KINDS of job-row.ts. */
+  kind: number
+  /** Of a rendition; else empty. */
+  profile: string
+  title: string
+  /** JOB_STATES of job-row.ts. */
+  state: number
+  /** Grows whenever the job changes hands. */
+  token: Integer
+  worker: string
+  /** Waiting: not before; running: end of the lease. */
+  due_ms: Integer
+  attempts: number
+  /** Thousandths. */
+  progress: number
+  error: string
+  created_at_ms: Integer
+  changed_at_ms: Integer
+}
+
 /** Migrations this program knows, and the oldest schema it still works with. */
 export const SCHEMA_VERSION_MIN = 1
-export const SCHEMA_VERSION_MAX = 5
+export const SCHEMA_VERSION_MAX = 6
 /** The first that has `moves`. */
 export const MOVES_SCHEMA_VERSION = 2
 /** The first that has `library`. */
@@ -131,3 +161,5 @@ export const LIBRARY_SCHEMA_VERSION = 3
 export const UPLOADS_SCHEMA_VERSION = 4
 /** The first that has the tables of access. */
 export const ACCESS_SCHEMA_VERSION = 5
+/** The first that has `jobs`. */
+export const JOBS_SCHEMA_VERSION = 6

@@ -8,6 +8,7 @@ import { DatabaseUnavailableError, SchemaVersionError } from './errors.ts'
 import { FilePages } from './file-pages.ts'
 import { IndexSnapshot } from './index-snapshot.ts'
 import { AccessIndex } from './access-index.ts'
+import { Jobs } from './jobs.ts'
 import { Library } from './library.ts'
 import { Uploads } from './uploads.ts'
 import { MovePages } from './move-pages.ts'
@@ -44,6 +45,7 @@ import type { Moves } from './moves.ts'
 import type { Routes } from './routes.ts'
 import {
   ACCESS_SCHEMA_VERSION,
+  JOBS_SCHEMA_VERSION,
   LIBRARY_SCHEMA_VERSION,
   MOVES_SCHEMA_VERSION,
   UPLOADS_SCHEMA_VERSION,
@@ -69,6 +71,7 @@ export class SqliteDatabase implements Database {
   readonly library: Library
   readonly uploads: Uploads
   readonly access: AccessIndex
+  readonly jobs: Jobs
   readonly #connection: DatabaseSync
   readonly #queue: SqliteWriteQueue
   readonly #reader: ThreadCalls
@@ -92,6 +95,7 @@ export class SqliteDatabase implements Database {
     this.access = new AccessIndex(this.control, new SchemaGate(queries, ACCESS_SCHEMA_VERSION))
     const pages = new FilePages(queries)
     this.library = new Library(this.control, libraryGate, pages)
+    this.jobs = new Jobs(this.control, new SchemaGate(queries, JOBS_SCHEMA_VERSION))
     const trash = new TrashSwitch(this.control, libraryGate)
     this.files = new SqliteFileIndex(connection, this.#queue, pages, trash, this.#timeoutMs)
     this.routes = new SqliteRoutes(connection, this.#queue, this.#catalog, this.#timeoutMs)

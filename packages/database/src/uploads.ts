@@ -19,7 +19,7 @@ export const UPLOAD_STATES = ['open', 'stored', 'dropped'] as const
 export type UploadState = (typeof UPLOAD_STATES)[number]
 
 /** The columns' width on MySQL, in bytes. */
-export const UPLOAD_METADATA_BYTES_MAX = 4_096
+export const UPLOAD_METADATA_BYTES_MAX = 12_288
 /** Seen at a time of those that are due. */
 export const UPLOADS_PAGE_MAX = 500
 

@@ -26,6 +26,7 @@ const SIZE = /^\d{1,6}[KMG]$/
 const REDIS_SIZE = /^\d{1,6}(?:mb|gb)$/
 const EXTERNAL = /^(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?):(\d{1,5})$/i
 const REGION = /^[A-Za-z0-9_-]{0,32}$/
+const PROFILE = /^[a-z0-9]{1,16}(?::\d{2,4}:\d{2,6}:\d{2,3})?$/
 const FILE_NAME = /^[A-Za-z0-9._/-]*$/
 const HOST_FILE = /^(?:\/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$/
 /** What the units hide from a server: ProtectHome=, PrivateTmp=, PrivateDevices=. */
@@ -132,7 +133,7 @@ class ClusterCheck {
   }
 
   #cluster(): void {
-    const { name, networks, allow, applications, gateway, storage, secrets } = this.#description
+    const { name, networks, allow, applications, gateway, storage, worker, secrets } = this.#description
     if (name !== '' && !CLUSTER_NAME.test(name)) {
       this.#error('cluster.name', name, 'up to 32 small letters, digits and dashes')
     }
@@ -161,6 +162,10 @@ class ClusterCheck {
     }
     if (storage.workers < 1 || storage.workers > WORKERS_MAX) {
       this.#error('storage.workers', String(storage.workers), `a whole number from 1 to ${WORKERS_MAX}`)
+    }
+    for (const profile of worker.profiles) {
+      if (!PROFILE.test(profile))
+        this.#error('worker.profiles', profile, 'such as 720p, or name:height:video-kbit:audio-kbit')
     }
     if (!FILE_NAME.test(secrets))
       this.#error('cluster.secrets', secrets, 'a path of letters, digits, . _ - and /')

@@ -37,6 +37,7 @@ function describe(top: TableReader): Description {
   const database = top.table('database')
   const gateway = top.table('gateway')
   const storage = top.table('storage')
+  const worker = top.table('worker')
   const volumes = top.table('volumes')
   const regions = top.table('regions')
   const description: Description = {
@@ -64,10 +65,11 @@ function describe(top: TableReader): Description {
       privateKey: gateway.text('private_key', '')
     },
     storage: { workers: storage.count('workers', 1) },
+    worker: { profiles: worker.texts('profiles') },
     regions: { networks: regions.texts('networks'), applications: regions.texts('applications') },
     rootDisk: volumes.flag('on_root_disk', false)
   }
-  for (const table of [cluster, database, gateway, storage, volumes, regions, top]) table.end()
+  for (const table of [cluster, database, gateway, storage, worker, volumes, regions, top]) table.end()
   return description
 }
 

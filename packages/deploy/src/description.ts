@@ -1,7 +1,7 @@
 /** What one file says about a cluster. */
 
 /** Roles that a host is given; those of storage, volumes and Redis follow from groups and `[redis]`. */
-export const HOST_ROLES = ['tracker', 'id', 'gateway', 'database'] as const
+export const HOST_ROLES = ['tracker', 'id', 'gateway', 'database', 'worker'] as const
 export type HostRole = (typeof HOST_ROLES)[number]
 
 /** Where everything listens: the conventions of the protocol and of the engines. All below 32768, where outgoing ones begin. */
@@ -16,6 +16,7 @@ export const PORTS = {
   trackerAdmin: 21_900,
   idAdmin: 22_900,
   storageAdmin: 23_900,
+  workerAdmin: 24_900,
   database: 3_306,
   galera: 4_567,
   galeraIncremental: 4_568,
@@ -92,6 +93,8 @@ export interface Description {
   readonly redis: RedisDescription | undefined
   readonly gateway: GatewayDescription
   readonly storage: { readonly workers: number }
+  /** Renditions that the hosts with the role make, as workers take them. */
+  readonly worker: { readonly profiles: readonly string[] }
   /** Where the files of new users go, while they can: `network=region` and `application=region`, as trackers take them. */
   readonly regions: { readonly networks: readonly string[]; readonly applications: readonly string[] }
   /** Bricks may lie on the disk of the system itself. */

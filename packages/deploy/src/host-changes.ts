@@ -175,7 +175,7 @@ function changedUnits({ name, units }: PlanHost, differing: readonly string[]): 
 const isBeneath = (unit: string): boolean => unit === GLUSTERD || unit.endsWith('.mount')
 
 /** Reads tributary.toml. */
-const isServer = (unit: string): boolean => /^tributary-(?:tracker|id|storage|gateway)\b/.test(unit)
+const isServer = (unit: string): boolean => /^tributary-(?:tracker|id|storage|gateway|worker)\b/.test(unit)
 
 /** Ports that answer /readyz, in the order of the units' start. */
 function readyPorts({ groups }: Plan, { name, roles }: PlanHost): number[] {
@@ -184,7 +184,8 @@ function readyPorts({ groups }: Plan, { name, roles }: PlanHost): number[] {
     ...(roles.includes('tracker') ? [PORTS.trackerAdmin] : []),
     ...(roles.includes('id') ? [PORTS.idAdmin] : []),
     ...storages.map((_, at) => PORTS.storageAdmin + at),
-    ...(roles.includes('gateway') ? [PORTS.gateway] : [])
+    ...(roles.includes('gateway') ? [PORTS.gateway] : []),
+    ...(roles.includes('worker') ? [PORTS.workerAdmin] : [])
   ]
 }
 

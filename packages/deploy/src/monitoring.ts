@@ -52,6 +52,12 @@ function prometheusText(description: Description): string {
       role: 'gateway',
       port: gatewayAdminPort(description),
       group: ''
+    })),
+    ...hostsWith(description, 'worker').map(host => ({
+      host,
+      role: 'worker',
+      port: PORTS.workerAdmin,
+      group: ''
     }))
   ]
   const entries = targets.map(({ host, role, port, group }) => {

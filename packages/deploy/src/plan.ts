@@ -34,7 +34,7 @@ export interface PlanHost {
   address: string
   region: string
   device: string
-  /** What it does: tracker, id, storage, gateway, database, redis, sentinel, brick. */
+  /** What it does: tracker, id, storage, gateway, worker, database, redis, sentinel, brick. */
   roles: string[]
   /** In the order of their start when the host comes back. */
   units: string[]
@@ -112,6 +112,7 @@ function rolesOf(description: Description, { name, roles }: Host): string[] {
     ['id', roles.includes('id')],
     ['storage', groupsOf(description, name).length > 0],
     ['gateway', roles.includes('gateway')],
+    ['worker', roles.includes('worker')],
     ['database', roles.includes('database')],
     ['redis', redis && [redis.primary, ...redis.replicas].includes(name)],
     ['sentinel', redis?.sentinels.includes(name)],
@@ -148,7 +149,7 @@ function firstStart(description: Description): PlanStep[] {
   start('redis-server.service')
   start('redis-sentinel.service')
   const own = new Set(hosts.flatMap(host => ownUnits(description, host)))
-  for (const role of ['tracker', 'id', 'storage', 'gateway']) {
+  for (const role of ['tracker', 'id', 'storage', 'gateway', 'worker']) {
     for (const unit of own) if (unit.startsWith(`tributary-${role}`)) start(unit)
   }
   start('keepalived.service')

@@ -39,7 +39,8 @@ export function ownUnits(description: Description, host: Host): string[] {
     ...(host.roles.includes('tracker') ? ['tributary-tracker.service'] : []),
     ...(host.roles.includes('id') ? ['tributary-id.service'] : []),
     ...storages,
-    ...(host.roles.includes('gateway') ? ['tributary-gateway.service'] : [])
+    ...(host.roles.includes('gateway') ? ['tributary-gateway.service'] : []),
+    ...(host.roles.includes('worker') ? ['tributary-worker.service'] : [])
   ]
 }
 
@@ -59,6 +60,7 @@ export function systemdFiles(description: Description, host: Host): RenderedFile
     )
   }
   if (roles.includes('gateway')) unit('tributary-gateway.service', serviceText('gateway', 'gateway', []))
+  if (roles.includes('worker')) unit('tributary-worker.service', serviceText('worker', 'worker', []))
 
   if (bricksOf(description, name).length > 0) {
     dropIn(

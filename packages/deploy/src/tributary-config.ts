@@ -116,6 +116,14 @@ function configText(description: Description, host: Host, secrets: Secrets): str
       })
     }
   }
+  if (host.roles.includes('worker')) {
+    const { profiles } = description.worker
+    tables['worker'] = {
+      name: host.name,
+      admin_port: PORTS.workerAdmin,
+      ...(profiles.length > 0 && { profiles })
+    }
+  }
   return `# ${GENERATED}\n${stringify(tables)}\n`
 }
 

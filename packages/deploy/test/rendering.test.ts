@@ -14,9 +14,18 @@ import { idServerConfig } from '@tributary/idserver'
 import { EXIT, loadConfig } from '@tributary/runtime'
 import { storageConfig } from '@tributary/storage'
 import { trackerConfig } from '@tributary/tracker'
+import { workerConfig } from '@tributary/worker'
 import type { RenderedFile } from '../src/rendered-file.ts'
 import { renderCluster, type Rendering } from '../src/rendering.ts'
-import { changed, descriptionOf, EXAMPLES, exampleText, SECRETS, type ExampleName } from './example.ts'
+import {
+  changed,
+  descriptionOf,
+  EXAMPLES,
+  exampleText,
+  findingsOf,
+  SECRETS,
+  type ExampleName
+} from './example.ts'
 
 const PACKAGED_UNIT = fileURLToPath(new URL('../../../packaging/tributary.service', import.meta.url))
 const OPERATIONS = fileURLToPath(new URL('../../../docs/OPERATIONS.md', import.meta.url))
@@ -127,6 +136,31 @@ describe('what is rendered for Tributary', () => {
       ['group002', 23_001, 23_901, ['/srv/tributary/group002/store'], 'films1']
     )
     match(unit, /After=.*srv-tributary-group002\.mount/)
+  })
+
+  it('makes a worker of the hosts with that role, with the profiles of the description', async t => {
+    const text = changed('three', [
+      [
+        'roles = ["tracker", "id", "gateway", "database"]',
+        'roles = ["tracker", "id", "gateway", "database", "worker"]'
+      ]
+    ]).concat('\n[worker]\nprofiles = ["720p", "540p:540:2000:128"]\n')
+    const { files } = rendered(text)
+    const [first, ...others] = files.filter(({ path }) => path.endsWith('/tributary.toml'))
+    const file = await configFile(t, first!)
+    ok(first!.text.includes('[worker]'))
+    for (const other of others) ok(!other.text.includes('[worker]'))
+    const siblings = [trackerConfig, idServerConfig, storageConfig, gatewayConfig]
+    const { adminPort, profiles, trackers } = loadConfig(workerConfig, { file, siblings })
+    deepEqual(
+      [adminPort, profiles.map(({ name, height }) => `${name} ${height}`)],
+      [24_900, ['720p 720', '540p 540']]
+    )
+    ok(trackers.length > 0)
+    const units = files.filter(({ path }) => path.endsWith('/tributary-worker.service'))
+    equal(units.length, 1)
+    ok(units[0]!.text.includes('ExecStart=/usr/bin/tributary worker --config /etc/tributary/tributary.toml'))
+    ok(findingsOf(text.replace('720p', 'HD')).some(line => line.includes('worker.profiles')))
   })
 
   it('tells trackers which regions clients prefer, and the index where a group is', async t => {

@@ -6,6 +6,7 @@ export type FileService = Pick<
   | 'fetch'
   | 'stat'
   | 'upload'
+  | 'uploads'
   | 'delete'
   | 'list'
   | 'groups'

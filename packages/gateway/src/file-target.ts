@@ -107,3 +107,16 @@ export function filmOfTree(requestTarget: string): FileKey | undefined {
   if (application === undefined || user === undefined || file === undefined) return undefined
   return checkFileKey({ application, user, file })
 }
+
+const API_FILM = /^\/api\/v1\/films\/([^/?]+)\/([^/?]+)\/([^/?]+)/
+
+/** The film that an address of the API is about; undefined: it is about none, or not about one that can be. */
+export function filmOfApi(requestTarget: string): FileKey | undefined {
+  const [, application, user, file] = API_FILM.exec(requestTarget) ?? []
+  if (application === undefined || user === undefined || file === undefined) return undefined
+  try {
+    return checkFileKey({ application: decodeId(application), user: decodeId(user), file: decodeId(file) })
+  } catch {
+    return undefined
+  }
+}

@@ -3,17 +3,19 @@ import type { IncomingMessage } from 'node:http'
 import { makeFileId, type Uploaded } from '@tributary/client'
 import { RejectedError, type FileKey } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
-import type { EventTeller, Happening } from './access/event-teller.ts'
+import type { EventTeller } from './access/event-teller.ts'
 import type { Quotas, Reservation } from './access/quotas.ts'
 import { evaluateConditions } from './conditions.ts'
 import { cleanName, fileNameOf, plainFileName } from './content-disposition.ts'
 import type { FileEntry } from './contract/index.ts'
-import { sendContinue, sendJson, sendWhole, type Exchange } from './exchange.ts'
+import { sendJson, sendWhole, type Exchange } from './exchange.ts'
 import type { FileService } from './file-service.ts'
 import { pathOf, type Owner } from './file-target.ts'
 import { declaredType, essence, extensionOf, guessType } from './media-type.ts'
 import { noteInLibrary } from './library-note.ts'
 import { HttpProblem } from './problem.ts'
+import { storedEvent } from './stored-event.ts'
+import { tooLarge, UploadContent } from './upload-content.ts'
 
 export interface FileWriterOptions {
   files: FileService
@@ -185,84 +187,6 @@ function checkContent({ headers }: IncomingMessage, uploadBytesMax: number): num
   const sizeBytes = Number(headers['content-length'] ?? 0)
   if (sizeBytes > uploadBytesMax) throw tooLarge(uploadBytesMax)
   return sizeBytes
-}
-
-/** The content of one request. Nothing of it is read before the first piece is asked for. */
-class UploadContent implements AsyncIterable<Uint8Array> {
-  /** Why reading was broken off here. */
-  failure: Error | undefined
-  readonly #exchange: Exchange
-  readonly #bytesMax: number
-  /** What is too long is so by a quota. */
-  readonly #quotaCuts: boolean
-  readonly #silenceMs: number
-  readonly #cancel: AbortController
-  #timer: NodeJS.Timeout | undefined
-
-  constructor(
-    exchange: Exchange,
-    { uploadBytesMax, silenceMs }: FileWriterOptions,
-    sizeBytes: number | undefined,
-    roomBytes: number | undefined,
-    cancel: AbortController
-  ) {
-    this.#exchange = exchange
-    this.#bytesMax = sizeBytes ?? Math.min(uploadBytesMax, roomBytes ?? Infinity)
-    this.#quotaCuts = sizeBytes === undefined && roomBytes !== undefined && roomBytes < uploadBytesMax
-    this.#silenceMs = silenceMs
-    this.#cancel = cancel
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
-    const { request } = this.#exchange
-    sendContinue(this.#exchange)
-    let receivedBytes = 0
-    const chunks = request.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>
-    for (;;) {
-      this.#listen()
-      const { value, done } = await chunks.next()
-      this.stop()
-      if (done) break
-      receivedBytes += value.byteLength
-      if (receivedBytes > this.#bytesMax) {
-        this.#fail(this.#quotaCuts ? quotaFull(this.#bytesMax) : tooLarge(this.#bytesMax))
-        throw this.failure!
-      }
-      yield value
-    }
-    if (!request.complete) throw new HttpProblem(400, 'the content broke off')
-  }
-
-  stop(): void {
-    clearTimeout(this.#timer)
-    this.#timer = undefined
-  }
-
-  /** Silence counts only while somebody listens: storage may be the slow one. */
-  #listen(): void {
-    this.#timer = setTimeout(() => {
-      this.#fail(new HttpProblem(408, `nothing came for ${this.#silenceMs / 1000} s`))
-    }, this.#silenceMs)
-  }
-
-  #fail(failure: Error): void {
-    this.failure = failure
-    this.#cancel.abort(failure)
-  }
-}
-
-function tooLarge(bytesMax: number): HttpProblem {
-  return new HttpProblem(413, `an upload may have ${bytesMax} bytes`)
-}
-
-function quotaFull(bytesLeft: number): HttpProblem {
-  return new HttpProblem(507, `of the quota ${bytesLeft} bytes were left`, [], 'QUOTA_EXCEEDED')
-}
-
-function storedEvent({ key, generation, sizeBytes, mediaType }: Uploaded, name: string): Happening {
-  const { application, user, file } = key
-  const facts = { user, file, generation, name, sizeBytes, mediaType }
-  return { event: 'stored', application, facts }
 }
 
 function isNotFound(error: unknown): boolean {

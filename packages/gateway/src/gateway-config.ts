@@ -4,6 +4,8 @@ import {
   isLoopbackHost,
   LOG_LEVELS,
   parseNetwork,
+  WIRE_KEYS,
+  wireConflicts,
   type ConfigConflict,
   type ConfigOf
 } from '@tributary/runtime'
@@ -56,6 +58,7 @@ export const gatewayConfig = defineConfig(
       maxCount: 64,
       describe: 'Trackers to ask, tried in turn.'
     },
+    ...WIRE_KEYS,
     allow: {
       type: 'list',
       default: [],
@@ -217,7 +220,7 @@ export const gatewayConfig = defineConfig(
     }
   },
   config => {
-    const conflicts: ConfigConflict[] = certificateConflicts(config)
+    const conflicts: ConfigConflict[] = [...certificateConflicts(config), ...wireConflicts(config)]
     const { adminHost, adminPort } = config
     if (!config.insecure && !isLoopbackHost(config.host)) {
       const why = `for listening on ${config.host}, beyond this machine (or insecure = true, which lets everybody write)`

@@ -20,6 +20,7 @@ import {
   Metrics,
   OUTCOME_OK,
   Readiness,
+  wireSecurityOf,
   type Clock,
   type Log,
   type ReadinessReport
@@ -32,9 +33,10 @@ import { nameOf } from './access/principal.ts'
 import { accessHandlers } from './api/access-handlers.ts'
 import { registerApi } from './api/api.ts'
 import { ClusterView, type GatewayCounts } from './api/cluster-handlers.ts'
+import { jobsHandlers } from './api/jobs-handlers.ts'
 import { libraryHandlers } from './api/library-handlers.ts'
 import { reportHandlers } from './api/report-handlers.ts'
-import { shareHandlers } from './api/share-handlers.ts'
+import { shareHandlers, signedDetails } from './api/share-handlers.ts'
 import { reportCertificate, secureOptions } from './certificate.ts'
 import { ClusterProbe } from './cluster-probe.ts'
 import { ConnectionWatch } from './connection-watch.ts'
@@ -54,6 +56,7 @@ import {
   type Target
 } from './file-target.ts'
 import { FileWriter } from './file-writer.ts'
+import { FilmPictures, POSTER_PREFIX, THUMBNAILS_PREFIX } from './film-pictures.ts'
 import type { GatewayConfig } from './gateway-config.ts'
 import { HttpMeter, type Route } from './http-meter.ts'
 import { sendSubtitles, SUBTITLES_PREFIX } from './film-subtitles.ts'
@@ -63,6 +66,8 @@ import { WebhookCourier } from './access/webhook-courier.ts'
 import { Streaming } from './streaming/streaming.ts'
 import { DASH_PREFIX, HLS_PREFIX } from './streaming/streaming-target.ts'
 import { lookUpFilm } from './watched-film.ts'
+import { UPLOADS_PREFIX } from './uploads/tus-headers.ts'
+import { UploadEndpoint } from './uploads/upload-endpoint.ts'
 
 export interface GatewayDependencies {
   config: GatewayConfig
@@ -125,6 +130,7 @@ class HttpGateway implements Gateway {
   readonly #degraded: DegradedWatch
   readonly #reader: FileReader
   readonly #writer: FileWriter
+  readonly #uploads: UploadEndpoint
   readonly #streaming: Streaming
   readonly #meter = new HttpMeter()
   readonly #metrics: Metrics
@@ -151,6 +157,7 @@ class HttpGateway implements Gateway {
         trackers: config.trackers.map(({ host, port }) => ({ host, port })),
         version,
         keptContentBytesMax: config.keptContentBytes,
+        ...wireSecurityOf(config),
         onEvent: ({ level, text }) => log[level](text)
       })
     this.#owner = { application: config.defaultApp, user: config.defaultUser }
@@ -200,11 +207,26 @@ class HttpGateway implements Gateway {
       events: this.#door.events,
       clock
     })
+    this.#uploads = new UploadEndpoint({
+      files: this.#files,
+      clock,
+      owner: this.#owner,
+      uploadBytesMax: config.uploadMaxBytes,
+      uploadsMax: config.uploadsMax,
+      silenceMs: config.silenceS * 1_000,
+      quotas: this.#door.quotas,
+      events: this.#door.events,
+      admitWrite: (exchange, scope) => this.#door.admitWrite(exchange, scope)
+    })
     this.#probe = new ClusterProbe(this.#files, this.#readiness, clock)
     this.#metrics = metrics ?? new Metrics('gateway')
     this.#meter.expose(this.#metrics)
     this.#streaming.expose(this.#metrics)
-    this.#metrics.gauge('uploads_in_progress', 'Uploads in progress', () => this.#writer.uploadsInProgress)
+    this.#metrics.gauge(
+      'uploads_in_progress',
+      'Uploads in progress',
+      () => this.#writer.uploadsInProgress + this.#uploads.uploadsInProgress
+    )
     this.#metrics.gauge(
       'certificate_expiry_timestamp_seconds',
       'UNIX time at which the certificate expires; absent without HTTPS',
@@ -383,6 +405,19 @@ class HttpGateway implements Gateway {
       },
       handler: () => {}
     })
+    for (const url of [UPLOADS_PREFIX, `${UPLOADS_PREFIX}/*`]) {
+      app.route({
+        method: ['GET', 'HEAD', 'PUT', 'POST', 'DELETE', 'OPTIONS', 'PATCH'],
+        url,
+        onRequest: (request, reply) => {
+          const route = `${request.method} upload` as Route
+          this.#run(KNOWN_ROUTES.has(route) ? route : 'other', request.raw, reply, exchange =>
+            this.#received(exchange, this.#uploads.answer(exchange))
+          )
+        },
+        handler: () => {}
+      })
+    }
     const reading = (url: string, handler: RouteHandlerMethod): void => {
       app.route({ method: ['GET', 'HEAD'], url, handler })
     }
@@ -435,6 +470,12 @@ class HttpGateway implements Gateway {
         return 200
       })
     })
+    const library = libraryHandlers({
+      files: this.#files,
+      clock: this.#clock,
+      trashMs: this.#config.trashDays * DAY_MS
+    })
+    const pictures = new FilmPictures(this.#files, this.#reader)
     const ofFilm = (prefix: string, route: Route, work: (exchange: Exchange) => Promise<number>): void => {
       reading(`${prefix}*`, (request, reply) => {
         this.#run(route, request.raw, reply, exchange => {
@@ -456,17 +497,21 @@ class HttpGateway implements Gateway {
     ofFilm(HLS_PREFIX, 'GET stream', exchange => this.#streaming.get(exchange))
     ofFilm(DASH_PREFIX, 'GET stream', exchange => this.#streaming.get(exchange))
     ofFilm(SUBTITLES_PREFIX, 'GET file', exchange => sendSubtitles(exchange, this.#reader))
+    ofFilm(POSTER_PREFIX, 'GET picture', exchange => pictures.poster(exchange))
+    ofFilm(THUMBNAILS_PREFIX, 'GET picture', exchange => pictures.thumbnails(exchange))
     void app.register(async api => {
       await registerApi(api, {
         handlers: {
-          ...libraryHandlers({
-            files: this.#files,
-            clock: this.#clock,
-            trashMs: this.#config.trashDays * DAY_MS
-          }),
+          ...library,
+          'GET /api/v1/films/{application}/{user}/{file}': async call => {
+            const details = await library['GET /api/v1/films/{application}/{user}/{file}'](call)
+            const signature = this.#door.signatureOf(call.exchange.request)
+            return signature === undefined ? details : signedDetails(details, signature)
+          },
           ...this.#cluster.handlers(),
           ...accessHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
           ...shareHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
+          ...jobsHandlers({ files: this.#files }),
           ...reportHandlers({
             files: this.#files,
             door: this.#door,

@@ -19,7 +19,7 @@ const COMMON_HEADERS = {
 } as const
 
 /** Addresses of the console; what is behind them, its own router knows. */
-export const PAGE_ROUTES = ['/', '/trash', '/cluster', '/jobs', '/access', '/login', '/share/*'] as const
+export const PAGE_ROUTES = ['/', '/trash', '/cluster', '/jobs', '/access', '/login'] as const
 
 export interface PageOptions {
   /** Lines for `<head>`, escaped already. */

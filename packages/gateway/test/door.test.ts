@@ -315,6 +315,12 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
         equal((await gateway.ask(`/signed/${signature}/files/media/public`)).status, 401)
       }
       equal(links.hls, `/signed/${signature}/hls/media/public/film/master.m3u8`)
+      // A page that has the signature gets addresses that have it, too.
+      const details = await one.ask(`/signed/${signature}/api/v1/films/media/public/film`)
+      equal(details.status, 200)
+      equal((await other.ask(details.json.film.links.file)).text, 'a film')
+      equal((await one.ask(`/signed/${signature}/api/v1/films/media/public/second`)).status, 403)
+      equal((await one.ask(`/signed/${signature}/api/v1/films?application=media`)).status, 401)
     })
 
     it('is led from a signed playlist to where its relative addresses are signed, too', async () => {
@@ -369,7 +375,7 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
           headers: { 'content-type': 'application/json', ...headers }
         })
       const plain = await make({ expiresInS: 3_600 })
-      equal(plain.url, `/watch/media/public/film?share=${plain.id}`)
+      equal(plain.url, `/share/${plain.id}`)
       const opened = (await open(plain.id, {})).json
       equal(opened.needsPassword, false)
       equal((await other.ask(opened.links.file)).text, 'a film')
@@ -462,6 +468,43 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
       equal((await put('/files/media/bob/2', 'x')).status, 507)
       await setReads('open', { userFilesMax: null })
       equal((await put('/files/media/bob/2', 'x')).status, 201)
+    })
+
+    it('hold resumable uploads as well, when they begin and while they come', async () => {
+      const { secret } = await makeToken([{ application: 'media', user: 'carol', rights: ['write'] }])
+      const tus = (method: string, url: string, headers: object, body?: string) =>
+        one.ask(url, {
+          method,
+          headers: { 'tus-resumable': '1.0.0', ...as(secret), ...headers },
+          ...(body !== undefined && { body })
+        })
+      const begin = (user: string, sizeBytes: number) => {
+        const metadata = `user ${Buffer.from(user).toString('base64')}`
+        return tus('POST', '/uploads', { 'upload-length': sizeBytes, 'upload-metadata': metadata })
+      }
+      equal((await begin('public', 10)).status, 403)
+      const begun = await begin('carol', 10)
+      equal(begun.status, 201, begun.text)
+      const url = String(begun.headers.location)
+      const { secret: reader } = await makeToken([{ application: 'media', rights: ['read'] }])
+      for (const headers of [{ authorization: '' }, as(reader)])
+        for (const method of ['HEAD', 'PATCH', 'DELETE']) {
+          const content = { 'content-type': 'application/offset+octet-stream', 'upload-offset': 0 }
+          const { status } = await tus(method, url, { ...content, ...headers })
+          ok(status === 401 || status === 403, `${method} ${status}`)
+        }
+      const usage = (await api('/usage?application=media')).json
+      await setReads('open', { bytesMax: usage.bytes + 300 })
+      equal((await begin('carol', usage.bytes + 301)).status, 413)
+      equal((await begin('carol', usage.bytes + 250)).status, 507)
+      await setReads('open', { bytesMax: 1 })
+      const headers = { 'content-type': 'application/offset+octet-stream', 'upload-offset': 0 }
+      equal((await tus('PATCH', url, headers, '0123456789')).status, 413)
+      await setReads('open', { bytesMax: null })
+      equal((await tus('PATCH', url, headers, '0123456789')).status, 204)
+      const { entries } = (await api('/audit?limit=100')).json as { entries: { what: string }[] }
+      ok(entries.some(({ what }) => what.includes('/uploads')))
+      ok(!JSON.stringify(entries).includes(url.split('/').at(-1)!), 'the log does not open uploads')
     })
 
     it('tell those who ask too often to wait, each by itself', async () => {

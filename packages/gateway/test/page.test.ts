@@ -6,7 +6,7 @@ import { oEmbedOf, watchHead } from '../src/watch-page.ts'
 import { memoryGateway } from './support/memory-gateway.ts'
 
 const FOLDER = new URL('../public/', import.meta.url)
-const ROUTES = ['/', '/trash', '/cluster', '/jobs', '/access', '/login', '/share/abc']
+const ROUTES = ['/', '/trash', '/cluster', '/jobs', '/access', '/login']
 const ODD = `<b onclick="x">ünï & 'q' "p" 50% #1 ?.mp4`
 
 async function assetNames(): Promise<string[]> {

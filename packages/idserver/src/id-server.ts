@@ -14,7 +14,8 @@ import {
   type Clock,
   type HostPort,
   type Log,
-  type ProcessPort
+  type ProcessPort,
+  wireServerSecurityOf
 } from '@tributary/runtime'
 import { FrameServer } from '@tributary/transport'
 import { IdAllocator } from './id-allocator.ts'
@@ -102,7 +103,13 @@ class RunningIdServer implements IdServer {
       role: 'id',
       hostName: config.hostName ?? hostname(),
       handlers: idHandlers(allocator),
-      greeting: { role: 'id', cluster: await database.clusterId(), version },
+      greeting: {
+        role: 'id',
+        cluster: await database.clusterId(),
+        version,
+        clusterKey: config.clusterKey
+      },
+      ...wireServerSecurityOf(config),
       allows: ip => allow.allows(ip),
       connectionsMax: config.connectionsMax,
       observe: meter.observe.bind(meter),

@@ -88,6 +88,13 @@ export const COMMANDS = {
     bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
     extension: true
   },
+  TRACKER_AUTHENTICATE: {
+    code: 21,
+    role: 'tracker',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
   ID_GET: { code: 40, role: 'id', bodyBytesMin: 1, bodyBytesMax: ID_KEY_BYTES_MAX },
   ID_HELLO: {
     code: 41,
@@ -105,6 +112,13 @@ export const COMMANDS = {
   },
   ID_RAISE: {
     code: 43,
+    role: 'id',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
+  },
+  ID_AUTHENTICATE: {
+    code: 44,
     role: 'id',
     bodyBytesMin: 0,
     bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
@@ -212,6 +226,13 @@ export const COMMANDS = {
     bodyBytesMin: 0,
     bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
     extension: true
+  },
+  STORAGE_AUTHENTICATE: {
+    code: 88,
+    role: 'storage',
+    bodyBytesMin: 0,
+    bodyBytesMax: EXTENSION_BODY_BYTES_MAX,
+    extension: true
   }
 } as const satisfies Record<string, Command>
 export type CommandName = keyof typeof COMMANDS
@@ -231,4 +252,11 @@ export const HELLO_OF = {
   tracker: COMMANDS.TRACKER_HELLO,
   id: COMMANDS.ID_HELLO,
   storage: COMMANDS.STORAGE_HELLO
+} as const satisfies Record<Role, Command>
+
+/** Follows HELLO where the cluster has a key. */
+export const AUTHENTICATE_OF = {
+  tracker: COMMANDS.TRACKER_AUTHENTICATE,
+  id: COMMANDS.ID_AUTHENTICATE,
+  storage: COMMANDS.STORAGE_AUTHENTICATE
 } as const satisfies Record<Role, Command>

@@ -52,7 +52,8 @@ export const ERRORS = {
   NO_SUCH_ENTRY: { wire: 70, http: 404, retry: 'never', kind: 'rejected' },
   ENTRY_EXISTS: { wire: 71, http: 409, retry: 'never', kind: 'rejected' },
   TOO_MANY_ENTRIES: { wire: 72, http: 409, retry: 'never', kind: 'rejected' },
-  NOT_AUTHENTICATED: { wire: 73, http: 502, retry: 'never', kind: 'protocol' }
+  NOT_AUTHENTICATED: { wire: 73, http: 502, retry: 'never', kind: 'protocol' },
+  JOB_NOT_FOUND: { wire: 85, http: 404, retry: 'never', kind: 'rejected' }
 } as const satisfies Record<string, ErrorPolicy>
 
 export interface ErrorPolicy {

@@ -18,6 +18,8 @@ export const FEATURES = {
   CALL: 4,
   /** A storage server that knows resumable uploads, PART_BEGIN to PART_READ. */
   PARTS: 8,
+  /** It has a cluster key: it gives a proof of it, and wants one. */
+  AUTHENTICATE: 16,
   /** A storage server that knows TRASH. */
   TRASH: 32
 } as const
@@ -42,6 +44,13 @@ const helloTable = {
 } as const
 export const hello = fieldsCodec(helloTable)
 export type Hello = FieldsOf<typeof helloTable>
+
+/** AUTHENTICATE (21, 44, 88), both directions: the sender has the cluster key. Source: docs/PROTOCOL.md §4.1. */
+const authenticateTable = {
+  /** HMAC-SHA-256 under the key, of side, role of the server, both nonces, and what binds it to the TLS connection. */
+  proof: { tag: 1, type: 'hex' }
+} as const
+export const authenticate = fieldsCodec(authenticateTable)
 
 /** Where a storage server can be reached; `host` is an IP address or a name. */
 const addressTable = {
@@ -81,7 +90,9 @@ const presenceTable = {
   busyPermille: { tag: 16, type: 'u32' },
   /** Of its content that can be reached, and that there should be; absent where nobody counts them */
   copies: { tag: 17, type: 'u32', optional: true },
-  copiesWanted: { tag: 18, type: 'u32', optional: true }
+  copiesWanted: { tag: 18, type: 'u32', optional: true },
+  /** It speaks TLS. */
+  tls: { tag: 19, type: 'flag', optional: true }
 } as const
 export const presence = fieldsCodec(presenceTable)
 export type Presence = FieldsOf<typeof presenceTable>

@@ -148,7 +148,10 @@ export async function serveAdmin(
   options: Omit<AdminServerOptions, 'allow'>
 ): Promise<HostPort | undefined> {
   if (config.adminPort === 0) return undefined
-  const admin = new AdminServer({ ...options, allow: allowListOf(config) })
+  const admin = new AdminServer({
+    ...options,
+    allow: allowListOf({ allow: config.allow, insecure: config.insecure })
+  })
   const bound = await admin.start({ host: config.adminHost, port: config.adminPort })
   life.onEnd(deadline => admin.stop(deadline))
   return bound && { host: bound.address, port: bound.port }

@@ -44,7 +44,6 @@ export {
   allowListOf,
   LISTENER_KEYS,
   listenerConflicts,
-  parseNetwork,
   type ListenerConfig
 } from './listener-config.ts'
 export {
@@ -57,6 +56,15 @@ export {
   type LogMethod,
   type LogOptions
 } from './log.ts'
+export { parseNetwork } from './network-entry.ts'
+export {
+  CLUSTER_KEY_CHARACTERS_MIN,
+  WIRE_KEYS,
+  wireConflicts,
+  wireSecurityOf,
+  wireServerSecurityOf,
+  type WireConfig
+} from './wire-config.ts'
 export { formatLogLine } from './log-line.ts'
 export type { LogDestination } from './log-output.ts'
 export { LogThrottle, type LogThrottleOptions } from './log-throttle.ts'

@@ -1,7 +1,9 @@
 /** Configuration that every server of the wire protocol has: where it listens, whom it lets in, when it stops. */
-import { AllowList, isLoopbackHost, NetworkSyntaxError } from './access.ts'
+import { AllowList, isLoopbackHost } from './access.ts'
 import type { ConfigConflict, ConfigKeys, ConfigValue } from './config-key.ts'
 import { LOG_LEVELS } from './log.ts'
+import { parseNetwork } from './network-entry.ts'
+import { WIRE_KEYS, WIRE_SERVER_KEYS, wireServerConflicts, type WireServerConfig } from './wire-config.ts'
 
 /** The address a server listens on; to be spread into the keys of its definition. */
 export function addressKeys<const Port extends number>(port: Port) {
@@ -20,13 +22,15 @@ export const LISTENER_KEYS = {
     optional: true,
     parse: parseNetwork,
     describe:
-      'Networks that may connect: address, address/prefix, loopback, private or any (default loopback)'
+      'Networks that may connect: address, address/prefix, loopback, private or any (default loopback, with a cluster key any)'
   },
   insecure: {
     type: 'boolean',
     default: false,
-    describe: 'Listen beyond this machine without an allow list'
+    describe: 'Listen beyond this machine without an allow list or a cluster key'
   },
+  ...WIRE_KEYS,
+  ...WIRE_SERVER_KEYS,
   connections_max: {
     type: 'integer',
     default: 10_000,
@@ -53,32 +57,31 @@ export const LISTENER_KEYS = {
 
 export type ListenerConfig = ConfigValue<ReturnType<typeof addressKeys> & typeof LISTENER_KEYS>
 
-/** Listening beyond this machine, health and metrics included, needs an allow list or an explicit `insecure`. */
-export function listenerConflicts({
-  host,
-  adminHost,
-  adminPort,
-  allow,
-  insecure
-}: Pick<ListenerConfig, 'host' | 'adminHost' | 'adminPort' | 'allow' | 'insecure'>): ConfigConflict[] {
-  const isOpen = !isLoopbackHost(host) || (adminPort !== 0 && !isLoopbackHost(adminHost))
-  if (!isOpen || allow !== undefined || insecure) return []
-  const expected = 'an allow list, or insecure = true, as it listens beyond this machine'
-  return [{ key: 'allow', expected }]
-}
-
-/** Who may connect: the list as configured; without one loopback, or anybody under `insecure`. */
-export function allowListOf({ allow, insecure }: Pick<ListenerConfig, 'allow' | 'insecure'>): AllowList {
-  return AllowList.parse(allow ?? [insecure ? 'any' : 'loopback'])
-}
-
-/** One entry of an allow list, as the `parse` of a key. @throws {Error} whose message says what was expected. */
-export function parseNetwork(text: string): string {
-  try {
-    AllowList.parse([text])
-  } catch (error) {
-    if (!(error instanceof NetworkSyntaxError)) throw error
-    throw new Error('an address, a network or its name', { cause: error })
+/**
+ * Listening beyond this machine needs an allow list, a cluster key, or an explicit `insecure`; health and metrics, which prove nothing,
+ * need the list.
+ */
+export function listenerConflicts(
+  config: Pick<ListenerConfig, 'host' | 'adminHost' | 'adminPort' | 'allow' | 'insecure'> & WireServerConfig
+): ConfigConflict[] {
+  const { host, adminHost, adminPort, allow, insecure, clusterKey } = config
+  const conflicts = wireServerConflicts(config)
+  const isAdminOpen = adminPort !== 0 && !isLoopbackHost(adminHost)
+  const isOpen = (!isLoopbackHost(host) && clusterKey === undefined) || isAdminOpen
+  if (isOpen && allow === undefined && !insecure) {
+    const expected = isLoopbackHost(host)
+      ? 'an allow list, or insecure = true, as health and metrics listen beyond this machine'
+      : 'an allow list, a cluster_key, or insecure = true, as it listens beyond this machine'
+    conflicts.push({ key: 'allow', expected })
   }
-  return text
+  return conflicts
+}
+
+/** Who may connect: the list as configured; without one loopback, or anybody under `insecure` or where a key is to be proved. */
+export function allowListOf({
+  allow,
+  insecure,
+  clusterKey
+}: Pick<ListenerConfig, 'allow' | 'insecure'> & { clusterKey?: string | undefined }): AllowList {
+  return AllowList.parse(allow ?? [insecure || clusterKey !== undefined ? 'any' : 'loopback'])
 }

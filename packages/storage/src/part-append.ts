@@ -20,10 +20,10 @@ const fdatasync = promisify(fdatasyncCallback)
 const GATHER_BYTES = 1024 * 1024
 const BEHIND_BYTES_MAX = 2 * GATHER_BYTES
 /** So much, or what came in so long, is acknowledged at a time: a crash costs the sender no more … */
-const ACKNOWLEDGE_BYTES = 32 * 1024 * 1024
+const ACKNOWLEDGE_BYTES = 128 * 1024 * 1024
 const ACKNOWLEDGE_MS = 1_000
 /** … or this, where the disk is slower than the sender. */
-const UNACKNOWLEDGED_BYTES_MAX = 128 * 1024 * 1024
+const UNACKNOWLEDGED_BYTES_MAX = 256 * 1024 * 1024
 /** A writer whose sender is silent looks so often whether it was overtaken. */
 const LOOK_MS = 500
 
@@ -57,7 +57,7 @@ export class PartAppend {
   /** The calls themselves: on a volume that hangs they may outlast what waits for them. */
   #underway: Promise<unknown> = Promise.resolve()
   #acknowledging: Promise<void> | undefined
-  #acknowledgedBytes: number
+  #acknowledged: Pick<UploadRow, 'offsetBytes' | 'crc32' | 'expiresMs'>
   #askedBytes: number
   #askedMs = performance.now()
   #failure: unknown
@@ -73,7 +73,7 @@ export class PartAppend {
     this.#options = options
     this.#receivedBytes = row.offsetBytes
     this.#writtenBytes = row.offsetBytes
-    this.#acknowledgedBytes = row.offsetBytes
+    this.#acknowledged = { offsetBytes: row.offsetBytes, crc32: row.crc32, expiresMs: row.expiresMs }
     this.#askedBytes = row.offsetBytes
     this.#crc = row.crc32
     const algorithm = options.checksum?.algorithm
@@ -92,7 +92,8 @@ export class PartAppend {
   }
 
   get row(): UploadRow {
-    return { ...this.#row, offsetBytes: this.#acknowledgedBytes }
+    const holder = this.#released ? '' : this.#row.holder
+    return { ...this.#row, holder, ...this.#acknowledged }
   }
 
   /** Takes content, which is its own from now on; a promise asks to wait before the next. */
@@ -108,7 +109,10 @@ export class PartAppend {
     this.#gatheredBytes += chunk.byteLength
     if (this.#gatheredBytes >= GATHER_BYTES) this.#flush()
     if (!this.#options.checksum && this.#isDue()) this.#acknowledge()
-    if (this.#receivedBytes - this.#acknowledgedBytes > UNACKNOWLEDGED_BYTES_MAX && this.#acknowledging)
+    if (
+      this.#receivedBytes - this.#acknowledged.offsetBytes > UNACKNOWLEDGED_BYTES_MAX &&
+      this.#acknowledging
+    )
       return this.#acknowledging.then(() => this.#check())
     if (this.#behindBytes < BEHIND_BYTES_MAX) return undefined
     return this.#writing.then(() => this.#check())
@@ -128,7 +132,7 @@ export class PartAppend {
       await this.#acknowledging
       await this.#writing
       this.#check()
-      if (this.#receivedBytes > this.#acknowledgedBytes) await this.#acknowledgeAll()
+      if (this.#receivedBytes > this.#acknowledged.offsetBytes) await this.#acknowledgeAll()
       const closed = this.close()
       if (this.#store.volume.local) await closed
       return this.row
@@ -224,15 +228,15 @@ export class PartAppend {
   }
 
   async #advance(reached: { offsetBytes: number; crc32: number }, releases: boolean): Promise<void> {
+    const acknowledged = { ...reached, expiresMs: this.#options.expiresMs() }
     let isMine: boolean
     try {
-      const expiresMs = this.#options.expiresMs()
-      isMine = await this.#uploads.advance(this.#row, { ...reached, expiresMs }, releases)
+      isMine = await this.#uploads.advance(this.#row, acknowledged, releases)
     } catch (error) {
       throw databaseError(error)
     }
     if (!isMine) throw overtaken()
-    this.#acknowledgedBytes = reached.offsetBytes
+    this.#acknowledged = acknowledged
   }
 
   async #lookAround(): Promise<void> {

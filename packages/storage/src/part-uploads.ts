@@ -323,8 +323,7 @@ export class PartUploads {
     const taker = `${this.#storeOf(row).member}/${randomHex()}`
     this.#held.add(taker)
     try {
-      const taken = await this.#query(uploads.take(row, taker))
-      if (!taken) throw overtaken()
+      const taken = await this.#take(row, taker)
       if (taken.holder === taker) return taken
       const { releaseWaitMs = RELEASE_WAIT_MS } = this.#parts
       const endMs = performance.now() + releaseWaitMs
@@ -345,6 +344,20 @@ export class PartUploads {
     } catch (error) {
       this.#held.delete(taker)
       throw error
+    }
+  }
+
+  /** @throws {RejectedError} UPLOAD_TAKEN: somebody was faster. */
+  async #take(row: UploadRow, taker: string): Promise<UploadRow> {
+    const { uploads } = this.#parts
+    for (let seen = row; ;) {
+      const taken = await this.#query(uploads.take(seen, taker))
+      if (taken) return taken
+      const now = await this.#query(uploads.find(row.id))
+      // That somebody let go of the file meanwhile is no reason to give up.
+      const isSame = now?.fence === seen.fence && now.offsetBytes === seen.offsetBytes && now.state === 'open'
+      if (!isSame || now.holder === seen.holder) throw overtaken()
+      seen = now
     }
   }
 

@@ -21,6 +21,7 @@ import {
   ProcessSupervisor,
   Readiness,
   serveAdmin,
+  wireSecurityOf,
   type Clock,
   type HostPort,
   type Log,
@@ -193,7 +194,7 @@ class RunningStorageServer implements StorageServer {
       this.#links.push(
         new TrackerLink({
           tracker,
-          greeting: { role: 'storage', cluster: '', version },
+          greeting: { role: 'storage', cluster: '', version, ...wireSecurityOf(config) },
           heartbeatMs: config.heartbeatS * 1_000,
           presence: () => this.#presence(),
           log
@@ -430,7 +431,8 @@ class RunningStorageServer implements StorageServer {
       bytesPerS: this.#rates.bytesPerS,
       busyPermille: Math.max(0, ...this.#workers.map(worker => worker.busyPermille)),
       copies: fewest?.copies,
-      copiesWanted: fewest?.copiesWanted
+      copiesWanted: fewest?.copiesWanted,
+      ...(config.wireCertificate && { tls: true })
     }
   }
 

@@ -113,7 +113,7 @@ export class TrackerLink {
     this.#joined = false
     const { tracker, greeting } = this.#options
     const { signal } = this.#leaving
-    const options = { timeoutMs: CONNECT_TIMEOUT_MS, signal }
+    const options = { timeoutMs: CONNECT_TIMEOUT_MS, signal, tls: greeting.tls }
     let connection = await Connection.open('tracker', tracker, options)
     if (
       performance.now() > this.#legacyUntilMs &&

@@ -7,7 +7,7 @@ export function addressesOf({ advertised, ip, port }: Member): readonly Extended
   return advertised.length > 0 ? advertised : [{ host: ip, port, family: isIP(ip) }]
 }
 
-/** Where legacy programs reach it: they know IPv4 addresses only. */
+/** Where legacy programs reach it: they know IPv4 addresses only, and no TLS. */
 export function ipv4AddressOf(member: Member): Address | undefined {
-  return addressesOf(member).find(({ host }) => isIPv4(host))
+  return addressesOf(member).find(({ host, tls }) => isIPv4(host) && !tls)
 }

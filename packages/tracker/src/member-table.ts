@@ -8,6 +8,7 @@
  *   LEAVE           → OFFLINE at once, until it joins again
  *   connection lost → handed out last, and OFFLINE sooner (`connectionLost`)
  */
+import { isIP } from 'node:net'
 import {
   HOST_NAME_BYTES_MAX,
   isGroupName,
@@ -149,7 +150,8 @@ export class MemberTable {
     row.left = false
     row.reason = (report.reason ?? '').slice(0, REASON_CHARACTERS_MAX)
     this.#heard(row)
-    const { serving, taking, advertised = [] } = report
+    const { serving, taking } = report
+    const advertised = addressesIn(report, row)
     if (row.serving !== serving || row.taking !== taking || !sameAddresses(row.advertised, advertised)) {
       row.serving = serving
       row.taking = taking
@@ -323,6 +325,13 @@ function loadOf(report: Presence): MemberLoad {
   const { freeBytes, totalBytes, connections, requestsPerS, bytesPerS, busyPermille, copies, copiesWanted } =
     report
   return { freeBytes, totalBytes, connections, requestsPerS, bytesPerS, busyPermille, copies, copiesWanted }
+}
+
+/** What it advertises; of one that speaks TLS each address says so, also the one it spoke from. */
+function addressesIn({ advertised = [], tls }: Presence, { ip, port }: Member): readonly ExtendedAddress[] {
+  if (!tls) return advertised
+  const spoken = advertised.length > 0 ? advertised : [{ host: ip, port, family: isIP(ip) }]
+  return spoken.map(address => ({ ...address, tls }))
 }
 
 /** @throws {RejectedError} BAD_FIELD: what the fixed fields of a join record could not say, or an odd address. */

@@ -14,7 +14,8 @@ import {
   type Clock,
   type HostPort,
   type Log,
-  type ProcessPort
+  type ProcessPort,
+  wireServerSecurityOf
 } from '@tributary/runtime'
 import { FrameServer } from '@tributary/transport'
 import { CallDispatcher } from './calls/call-dispatcher.ts'
@@ -142,7 +143,8 @@ class RunningTracker implements Tracker {
         clock,
         random
       }),
-      greeting: { role: 'tracker', cluster, version },
+      greeting: { role: 'tracker', cluster, version, clusterKey: config.clusterKey },
+      ...wireServerSecurityOf(config),
       allows: ip => allow.allows(ip),
       connectionsMax: config.connectionsMax,
       observe: meter.observe.bind(meter),

@@ -2,11 +2,14 @@
  * One connection of ours to a server: requests go out, replies come back in the same order. Received bytes land in
  * buffers of our own, so that a large reply costs few and large reads.
  */
-import { connect, type Socket } from 'node:net'
+import { connect, isIP, type Socket, type TcpNetConnectOpts } from 'node:net'
+import { connect as connectTls, TLSSocket } from 'node:tls'
 import {
+  AUTHENTICATE_OF,
   decodeErrorBody,
   encodeFrame,
   ERROR_BODY_BYTES_MAX,
+  extension,
   formatAddress,
   HEADER_BYTES,
   HELLO_OF,
@@ -21,9 +24,11 @@ import {
   type Hello,
   type Role
 } from '@tributary/protocol'
-import { checkGreeting, encodeGreeting, type Greeting } from './greeting.ts'
+import { bindingOf, isProof, proofOf, type ProofOf } from './authentication.ts'
+import { checkGreeting, encodeGreeting, makeNonce, type Greeting } from './greeting.ts'
 import { ReadRing } from './read-ring.ts'
 import { Stash } from './stash.ts'
+import { TLS_VERSION_MIN, type WireTls } from './wire-tls.ts'
 
 /** Read buffer of a connection; replies up to this size cost one read. */
 const READ_BYTES = 64 * 1024
@@ -82,6 +87,8 @@ interface Incoming {
 
 export interface ConnectOptions {
   timeoutMs: number
+  /** The server speaks TLS. */
+  tls?: WireTls | undefined
   signal?: AbortSignal | undefined
 }
 
@@ -113,10 +120,10 @@ export class Connection {
    * @throws {UnavailableError} CONNECTION_LOST: refused or unreachable. TIMED_OUT.
    * @throws {CancelledError} `signal` aborted.
    */
-  static open(role: Role, address: Address, { timeoutMs, signal }: ConnectOptions): Promise<Connection> {
+  static open(role: Role, address: Address, { timeoutMs, tls, signal }: ConnectOptions): Promise<Connection> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(cancelled(signal))
-      const connection = new Connection(role, address)
+      const connection = new Connection(role, address, tls)
       const onAbort = (): void => connection.destroy(cancelled(signal!))
       const timer = setTimeout(() => {
         const why = `${connection.name} does not accept a connection in ${timeoutMs} ms`
@@ -130,15 +137,15 @@ export class Connection {
         else resolve(connection)
       }
       connection.onIdle(settle)
-      connection.#socket.once('connect', settle)
+      connection.#socket.once(tls ? 'secureConnect' : 'connect', settle)
       signal?.addEventListener('abort', onAbort)
     })
   }
 
-  private constructor(role: Role, address: Address) {
+  private constructor(role: Role, address: Address, tls: WireTls | undefined) {
     this.role = role
     this.address = address
-    this.#socket = connect({
+    const options: TcpNetConnectOpts = {
       host: address.host,
       port: address.port,
       noDelay: true,
@@ -148,14 +155,15 @@ export class Connection {
         buffer: () => this.#nextBuffer(),
         callback: (bytes, buffer) => this.#onBytes(buffer as Buffer, bytes)
       }
-    })
+    }
+    this.#socket = tls ? connectSecurely(options, tls) : connect(options)
     let wasConnected = false // the socket's own `connecting` is over by the time a failure is told
-    this.#socket.once('connect', () => {
+    this.#socket.once(tls ? 'secureConnect' : 'connect', () => {
       wasConnected = true
     })
     this.#socket.on('error', (cause: NodeJS.ErrnoException) => {
       const what = wasConnected ? 'lost the connection to' : 'no connection to'
-      const why = `${what} ${this.name}: ${cause.code ?? cause.message}`
+      const why = `${what} ${this.name}: ${tls ? tlsFault(cause) : (cause.code ?? cause.message)}`
       this.#fail(new UnavailableError('CONNECTION_LOST', why, { cause }))
     })
     this.#socket.on('end', () => this.#fail(this.#lost()))
@@ -215,8 +223,11 @@ export class Connection {
    */
   async greet(own: Greeting, options: CallOptions): Promise<boolean> {
     try {
-      const body = await this.call(encodeFrame(HELLO_OF[this.role].code, encodeGreeting(own)), options)
-      this.hello = checkGreeting(body, own)
+      const nonce = makeNonce()
+      const body = await this.call(encodeFrame(HELLO_OF[this.role].code, encodeGreeting(own, nonce)), options)
+      const hello = checkGreeting(body, own)
+      await this.#authenticate(own, hello, nonce, options)
+      this.hello = hello
       return true
     } catch (error) {
       this.destroy()
@@ -229,6 +240,35 @@ export class Connection {
       }
       throw error
     }
+  }
+
+  /** Both ends show that they have the cluster key, where there is one. @throws {ProtocolError} NOT_AUTHENTICATED */
+  async #authenticate(
+    { clusterKey }: Greeting,
+    { features, nonce: serverNonce }: Hello,
+    clientNonce: string,
+    options: CallOptions
+  ): Promise<void> {
+    const wants = (features & extension.FEATURES.AUTHENTICATE) !== 0
+    if (clusterKey === undefined && !wants) return
+    if (clusterKey === undefined)
+      throw new ProtocolError(
+        'NOT_AUTHENTICATED',
+        `${this.name} wants proof of a cluster key, and none is set here`
+      )
+    if (!wants) throw new ProtocolError('NOT_AUTHENTICATED', `${this.name} has no cluster key`)
+    const of: ProofOf = {
+      side: 'client',
+      role: this.role,
+      clientNonce,
+      serverNonce,
+      binding: bindingOf(this.#socket)
+    }
+    const body = extension.authenticate.encode({ proof: proofOf(clusterKey, of) })
+    const reply = await this.call(encodeFrame(AUTHENTICATE_OF[this.role].code, body), options)
+    const { proof } = extension.authenticate.decode(reply)
+    if (!isProof(proof, clusterKey, { ...of, side: 'server' }))
+      throw new ProtocolError('NOT_AUTHENTICATED', `${this.name} has another cluster key`)
   }
 
   /** Sends one request frame; resolves with the reply's body, a copy of its own. Calls may be pipelined. */
@@ -518,13 +558,36 @@ export class Connection {
     clearTimeout(this.#timer)
     if (this.#flushSoon) clearImmediate(this.#flushSoon)
     // What is given up must not be carried out later: a reset takes back what the server has not been given yet.
-    if (this.inFlight > 0 && !this.#socket.connecting) this.#socket.resetAndDestroy()
+    // Of TLS only the inner socket could be reset: there a server finds out by its own clock what came too late.
+    const canReset = !this.#socket.connecting && !(this.#socket instanceof TLSSocket)
+    if (this.inFlight > 0 && canReset) this.#socket.resetAndDestroy()
     else this.#socket.destroy()
     this.#body?.call.reject(error)
     this.#endBody()
     for (const call of this.#pending.splice(0)) call.reject(error)
     this.#onIdle?.()
   }
+}
+
+function connectSecurely(
+  options: TcpNetConnectOpts,
+  { authorities, certificate, privateKey }: WireTls
+): TLSSocket {
+  const { host = '' } = options
+  return connectTls({
+    ...options,
+    ca: authorities,
+    cert: certificate,
+    key: privateKey,
+    minVersion: TLS_VERSION_MIN,
+    // An address has no place in SNI; it is checked against the certificate all the same.
+    ...(isIP(host) === 0 && { servername: host })
+  })
+}
+
+/** Codes of OpenSSL say little to who has to put it right. */
+function tlsFault({ code, message }: NodeJS.ErrnoException): string {
+  return code === undefined || message.includes(code) ? message : `${code}: ${message}`
 }
 
 const EMPTY = Buffer.alloc(0)

@@ -2,6 +2,7 @@
 import type { CommandName, ErrorCode, Role } from '@tributary/protocol'
 import type { Greeting } from './greeting.ts'
 import type { Handlers, Peer } from './handler.ts'
+import type { ServerTls } from './wire-tls.ts'
 
 /** Called once for every request answered. `elapsedMs` ends when the reply is handed to the socket. */
 export type CallObserver = (
@@ -20,6 +21,13 @@ export interface FrameServerOptions<R extends Role> {
   greeting: Greeting
   /** Peers whose address it refuses are closed at once. */
   allows?: (ip: string) => boolean
+  /**
+   * Where the greeting has a cluster key: peers that prove nothing, and are served published commands all the same. Default:
+   * none.
+   */
+  allowsLegacy?: ((ip: string) => boolean) | undefined
+  /** It speaks TLS. */
+  tls?: ServerTls | undefined
   /** Reached: the longest idle connection makes room; where none is idle, the newcomer is refused. */
   connectionsMax?: number
   /** Silence inside a frame after which a peer is given up. */

@@ -3,11 +3,19 @@
  * handlers' business; how one is read is server-connection.ts's.
  */
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import {
+  createServer as createTlsServer,
+  type SecureContextOptions,
+  type Server as TlsServer,
+  type TLSSocket,
+  type TlsOptions
+} from 'node:tls'
 import { once } from 'node:events'
 import { plainIp, UnavailableError, type Role } from '@tributary/protocol'
 import { CONNECTIONS_MAX, SILENCE_MS, STALL_MS, type FrameServerOptions } from './frame-server-options.ts'
 import type { Handler } from './handler.ts'
 import { commandEntries, ServerConnection, type CommandEntries } from './server-connection.ts'
+import { TLS_HANDSHAKE_MS, TLS_VERSION_MIN, type ServerTls } from './wire-tls.ts'
 
 /** Sweeps look for silent and stalled peers this often, or four times within the shortest bound. */
 const SWEEP_INTERVAL_MS_MAX = 1_000
@@ -28,6 +36,8 @@ export interface ConnectionCounts {
 export class FrameServer<R extends Role> {
   readonly #server: Server
   readonly #open = new Set<ServerConnection<R>>()
+  /** Sockets below TLS, from their acceptance on. */
+  readonly #shaking = new Set<Socket>()
   readonly #options: FrameServerOptions<R>
   readonly #connectionsMax: number
   readonly #entries: CommandEntries
@@ -48,7 +58,22 @@ export class FrameServer<R extends Role> {
       keepAlive: true,
       keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS
     }
-    this.#server = createServer(socketOptions, socket => this.#accept(socket))
+    const { tls } = options
+    if (!tls) {
+      this.#server = createServer(socketOptions, socket => this.#accept(socket))
+      return
+    }
+    const secure = createTlsServer(
+      { ...socketOptions, ...secureOptions(tls), handshakeTimeout: TLS_HANDSHAKE_MS },
+      socket => this.#accept(socket)
+    )
+    // Whoever is not let in costs no handshake; how many are in theirs is bounded like the rest.
+    secure.prependListener('connection', socket => this.#admitToHandshake(socket))
+    secure.on('tlsClientError', (_error, socket: TLSSocket) => {
+      this.#refused++
+      socket.destroy()
+    })
+    this.#server = secure
   }
 
   get counts(): ConnectionCounts {
@@ -96,6 +121,25 @@ export class FrameServer<R extends Role> {
       for (const connection of this.#open) connection.sweep(nowMs)
     }, intervalMs)
     this.#sweep.unref()
+  }
+
+  /** A certificate that was renewed, for new connections; only of a server that speaks TLS. */
+  useTls(tls: ServerTls): void {
+    if ('setSecureContext' in this.#server) (this.#server as TlsServer).setSecureContext(secureOptions(tls))
+  }
+
+  #admitToHandshake(socket: Socket): void {
+    const { allows } = this.#options
+    const ip = plainIp(socket.remoteAddress ?? '')
+    const isRefused = ip === '' || (allows && !allows(ip))
+    if (isRefused || this.#shaking.size >= this.#connectionsMax) {
+      this.#refused++
+      socket.on('error', () => {})
+      socket.destroy()
+      return
+    }
+    this.#shaking.add(socket)
+    socket.once('close', () => this.#shaking.delete(socket))
   }
 
   #accept(socket: Socket): void {
@@ -151,6 +195,7 @@ export class FrameServer<R extends Role> {
       })
     }
     for (const connection of this.#open) connection.cut()
+    for (const socket of this.#shaking) socket.destroy()
     await closed
     // The server says that it is closed before its sockets do.
     if (this.#open.size > 0) {
@@ -159,5 +204,22 @@ export class FrameServer<R extends Role> {
       })
     }
     clearInterval(this.#sweep)
+  }
+}
+
+function secureOptions({
+  certificate,
+  privateKey,
+  clientAuthorities
+}: ServerTls): TlsOptions & SecureContextOptions {
+  return {
+    cert: certificate,
+    key: privateKey,
+    minVersion: TLS_VERSION_MIN,
+    ...(clientAuthorities !== undefined && {
+      ca: clientAuthorities,
+      requestCert: true,
+      rejectUnauthorized: true
+    })
   }
 }

@@ -1,5 +1,6 @@
 /** HELLO, the handshake of our own programs: what we say, and whether we can go on with what we heard. */
 import { extension, ProtocolError, type Hello } from '@tributary/protocol'
+import type { WireTls } from './wire-tls.ts'
 
 export interface Greeting {
   role: 'tracker' | 'id' | 'storage' | 'client'
@@ -7,19 +8,31 @@ export interface Greeting {
   cluster: string
   /** Version of this program, for the peer's log. */
   version: string
+  /** What every program of the cluster knows; undefined: nobody has to prove anything. */
+  clusterKey?: string | undefined
+  /** Of a program that connects: it speaks TLS to every server; undefined: to none. */
+  tls?: WireTls | undefined
 }
 
 const NONCE_BYTES = 16
 
-export function encodeGreeting({ role, cluster, version }: Greeting): Buffer {
+/** 16 random bytes, hexadecimal: never said twice, so that no proof is good twice. */
+export function makeNonce(): string {
+  return Buffer.from(crypto.getRandomValues(new Uint8Array(NONCE_BYTES))).toString('hex')
+}
+
+export function encodeGreeting(
+  { role, cluster, version, clusterKey }: Greeting,
+  nonce = makeNonce()
+): Buffer {
   return extension.hello.encode({
     protocolMin: extension.PROTOCOL_VERSION_MIN,
     protocolMax: extension.PROTOCOL_VERSION_MAX,
     role,
     cluster,
-    features: extension.OWN_FEATURES,
+    features: extension.OWN_FEATURES | (clusterKey === undefined ? 0 : extension.FEATURES.AUTHENTICATE),
     timeMs: Date.now(),
-    nonce: Buffer.from(crypto.getRandomValues(new Uint8Array(NONCE_BYTES))).toString('hex'),
+    nonce,
     version
   })
 }

@@ -30,5 +30,6 @@ export interface Call {
  * must live longer. Throw a TributaryError to refuse; anything else thrown is a fault and answered as INTERNAL.
  */
 export type Handler = (body: Buffer, call: Call) => Reply | Promise<Reply>
-type HelloName = 'TRACKER_HELLO' | 'ID_HELLO' | 'STORAGE_HELLO'
-export type Handlers<R extends Role> = Record<Exclude<CommandsOf<R>, HelloName>, Handler>
+/** What a connection itself answers. */
+type HandshakeName = `${string}_HELLO` | `${string}_AUTHENTICATE`
+export type Handlers<R extends Role> = Record<Exclude<CommandsOf<R>, HandshakeName>, Handler>

@@ -280,13 +280,14 @@ export class PeerPool {
   }
 
   async #connect(peer: Peer, patience: Patience): Promise<Connection> {
+    const { tls } = this.#greeting
     if (peer.legacyUntilMs <= performance.now()) {
-      const connection = await Connection.open(this.#role, peer.address, patience)
+      const connection = await Connection.open(this.#role, peer.address, { ...patience, tls })
       if (await connection.greet(this.#greeting, patience)) return connection
       // HELLO was not understood: a legacy server, which is asked without it.
       peer.legacyUntilMs = performance.now() + LEGACY_MEMORY_MS
     }
-    return Connection.open(this.#role, peer.address, patience)
+    return Connection.open(this.#role, peer.address, { ...patience, tls })
   }
 
   async #probe(peer: Peer, timeoutMs: number): Promise<void> {
@@ -301,7 +302,8 @@ export class PeerPool {
 
   async #sayHello(address: Address, timeoutMs: number): Promise<void> {
     const untilMs = performance.now() + timeoutMs
-    const connection = await Connection.open(this.#role, address, { timeoutMs })
+    const { tls } = this.#greeting
+    const connection = await Connection.open(this.#role, address, { timeoutMs, tls })
     try {
       // What a legacy server says to it is an answer as well.
       await connection.greet(this.#greeting, { timeoutMs: Math.max(1, untilMs - performance.now()) })

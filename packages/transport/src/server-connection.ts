@@ -8,10 +8,12 @@
 import { setMaxListeners } from 'node:events'
 import type { Socket } from 'node:net'
 import {
+  AUTHENTICATE_OF,
   COMMANDS,
   encodeErrorReply,
   ERRNO_UNSPECIFIED,
   ERRORS,
+  extension,
   HEADER_BYTES,
   HELLO_OF,
   InvariantError,
@@ -25,7 +27,8 @@ import {
   type Role
 } from '@tributary/protocol'
 import { SILENCE_MS, STALL_MS, type FrameServerOptions } from './frame-server-options.ts'
-import { checkGreeting, encodeGreeting } from './greeting.ts'
+import { bindingOf, isProof, proofOf, type ProofOf } from './authentication.ts'
+import { checkGreeting, encodeGreeting, makeNonce } from './greeting.ts'
 import type { Call, Handler, Peer } from './handler.ts'
 import { IncomingContent, senderGone } from './incoming-content.ts'
 import { replyOf, type Reply, type StreamedReply } from './reply.ts'
@@ -51,7 +54,7 @@ const JOIN_BYTES_MAX = 64 * 1024
 interface Entry {
   name: CommandName
   command: Command
-  /** Undefined for HELLO alone. */
+  /** Undefined for HELLO and AUTHENTICATE alone. */
   handler: Handler | undefined
 }
 /** What a server does with each of the 256 command codes. */
@@ -76,6 +79,10 @@ export class ServerConnection<R extends Role> implements Peer {
   readonly port: number
   ours = false
   features = 0
+  /** It proved that it knows the cluster key, or there is none. */
+  #trusted: boolean
+  /** Of both HELLOs. */
+  #nonces: { client: string; server: string } | undefined
   lastActiveMs = performance.now()
   readonly #socket: Socket
   readonly #options: FrameServerOptions<R>
@@ -128,6 +135,7 @@ export class ServerConnection<R extends Role> implements Peer {
     this.ip = ip
     this.port = socket.remotePort ?? 0
     this.#options = options
+    this.#trusted = options.greeting.clusterKey === undefined
     this.#entries = entries
     this.#onClosed = onClosed
     socket.on('data', chunk => this.#onData(chunk as Buffer))
@@ -282,7 +290,7 @@ export class ServerConnection<R extends Role> implements Peer {
     const code = source[headerAt + 8]!
     const bodyBytes = readBodyBytes(source, headerAt)
     const entry = this.#entries[code]
-    const refusal = refusalOf(entry, code, bodyBytes, this.ours)
+    const refusal = refusalOf(entry, code, bodyBytes, this.ours) ?? this.#distrustOf(entry!.command)
     if (refusal !== undefined) {
       this.#stash = undefined
       this.#refuseFrame(entry, refusal, bodyBytes)
@@ -317,7 +325,7 @@ export class ServerConnection<R extends Role> implements Peer {
     let outcome: Outcome = 'ok'
     let closeAfter = false
     try {
-      const answer = entry.handler === undefined ? this.#greet(body) : entry.handler(body, this.#call)
+      const answer = entry.handler === undefined ? this.#shake(entry, body) : entry.handler(body, this.#call)
       if (!isFrame(answer) && isPromise(answer)) {
         const slot = this.#newSlot(entry.name, HEADER_BYTES + body.byteLength, undefined)
         this.#await(slot, answer)
@@ -417,10 +425,48 @@ export class ServerConnection<R extends Role> implements Peer {
     )
   }
 
+  #shake({ command }: Entry, body: Buffer): Buffer {
+    return command === HELLO_OF[command.role] ? this.#greet(body) : this.#authenticate(body)
+  }
+
   #greet(body: Buffer): Buffer {
     this.ours = true // whoever says HELLO reads the numbers of the error table
-    this.features = checkGreeting(body, this.#options.greeting).features
-    return replyOf(this.#options.role, encodeGreeting(this.#options.greeting))
+    const { role, greeting } = this.#options
+    const { features, nonce } = checkGreeting(body, greeting)
+    this.features = features
+    this.#nonces = { client: nonce, server: makeNonce() }
+    return replyOf(role, encodeGreeting(greeting, this.#nonces.server))
+  }
+
+  #authenticate(body: Buffer): Buffer {
+    const { role, greeting } = this.#options
+    const { clusterKey } = greeting
+    const nonces = this.#nonces
+    if (clusterKey === undefined || nonces === undefined) {
+      throw new ProtocolError('NOT_AUTHENTICATED', 'there is no cluster key here to be proved')
+    }
+    this.#nonces = undefined // one proof for one HELLO
+    const of: ProofOf = {
+      side: 'client',
+      role,
+      clientNonce: nonces.client,
+      serverNonce: nonces.server,
+      binding: bindingOf(this.#socket)
+    }
+    if (!isProof(extension.authenticate.decode(body).proof, clusterKey, of)) {
+      throw new ProtocolError('NOT_AUTHENTICATED', 'the peer has another cluster key')
+    }
+    this.#trusted = true
+    const proof = proofOf(clusterKey, { ...of, side: 'server' })
+    return replyOf(role, extension.authenticate.encode({ proof }))
+  }
+
+  /** Where there is a cluster key, only its holders are served, and legacy peers from where they are let in. */
+  #distrustOf(command: Command): ProtocolError | undefined {
+    if (this.#trusted || command === HELLO_OF[command.role] || command === AUTHENTICATE_OF[command.role])
+      return undefined
+    if (!this.ours && command.extension !== true && this.#options.allowsLegacy?.(this.ip)) return undefined
+    return new ProtocolError('NOT_AUTHENTICATED', 'this server wants proof of the cluster key first')
   }
 
   /** The reply to a request with content is known: what is left of the content is dropped. */
@@ -615,12 +661,9 @@ const NO_CONTENT = new IncomingContent(0)
 export function commandEntries(role: Role, handlers: Readonly<Record<string, Handler>>): CommandEntries {
   const entries: (Entry | undefined)[] = Array.from({ length: 256 })
   for (const [name, command] of Object.entries(COMMANDS) as [CommandName, Command][]) {
-    if (command.role !== role || (command !== HELLO_OF[role] && !handlers[name])) continue
-    entries[command.code] = {
-      name,
-      command,
-      handler: command === HELLO_OF[role] ? undefined : handlers[name]
-    }
+    const isHandshake = command === HELLO_OF[role] || command === AUTHENTICATE_OF[role]
+    if (command.role !== role || (!isHandshake && !handlers[name])) continue
+    entries[command.code] = { name, command, handler: isHandshake ? undefined : handlers[name] }
   }
   return entries
 }

@@ -1,1 +1,2 @@
-export {}
+export { createWorker, type Worker, type WorkerDeps } from './worker.ts'
+export { workerConfig, type WorkerConfig } from './worker-config.ts'

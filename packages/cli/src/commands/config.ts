@@ -5,10 +5,11 @@ import { idServerConfig } from '@tributary/idserver'
 import { ConfigError, explainConfig, type AnyConfigDefinition, type EffectiveRow } from '@tributary/runtime'
 import { storageConfig } from '@tributary/storage'
 import { trackerConfig } from '@tributary/tracker'
+import { workerConfig } from '@tributary/worker'
 import { EXIT_CODES, QuietExit, UsageError } from '../exit-code.ts'
 import type { Terminal } from '../terminal.ts'
 
-const DEFINITIONS = [trackerConfig, idServerConfig, storageConfig, gatewayConfig] as const
+const DEFINITIONS = [trackerConfig, idServerConfig, storageConfig, gatewayConfig, workerConfig] as const
 
 export function build(command: Command, terminal: Terminal): void {
   const { port, folder } = terminal

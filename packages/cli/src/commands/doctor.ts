@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import { accountOf } from '../doctor/account.ts'
 import { checkCertificate } from '../doctor/certificate.ts'
 import { checkCluster } from '../doctor/cluster.ts'
-import { checkSecrets, readRoles } from '../doctor/configuration.ts'
+import { checkSecrets, readRoles, securityOf, checkWire } from '../doctor/configuration.ts'
 import { checkDatabases, checkRedis } from '../doctor/databases.ts'
 import type { Finding, Findings } from '../doctor/finding.ts'
 import { checkMachine } from '../doctor/machine.ts'
@@ -85,9 +85,10 @@ async function examine({ config, user }: Flags, { port, folder, nodeVersion }: T
     ...(roles.storage ? [await checkStores(roles.storage, account, clusterId)] : []),
     ...ofDatabases,
     await checkRedis(roles),
+    checkWire(roles, Date.now()),
     ...(await checkPeers(roles, version, clusterId)),
     await checkPorts(roles, version),
-    ...(trackers.length > 0 ? [await checkCluster(trackers, version)] : [])
+    ...(trackers.length > 0 ? [await checkCluster(trackers, version, securityOf(roles))] : [])
   ]
   return all.flatMap(({ list }) => list)
 }

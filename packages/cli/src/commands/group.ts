@@ -142,7 +142,12 @@ async function move(from: string, flags: MoveFlags, database: Database, run: Cli
   }
   const pool = new PeerPool({
     role: 'storage',
-    greeting: { role: 'client', cluster: await database.clusterId(), version: programVersion() }
+    greeting: {
+      role: 'client',
+      cluster: await database.clusterId(),
+      version: programVersion(),
+      ...run.settings.wire
+    }
   })
   const bar = run.bar(`moving ${from}`)
   let toldMs = performance.now()

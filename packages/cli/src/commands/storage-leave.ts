@@ -3,10 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { InvalidArgumentError, type Command } from 'commander'
 import { Client } from '@tributary/client'
 import { memberAt, membersHere, type MemberState } from '@tributary/storage'
+import { clientSettings } from '../client-settings.ts'
 import { EXIT_CODES, QuietExit, UsageError } from '../exit-code.ts'
 import { countText, durationText, visibleText } from '../quantity-text.ts'
 import { sentenceOf, type Terminal } from '../terminal.ts'
 import { programVersion } from '../version.ts'
+import type { WireSettings } from '../wire-settings.ts'
 
 const LOOK_INTERVAL_MS = 250
 /** A unit starts again after a second what it is not to leave alone. */
@@ -47,7 +49,9 @@ async function leave(flags: Flags, terminal: Terminal): Promise<void> {
       `${name} is run by \`tributary up\`, which would start it again: stop that with Ctrl-C instead`
     )
   }
-  if (!flags.last && !state.leaving) await checkOthers(state, name)
+  if (!flags.last && !state.leaving) {
+    await checkOthers(state, name, clientSettings({}, terminal).wire)
+  }
   signal(terminal, state, 'SIGUSR2', name)
   say(`${name} leaves ${state.group}; nobody is sent there any more`)
   const startedMs = performance.now()
@@ -112,9 +116,14 @@ function chosen(members: readonly MemberState[], port: number | undefined): Memb
 }
 
 /** @throws {UsageError} nobody else serves the group, or nobody can say. */
-async function checkOthers({ trackers, group, hostName, address }: MemberState, name: string): Promise<void> {
+async function checkOthers(
+  { trackers, group, hostName, address }: MemberState,
+  name: string,
+  wire: WireSettings
+): Promise<void> {
   const client = new Client({
     trackers,
+    ...wire,
     version: programVersion(),
     retryForMs: 0,
     callTimeoutMs: TRACKERS_WAIT_MS

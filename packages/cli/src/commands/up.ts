@@ -30,13 +30,15 @@ export function build(command: Command, terminal: Terminal): void {
     .option('--certificate <file>', 'HTTPS instead of HTTP: PEM file of a certificate and its chain')
     .option('--private-key <file>', "PEM file of the certificate's key")
     .option('--workers <count>', 'processes that move data, of each storage server', wholeNumber, 1)
+    .option('--profiles <list>', 'renditions to make of each film, such as 720p,360p (default: none)')
+    .option('--no-worker', 'no looking into films, no posters, thumbnails and renditions')
     .option('--insecure', 'let everybody who reaches this machine write')
     .option('--verbose', "show everything in the servers' logs")
     .addHelpText(
       'after',
       `
-One tracker, one ID server, two storage servers and one HTTP server, each a process of its own that is started again if
-it dies. Prints a line beginning 'ready' with the address when all of them answer. Ctrl-C stops them in order.
+One tracker, one ID server, two storage servers, one HTTP server and one worker, each a process of its own that is started
+again if it dies. Prints a line beginning 'ready' with the address when all of them answer. Ctrl-C stops them in order.
 
 Examples:
   tributary up

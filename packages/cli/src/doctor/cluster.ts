@@ -4,13 +4,24 @@ import { formatAddress, type ClusterGroup, type ClusterMember } from '@tributary
 import type { HostPort } from '@tributary/runtime'
 import { visibleText } from '../quantity-text.ts'
 import { sentenceOf } from '../terminal.ts'
+import type { WireSecurity } from './configuration.ts'
 import { Findings } from './finding.ts'
 
 const DEADLINE_MS = 3_000
 
-export async function checkCluster(trackers: readonly HostPort[], version: string): Promise<Findings> {
+export async function checkCluster(
+  trackers: readonly HostPort[],
+  version: string,
+  security: WireSecurity
+): Promise<Findings> {
   const findings = new Findings('group')
-  const client = new Client({ trackers: [...trackers], version, callTimeoutMs: DEADLINE_MS, retryForMs: 0 })
+  const client = new Client({
+    trackers: [...trackers],
+    version,
+    ...security,
+    callTimeoutMs: DEADLINE_MS,
+    retryForMs: 0
+  })
   try {
     const { groups } = await client.groups()
     if (groups.length === 0)

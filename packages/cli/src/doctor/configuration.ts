@@ -1,11 +1,20 @@
 /** Which roles the configuration describes, and whether the file keeps its secrets. */
+import { X509Certificate } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import { parse as parseToml } from 'smol-toml'
 import { gatewayConfig, type GatewayConfig } from '@tributary/gateway'
 import { idServerConfig, type IdServerConfig } from '@tributary/idserver'
-import { ConfigError, loadConfig, type AnyConfigDefinition, type ConfigDefinition } from '@tributary/runtime'
+import {
+  ConfigError,
+  isLoopbackHost,
+  loadConfig,
+  wireSecurityOf,
+  type AnyConfigDefinition,
+  type ConfigDefinition
+} from '@tributary/runtime'
 import { storageConfig, type StorageConfig } from '@tributary/storage'
 import { trackerConfig, type TrackerConfig } from '@tributary/tracker'
+import { workerConfig, type WorkerConfig } from '@tributary/worker'
 import { may, whyUnreadable, type Account } from './account.ts'
 import { Findings } from './finding.ts'
 
@@ -14,16 +23,18 @@ export interface Roles {
   id?: IdServerConfig
   storage?: StorageConfig
   gateway?: GatewayConfig
+  worker?: WorkerConfig
 }
 
 const DEFINITIONS: readonly AnyConfigDefinition[] = [
   trackerConfig,
   idServerConfig,
   storageConfig,
-  gatewayConfig
+  gatewayConfig,
+  workerConfig
 ]
 const OTHERS_MAY_READ = 0o004
-const CREDENTIALS = /:\/\/[^/\s"']*:[^@\s"']+@|^\s*write_token\s*=/m
+const CREDENTIALS = /:\/\/[^/\s"']*:[^@\s"']+@|^\s*(?:write_token|cluster_key)\s*=/m
 
 /** A role of which nothing but required keys is missing is none of this machine's. */
 export function readRoles(
@@ -128,4 +139,62 @@ function secretFilesOf(text: string): SecretFile[] {
     return [] // told by readRoles
   }
   return [...files.values()]
+}
+
+/** Cluster key and TLS, as this machine's programs speak to each other. */
+export type WireSecurity = ReturnType<typeof wireSecurityOf>
+
+export function securityOf({ storage, gateway, tracker, id }: Roles): WireSecurity {
+  return wireSecurityOf(storage ?? gateway ?? tracker ?? id ?? NOTHING)
+}
+
+const NOTHING = {
+  clusterKey: undefined,
+  wireAuthorities: undefined,
+  wireCertificate: undefined,
+  wirePrivateKey: undefined
+}
+const EXPIRES_SOON_MS = 14 * 86_400_000
+
+/** How far the wire protocol is closed where it leaves this machine, and whether all roles agree. */
+export function checkWire(roles: Roles, nowMs: number): Findings {
+  const findings = new Findings('wire')
+  const given = Object.entries(roles) as [
+    string,
+    TrackerConfig | StorageConfig | GatewayConfig | IdServerConfig
+  ][]
+  if (new Set(given.map(([, { clusterKey }]) => clusterKey)).size > 1) {
+    findings.problem(
+      'cluster_key',
+      'the roles of this machine do not have the same one',
+      'Set it once, in the table [common].'
+    )
+  }
+  for (const [role, config] of given) {
+    const { host, clusterKey, wireAuthorities, wireCertificate, insecure } = config
+    if (role !== 'gateway' && !isLoopbackHost(host)) {
+      if (clusterKey === undefined && insecure) {
+        findings.warning(
+          role,
+          'whoever reaches it may read, write and administer: there is no cluster key, and insecure = true',
+          'Set `cluster_key`, or at least `allow`.'
+        )
+      } else if (clusterKey === undefined) {
+        findings.ok(role, 'believes every program of the networks in `allow`: there is no cluster key')
+      } else
+        findings.ok(
+          role,
+          wireAuthorities ? 'wants proof of the cluster key, over TLS' : 'wants proof of the cluster key'
+        )
+    }
+    if (!wireCertificate) continue
+    const endsMs = new X509Certificate(wireCertificate.text).validToDate.getTime()
+    const date = new Date(endsMs).toISOString().slice(0, 10)
+    if (endsMs <= nowMs)
+      findings.problem(role, `its wire certificate expired on ${date}`, 'Renew it, and restart.')
+    else if (endsMs - nowMs < EXPIRES_SOON_MS) {
+      findings.warning(role, `its wire certificate expires on ${date}`, 'Renew it, and restart.')
+    }
+  }
+  return findings
 }

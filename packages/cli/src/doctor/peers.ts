@@ -7,7 +7,7 @@ import { sentenceOf } from '../terminal.ts'
 import type { GatewayConfig } from '@tributary/gateway'
 import { askSecurely } from './certificate.ts'
 import { addClock } from './clocks.ts'
-import type { Roles } from './configuration.ts'
+import { securityOf, type Roles, type WireSecurity } from './configuration.ts'
 import { Findings } from './finding.ts'
 
 const DEADLINE_MS = 2_000
@@ -23,15 +23,27 @@ interface Met {
 }
 
 /** Shakes hands and goes. */
-async function meet(role: Role, { host, port }: HostPort, version: string): Promise<Met> {
+async function meet(
+  role: Role,
+  { host, port }: HostPort,
+  version: string,
+  security: WireSecurity
+): Promise<Met> {
   const met: Met = { kind: 'silent', cluster: '', version: '', aheadMs: 0, reason: '' }
   let connection: Connection | undefined
   try {
-    connection = await Connection.open(role, { host, port }, { timeoutMs: DEADLINE_MS })
+    connection = await Connection.open(
+      role,
+      { host, port },
+      {
+        timeoutMs: DEADLINE_MS,
+        tls: security.tls
+      }
+    )
     met.kind = 'stranger'
     const askedMs = Date.now()
     const isOurs = await connection.greet(
-      { role: 'client', cluster: '', version },
+      { role: 'client', cluster: '', version, ...security },
       { timeoutMs: DEADLINE_MS }
     )
     if (!isOurs) return { ...met, kind: 'legacy' }
@@ -63,7 +75,7 @@ export async function checkPeers(
   const answers = await Promise.all(
     [...once].map(async ([subject, { role, address }]) => ({
       subject,
-      met: await meet(role, address, version)
+      met: await meet(role, address, version, securityOf(roles))
     }))
   )
   for (const { subject, met } of answers) {
@@ -116,7 +128,9 @@ export async function checkPorts(roles: Roles, version: string): Promise<Finding
     }
     const address = { host: isWildcard ? (host === '::' ? '::1' : '127.0.0.1') : host, port }
     const met =
-      role === 'gateway' ? await meetGateway(address, roles.gateway!) : await meet(role, address, version)
+      role === 'gateway'
+        ? await meetGateway(address, roles.gateway!)
+        : await meet(role, address, version, securityOf(roles))
     if (met.kind === 'ours' && met.reason !== '')
       findings.warning(subject, met.reason, `Run systemctl reload tributary-${role}.`)
     else if (met.kind === 'ours') findings.ok(subject, 'our own server listens there')

@@ -48,10 +48,10 @@ export class ClusterRun {
     const ports = await this.#claimPorts()
     await this.#prepareDatabase()
     signal.throwIfAborted()
-    const { first, storages, gateway } = childrenOf(plan, ports)
+    const { first, storages, last } = childrenOf(plan, ports)
     await this.#startAll(first, signal)
     await this.#startAll(storages, signal)
-    await this.#startAll([gateway], signal)
+    await this.#startAll(last, signal)
     const trackers = [formatHostPort({ host: plan.connectHost, port: ports.tracker })]
     await this.#untilActive(trackers, signal)
     this.#ready = true
@@ -70,11 +70,11 @@ export class ClusterRun {
     for (const child of this.#children) child.reload()
   }
 
-  /** gateway → storage → ID server → tracker: nobody is asked for what has gone already. */
+  /** worker → gateway → storage → ID server → tracker: nobody is asked for what has gone already. */
   async stop(deadline: AbortSignal): Promise<void> {
     this.#stopping = true
     if (this.#ready) this.#say('stopping …')
-    const inOrder = [/^gateway/, /^storage/, /^id/, /^tracker/]
+    const inOrder = [/^worker/, /^gateway/, /^storage/, /^id/, /^tracker/]
     for (const pattern of inOrder) {
       const group = this.#children.filter(({ name }) => pattern.test(name))
       await Promise.all(group.map(child => child.stop(deadline)))

@@ -25,6 +25,9 @@ export interface UpFlags {
   certificate?: string | undefined
   privateKey?: string | undefined
   workers: number
+  /** False: --no-worker. */
+  worker: boolean
+  profiles?: string
   insecure?: boolean
   verbose?: boolean
 }
@@ -48,6 +51,8 @@ export interface UpPlan {
   insecure: boolean
   verbose: boolean
   workers: number
+  /** Of the media worker; undefined: there is none. */
+  worker: { tempFolder: string; profiles: string | undefined } | undefined
   storages: number
   ports: { tracker: number; id: number; storage: number; http: number }
 }
@@ -107,6 +112,9 @@ export function planUp(flags: UpFlags, folder: string, lan: string | undefined):
     insecure,
     verbose: flags.verbose ?? false,
     workers,
+    worker: flags.worker
+      ? { tempFolder: resolve(dataFolder, 'worker'), profiles: flags.profiles }
+      : undefined,
     storages,
     ports: { tracker: flags.trackerPort, id: flags.idPort, storage: flags.storagePort, http: flags.httpPort }
   }
@@ -130,7 +138,7 @@ export interface Ports {
 export function childrenOf(
   plan: UpPlan,
   ports: Ports
-): { first: ChildPlan[]; storages: ChildPlan[]; gateway: ChildPlan } {
+): { first: ChildPlan[]; storages: ChildPlan[]; last: ChildPlan[] } {
   const { host, connectHost, databaseUrl, redisUrl } = plan
   const beyond = isLoopbackHost(host) ? [] : ['--allow', 'any', '--insecure']
   const database = (section: string): Record<string, string> => ({
@@ -158,12 +166,29 @@ export function childrenOf(
       args: ['storage', ...listen(host, port), ...beyond, ...storageFlags, '--member', `storage${index + 1}`],
       env: { ...database('STORAGE'), ...redis('STORAGE') }
     })),
-    gateway: {
-      name: 'gateway',
-      args: ['gateway', ...listen(plan.httpHost, ports.http), '--trackers', trackers, ...gatewayAccess(plan)],
-      env: {}
-    }
+    last: [
+      {
+        name: 'gateway',
+        args: [
+          'gateway',
+          ...listen(plan.httpHost, ports.http),
+          '--trackers',
+          trackers,
+          ...gatewayAccess(plan)
+        ],
+        env: {}
+      },
+      ...workerOf(plan, trackers)
+    ]
   }
+}
+
+function workerOf({ worker }: UpPlan, trackers: string): ChildPlan[] {
+  if (!worker) return []
+  const { tempFolder, profiles } = worker
+  const flags = profiles === undefined ? [] : ['--profiles', profiles]
+  const args = ['worker', '--trackers', trackers, '--name', 'worker', '--temp-folder', tempFolder, ...flags]
+  return [{ name: 'worker', args, env: {} }]
 }
 
 function gatewayAccess(plan: UpPlan): string[] {

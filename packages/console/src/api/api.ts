@@ -18,6 +18,8 @@ type Content<Name extends EndpointName> =
 
 export type Given<Name extends EndpointName> = ParametersOf<PathOf<Name>> & {
   query?: Query<Name>
+  /** Stands in front of the path: a signature. */
+  prefix?: string
   signal?: AbortSignal
 } & (Body<Name> extends undefined ? object : { body: Body<Name> }) &
   Content<Name>
@@ -33,6 +35,7 @@ export function call<Name extends EndpointName>(
   const [method, template] = name.split(' ') as [Asked['method'], string]
   const values = given as unknown as Record<string, string> & {
     query?: Asked['query']
+    prefix?: string
     signal?: AbortSignal
     body?: unknown
     content?: Blob
@@ -46,5 +49,5 @@ export function call<Name extends EndpointName>(
     asked.body = values.content
     asked.type = values.type!
   } else if (values.body !== undefined) asked.json = values.body
-  return ask(path, asked)
+  return ask((values.prefix ?? '') + path, asked)
 }

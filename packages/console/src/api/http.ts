@@ -56,7 +56,8 @@ async function fetchOnce(
   if (json !== undefined) headers['content-type'] = 'application/json'
   else if (type !== undefined) headers['content-type'] = type
   try {
-    return await fetch(given.length > 0 ? `${path}?${search}` : path, {
+    const target = underSignature(path)
+    return await fetch(given.length > 0 ? `${target}?${search}` : target, {
       method,
       headers,
       ...(json !== undefined ? { body: JSON.stringify(json) } : body !== undefined ? { body } : {}),
@@ -66,6 +67,13 @@ async function fetchOnce(
     signal?.throwIfAborted()
     throw new ApiError(0, '', '')
   }
+}
+
+/** A page that was reached by a signed address asks for its film under that signature. */
+export function underSignature(path: string): string {
+  const signature = new URLSearchParams(location.search).get('signature')
+  const isOfFilm = path.startsWith('/api/v1/films/') || path === '/api/v1/plays'
+  return signature !== null && isOfFilm ? `/signed/${signature}${path}` : path
 }
 
 export function errorOf(status: number, text: string): ApiError {

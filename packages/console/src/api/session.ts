@@ -2,7 +2,6 @@
 import { computed, signal } from '@preact/signals'
 import type { Session } from '@tributary/gateway/contract'
 import { call } from './api.ts'
-import { ApiError } from './http.ts'
 
 export const session = signal<Session | undefined>(undefined)
 
@@ -11,13 +10,7 @@ export const mayWrite = computed(() => mayAnywhere('write'))
 export const isLoggedIn = computed(() => session.value?.kind === 'token')
 
 export async function readSession(): Promise<void> {
-  try {
-    session.value = await call('GET /api/v1/session', {})
-  } catch (error) {
-    if (!(error instanceof ApiError && error.status === 404)) throw error
-    const grants: Session['grants'] = [{ application: '*', rights: ['read', 'write', 'admin'] }]
-    session.value = { kind: 'local', name: '', grants, expiresAt: null, needsLogin: false }
-  }
+  session.value = await call('GET /api/v1/session', {})
 }
 
 /** @throws {ApiError} 401: not a valid token. */

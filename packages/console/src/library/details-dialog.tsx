@@ -98,7 +98,7 @@ function tracksOf(
     tracks.length === 1 ? name : `${name}: ${t.track(index + 1)}`,
     [
       track.title,
-      track.language,
+      track.language === 'und' ? '' : track.language,
       track.codec,
       track.width && track.height ? `${track.width} × ${track.height}` : '',
       track.frameRate ? t.framesPerSecond(Math.round(track.frameRate * 100) / 100) : '',

@@ -1,6 +1,6 @@
 /** Ways to let others watch a film. */
 import type { Film, Share } from '@tributary/gateway/contract'
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useEffect, useId, useRef, useState } from 'preact/hooks'
 import { call } from '../api/api.ts'
 import { formatDate } from '../format.ts'
 import { IconButton } from '../parts/button.tsx'
@@ -130,15 +130,16 @@ export function ShareDialog({ film, onClose }: { film: Film; onClose(): void }) 
 
 export function CopyField({ label, value, said }: { label: string; value: string; said?: string }) {
   const field = useRef<HTMLInputElement>(null)
+  const id = useId()
   return (
-    <label class="copy-field">
-      <span>{label}</span>
-      <span class="row">
-        <input ref={field} readOnly value={value} onFocus={event => event.currentTarget.select()} />
+    <div class="copy-field">
+      <label for={id}>{label}</label>
+      <div class="row">
+        <input ref={field} id={id} readOnly value={value} onFocus={event => event.currentTarget.select()} />
         <button type="button" onClick={() => void copy(value, said, field.current)}>
           {texts.value.copy}
         </button>
-      </span>
-    </label>
+      </div>
+    </div>
   )
 }

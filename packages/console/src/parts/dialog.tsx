@@ -18,11 +18,15 @@ export function Dialog({ title, onClose, wide = false, children }: DialogProps) 
   const titleId = useId()
   useEffect(() => {
     const dialog = box.current!
+    const before = document.activeElement
     dialog.showModal()
     openDialogs.value++
     return () => {
       openDialogs.value--
       dialog.close()
+      // A dialog that is taken out of the page takes the focus with it.
+      if (before instanceof HTMLElement && before.isConnected) before.focus({ preventScroll: true })
+      else document.querySelector<HTMLElement>('main h1')?.focus({ preventScroll: true })
     }
   }, [])
   return (

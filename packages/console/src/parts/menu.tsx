@@ -108,7 +108,7 @@ export function Menu({ label, items, icon = 'more' }: { label: string; items: Me
                 tabIndex={-1}
                 class={kind}
                 href={item.href}
-                download={item.download}
+                download={item.download ? '' : undefined}
                 onClick={close}
               >
                 {inner}

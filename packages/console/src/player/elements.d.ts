@@ -7,6 +7,7 @@ interface Control extends HTMLAttributes<HTMLElement> {
   keyboardforwardseekoffset?: string
   keyboardbackwardseekoffset?: string
   noautohide?: boolean
+  notoggle?: boolean
   rates?: string
   seekoffset?: string
   showduration?: boolean

@@ -178,6 +178,7 @@ export function Player({ details, framed, onAsStored, onReasons }: PlayerProps) 
         <media-control-bar class="seek-bar">
           <media-time-range>
             {thumbnails !== null && <media-preview-thumbnail slot="preview" />}
+            <media-preview-time-display slot="preview" />
           </media-time-range>
         </media-control-bar>
         <media-control-bar class="buttons">
@@ -186,7 +187,8 @@ export function Player({ details, framed, onAsStored, onReasons }: PlayerProps) 
           <media-seek-forward-button class="wide-only" seekoffset={SEEK_S} />
           <media-mute-button />
           <media-volume-range class="wide-only" />
-          <media-time-display showduration />
+          {/* The seek bar tells it to screen readers. */}
+          <media-time-display showduration notoggle aria-hidden="true" />
           <span class="grow" />
           {subtitles.length > 0 && <media-captions-button />}
           <media-settings-menu-button />

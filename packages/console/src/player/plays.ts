@@ -1,5 +1,6 @@
 /** Tells the server now and then how far a film is watched; nothing in it tells who watches. */
 import type { Film } from '@tributary/gateway/contract'
+import { underSignature } from '../api/http.ts'
 
 const REPORT_EVERY_MS = 30_000
 /** A shorter look is none. */
@@ -15,6 +16,8 @@ export function reportPlays(
   let playedS = 0
   let lastS: number | undefined
   let started = true
+  /** Furthest position that was reported. */
+  let before: number | undefined
   const onTime = (): void => {
     const { currentTime, playbackRate } = media
     const step = lastS === undefined ? 0 : currentTime - lastS
@@ -23,6 +26,7 @@ export function reportPlays(
   }
   const report = (): void => {
     if (playedS < PLAYED_S_MIN || !(media.duration > 0)) return
+    const position = Math.min(1, Math.max(0, media.currentTime / media.duration))
     const body = {
       application,
       user,
@@ -30,12 +34,14 @@ export function reportPlays(
       generation,
       ...(started && { started }),
       playedS: Math.round(Math.min(playedS, 3_600) * 10) / 10,
-      position: Math.min(1, Math.max(0, media.currentTime / media.duration))
+      position,
+      ...(before !== undefined && { before })
     }
+    before = Math.max(before ?? 0, position)
     started = false
     playedS = 0
     // Also while the page is left; whether it arrives is no viewer's concern.
-    fetch('/api/v1/plays', {
+    fetch(underSignature('/api/v1/plays'), {
       method: 'POST',
       keepalive: true,
       headers: { 'content-type': 'application/json' },

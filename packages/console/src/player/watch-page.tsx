@@ -1,5 +1,5 @@
 /** A film's own page: to watch it, and to send it on. With `framed`, only the player, for other sites' pages. */
-import type { Film, FilmDetails } from '@tributary/gateway/contract'
+import type { FilmDetails } from '@tributary/gateway/contract'
 import { useEffect, useState } from 'preact/hooks'
 import { call } from '../api/api.ts'
 import { ApiError } from '../api/http.ts'
@@ -11,14 +11,29 @@ import { sentenceOf } from '../parts/failure.ts'
 import { Icon } from '../parts/icon.tsx'
 import { Menu } from '../parts/menu.tsx'
 import { formatNameOf, type Hint, type Reason } from '../playability.ts'
-import type { FilmKey } from '../router.ts'
+import { query } from '../place.ts'
+import { keyPath, type FilmKey } from '../router.ts'
 import { language, texts } from '../settings.ts'
+import { SharedFilm } from './shared-film.tsx'
+import { wayIn } from './way-in.ts'
 import { lazy } from '../parts/lazy.tsx'
 
 /** The player and all it needs come when the first film is opened. */
 const Player = lazy(async () => (await import('./player.tsx')).Player)
 
 export function WatchPage({ page, framed = false }: { page: FilmKey; framed?: boolean }) {
+  const { prefix, share } = wayIn(query.value)
+  if (share === undefined) return <Film key={keyPath(page)} page={page} prefix={prefix} framed={framed} />
+  // The signature that it gives is good for hours only: the address keeps the share, and a reload opens it again.
+  return (
+    <SharedFilm
+      id={share}
+      render={search => <Film page={page} prefix={wayIn(search).prefix} framed={framed} />}
+    />
+  )
+}
+
+function Film({ page, prefix, framed }: { page: FilmKey; prefix: string; framed: boolean }) {
   const { application, user, file } = page
   const [details, setDetails] = useState<FilmDetails | undefined>(undefined)
   const [trouble, setTrouble] = useState('')
@@ -34,10 +49,11 @@ export function WatchPage({ page, framed = false }: { page: FilmKey; framed?: bo
       application,
       user,
       file,
+      prefix,
       signal: abort.signal
     }).then(
       found => {
-        setDetails(found)
+        setDetails(signed(found, prefix))
         document.title = `${found.film.title} – Tributary`
       },
       error => {
@@ -45,7 +61,7 @@ export function WatchPage({ page, framed = false }: { page: FilmKey; framed?: bo
       }
     )
     return () => abort.abort()
-  }, [application, user, file])
+  }, [application, user, file, prefix])
   const t = texts.value
   const film = details?.film
   const stage = (
@@ -56,7 +72,13 @@ export function WatchPage({ page, framed = false }: { page: FilmKey; framed?: bo
         </p>
       )}
       {details && reasons.length === 0 && (
-        <Player key={details.film.generation} details={details} framed={framed} onAsStored={() => setAsStored(true)} onReasons={setReasons} />
+        <Player
+          key={details.film.generation}
+          details={details}
+          framed={framed}
+          onAsStored={() => setAsStored(true)}
+          onReasons={setReasons}
+        />
       )}
       {film && reasons.length > 0 && <Reasons film={film} reasons={reasons} onRetry={() => setReasons([])} />}
       {!trouble && !details && <p class="stage-wait">{t.loading}</p>}
@@ -66,12 +88,22 @@ export function WatchPage({ page, framed = false }: { page: FilmKey; framed?: bo
   return (
     <>
       {stage}
-      {details && <About details={details} asStored={asStored && reasons.length === 0} />}
+      {details && (
+        <About details={details} asStored={asStored && reasons.length === 0} isSigned={prefix !== ''} />
+      )}
     </>
   )
 }
 
-function About({ details, asStored }: { details: FilmDetails; asStored: boolean }) {
+function About({
+  details,
+  asStored,
+  isSigned
+}: {
+  details: FilmDetails
+  asStored: boolean
+  isSigned: boolean
+}) {
   const t = texts.value
   const { film, notStreamable } = details
   const facts = [
@@ -88,15 +120,18 @@ function About({ details, asStored }: { details: FilmDetails; asStored: boolean 
           {film.title}
         </h1>
         <div class="tools">
-          <a class="button" href={`${film.links.file}?download`} download>
+          <a class="button" href={`${film.links.file}?download`} download="" aria-label={t.download}>
             <Icon name="save" />
             <span>{t.download}</span>
           </a>
-          <Menu label={t.actionsOf(film.title)} items={actionsOf(film)} />
+          {/* Whoever was let in for this film alone has it as it is. */}
+          {!isSigned && <Menu label={t.actionsOf(film.title)} items={actionsOf(film)} />}
         </div>
       </div>
       <p class="facts">{facts.filter(Boolean).join(' · ')}</p>
-      {asStored && <p class="facts">{notStreamable === null ? t.asStored : `${t.asStored} (${notStreamable})`}</p>}
+      {asStored && (
+        <p class="facts">{notStreamable === null ? t.asStored : `${t.asStored} (${notStreamable})`}</p>
+      )}
       <CopyField label={t.elsewhere} value={absolute(film.links.file)} said={t.copied} />
     </div>
   )
@@ -107,7 +142,7 @@ function Reasons({
   reasons,
   onRetry
 }: {
-  film: Film
+  film: FilmDetails['film']
   reasons: readonly (Reason | Hint)[]
   onRetry(): void
 }) {
@@ -130,6 +165,29 @@ function Reasons({
 /** An apostrophe is allowed in URLs, and would end the text in the command line above. */
 function absolute(path: string): string {
   return new URL(path, location.href).href.replaceAll("'", '%27')
+}
+
+/** Every address below the one that lets the visitor in. */
+function signed(details: FilmDetails, prefix: string): FilmDetails {
+  const { film, subtitles, thumbnails } = details
+  const put = <Path extends string | null>(path: Path): Path =>
+    path === null ? path : (`${prefix}${path}` as Path)
+  const { links } = film
+  return {
+    ...details,
+    film: {
+      ...film,
+      links: {
+        ...links,
+        file: put(links.file),
+        hls: put(links.hls),
+        dash: put(links.dash),
+        poster: put(links.poster)
+      }
+    },
+    subtitles: subtitles.map(one => ({ ...one, url: put(one.url) })),
+    thumbnails: put(thumbnails)
+  }
 }
 
 function sentenceOfFilm(error: unknown): string {

@@ -220,6 +220,16 @@ export class UploadQueue<Source extends Content> {
     for (const { id, state } of [...this.#tasks]) if (state === 'retrying') this.resume(id)
   }
 
+  /** There is none: what is on its way will not arrive, and a browser may take minutes to notice. */
+  offline(): void {
+    for (const task of this.#tasks) {
+      if (!ACTIVE.has(task.state)) continue
+      this.#halt(task)?.pause()
+      this.#retry(task)
+    }
+    this.#next()
+  }
+
   #goOn(task: Task<Source>, source: Source): void {
     task.source = source
     task.why = ''

@@ -10,10 +10,30 @@ const ENDPOINT = '/uploads'
 /** The server is busy with the same upload (its connection of before has not ended yet), or has no place right now. */
 const BUSY: ReadonlySet<number> = new Set([0, 408, 409, 423, 425, 429])
 
+/** A connection on which nothing moves for so long is taken to be dead: over bad Wi-Fi nobody says that it is. */
+const STALL_MS = 30_000
+/** All has left, and is being made durable; a large film takes its time. */
+const STORING_MS_MAX = 5 * 60_000
+
 export const tusSender: Sender<File> = {
   send(file, { application, user, reference }, reports) {
     let stopped = false
     let abandoned = false
+    let stalled: ReturnType<typeof setTimeout> | undefined
+    const watch = (sentBytes: number): void => {
+      clearTimeout(stalled)
+      if (stopped) return
+      const ms = sentBytes >= file.size ? STORING_MS_MAX : STALL_MS
+      stalled = setTimeout(() => {
+        stop()
+        reports.failed(texts.value.offline, true)
+      }, ms)
+    }
+    const stop = (): void => {
+      stopped = true
+      clearTimeout(stalled)
+      void running?.abort(false)
+    }
     let running: InstanceType<typeof import('tus-js-client').Upload> | undefined
     const begin = async (): Promise<void> => {
       const { Upload } = await import('tus-js-client')
@@ -43,17 +63,23 @@ export const tusSender: Sender<File> = {
           if (abandoned) void terminate(url)
           else reports.known(url)
         },
-        onProgress: sentBytes => reports.progress(sentBytes),
+        onProgress: sentBytes => {
+          watch(sentBytes)
+          reports.progress(sentBytes)
+        },
         onSuccess: () => {
+          clearTimeout(stalled)
           if (upload.url) forgetBegun(upload.url)
           reports.stored()
         },
         onError: error => void fail(error)
       })
       running = upload
+      watch(0)
       upload.start()
     }
     const fail = async (error: Error | DetailedError): Promise<void> => {
+      clearTimeout(stalled)
       if (stopped) return
       const response = 'originalResponse' in error ? error.originalResponse : undefined
       const status = response?.getStatus() ?? 0
@@ -69,15 +95,11 @@ export const tusSender: Sender<File> = {
     }
     begin().catch(() => reports.failed(texts.value.offline, true))
     return {
-      pause: () => {
-        stopped = true
-        void running?.abort(false)
-      },
+      pause: stop,
       abandon: () => {
-        stopped = true
         abandoned = true
+        stop()
         const url = running?.url ?? reference
-        void running?.abort(false)
         if (url) void terminate(url)
       }
     }

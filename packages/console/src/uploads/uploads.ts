@@ -5,8 +5,8 @@ import { loadFilms, place } from '../library/library.ts'
 import { say } from '../parts/sayings.tsx'
 import { language, texts } from '../settings.ts'
 import { findInterrupted } from './begun.ts'
-import { plainSender } from './plain-sender.ts'
 import { UploadQueue, type Upload } from './queue.ts'
+import { tusSender } from './tus-sender.ts'
 
 export const uploads = signal<readonly Upload[]>([])
 /** The server's; none is known until it has said. */
@@ -15,7 +15,7 @@ export const uploadBytesMax = signal(Number.MAX_SAFE_INTEGER)
 const STORED_SHOWN_MS = 6_000
 
 export const queue = new UploadQueue<File>({
-  sender: plainSender,
+  sender: tusSender,
   onChange: all => (uploads.value = all),
   onStored: ({ id, name }) => {
     say(texts.value.uploaded(name))
@@ -44,6 +44,7 @@ export function watchUploads(): void {
     if (interrupted.length > 0) queue.addInterrupted(interrupted)
   })
   addEventListener('online', () => queue.online())
+  addEventListener('offline', () => queue.offline())
   addEventListener('beforeunload', event => {
     if (queue.isBusy) event.preventDefault()
   })

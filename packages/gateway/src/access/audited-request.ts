@@ -1,13 +1,13 @@
 /** Which requests the audit log has, and what it calls them. */
 import type { IncomingMessage } from 'node:http'
 import type { AuditEntry } from '@tributary/calls'
-import { FILES_PREFIX, filmOfTree, isFilmTree, parseTarget, type Owner } from '../file-target.ts'
+import { FILES_PREFIX, filmOfApi, filmOfTree, isFilmTree, parseTarget, type Owner } from '../file-target.ts'
 
 type Audited = Pick<AuditEntry, 'what' | 'application' | 'user' | 'file' | 'outcome'>
 
 const CHANGING = new Set(['PUT', 'POST', 'DELETE', 'PATCH'])
 const DENIED = new Set([401, 403, 429])
-const FILM_PATH = /^\/api\/v1\/films\/([^/]+)\/([^/]+)\/([^/]+)(\/[^?]*)?/
+const BELOW_FILM = /^\/api\/v1\/films\/[^/]+\/[^/]+\/[^/]+(\/.*)?$/
 /** Reports of players, and pieces of uploads whose beginning is noted, would be all that one sees. */
 const TOO_MANY = /^(?:PATCH \/uploads|POST \/api\/v1\/plays)/
 
@@ -35,21 +35,14 @@ function placeOf(method: string, path: string, owner: Owner): Omit<Audited, 'out
       const film = filmOfTree(path)
       if (film) return { what: `${method} /${path.split('/')[1]}`, ...film }
     }
-    const [, application, user, file, rest = ''] = FILM_PATH.exec(path) ?? []
-    if (application !== undefined && user !== undefined && file !== undefined) {
-      return {
-        what: `${method} /api/v1/films…${rest}`,
-        application: decodeURIComponent(application).slice(0, 15),
-        user: decodeURIComponent(user).slice(0, 255),
-        file: decodeURIComponent(file)
-      }
-    }
+    const film = filmOfApi(path)
+    if (film) return { what: `${method} /api/v1/films…${BELOW_FILM.exec(path)?.[1] ?? ''}`, ...film }
   } catch {
     // It could not be read: that it was refused is what counts.
   }
-  // An id of a share opens a film: the log is not to hold it.
+  // An id of a share opens a film, one of an upload goes on with it: the log is not to hold them.
   return {
-    what: `${method} ${path.replace(/^(\/api\/v1\/shares\/)[^/]+/, '$1…')}`,
+    what: `${method} ${path.replace(/^(\/api\/v1\/shares\/|\/uploads\/)[^/]+/, '$1…')}`,
     application: '',
     user: '',
     file: ''

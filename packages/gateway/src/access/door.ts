@@ -1,11 +1,12 @@
 /** The door: who is behind a request, and whether it may do what it asks for. */
 import type { IncomingMessage } from 'node:http'
-import { checkSignature, takeSignature } from '@tributary/client'
+import { checkSignature, hashOfSecret, isSecret, takeSignature, TOKEN_PREFIX } from '@tributary/client'
 import type { ChangedToken, Right } from '@tributary/calls'
 import { UnavailableError, type FileKey } from '@tributary/protocol'
 import { AllowList, isLoopbackHost, type Clock, type Log } from '@tributary/runtime'
 import type { Exchange } from '../exchange.ts'
 import type { FileService } from '../file-service.ts'
+import { filmOfApi } from '../file-target.ts'
 import { HttpProblem } from '../problem.ts'
 import { hostNameOf, WriteGuard } from '../write-guard.ts'
 import { AccessCopy, STALE_READ_MS_MAX, STALE_WRITE_MS_MAX } from './access-copy.ts'
@@ -24,7 +25,7 @@ import {
   type TokenPrincipal
 } from './principal.ts'
 import { Quotas } from './quotas.ts'
-import { hashOf, isSecret, sessionOf, TOKEN_PREFIX } from './session-cookie.ts'
+import { sessionOf } from './session-cookie.ts'
 import { SHARE_ID_CHARACTERS, ShareBook } from './share-book.ts'
 import { TokenBuckets } from './token-bucket.ts'
 
@@ -197,6 +198,7 @@ export class Door {
     if (changes) this.guard.checkOrigin(request.headers)
     if (right === 'none') return
     await this.#known()
+    if (right === 'read' && (await this.#isSigned(request))) return
     const principal = await this.#identify(request, true)
     const rules = scope.application === undefined ? undefined : this.copy.rulesOf(scope.application)
     if (rules && rules.quotas.requestsPerS > 0) this.#limit(request, principal, rules.quotas.requestsPerS)
@@ -310,12 +312,12 @@ export class Door {
       }
     }
     if (!isSecret(secret) || !secret.startsWith(TOKEN_PREFIX)) return undefined
-    const token = await this.#look(hashOf(secret))
+    const token = await this.#look(hashOfSecret(secret))
     return token && token.parent === '' ? this.#principalOf(token, undefined) : undefined
   }
 
   async #sessionOf(secret: string): Promise<TokenPrincipal | undefined> {
-    const session = await this.#look(hashOf(secret))
+    const session = await this.#look(hashOfSecret(secret))
     if (!session || session.parent === '') return undefined
     // It dies with its token, also with one of the configuration.
     const isParentGood = session.parent.startsWith('config:')
@@ -359,6 +361,8 @@ export class Door {
     if (!share && this.copy.ageMs > STALE_READ_MS_MAX) {
       throw new UnavailableError('CONNECTION_LOST', 'which keys are good is not known: no tracker answers')
     }
+    // One that another gateway, or the command, made a moment ago is looked for.
+    if (!share && keyId !== '' && this.copy.secretOf(keyId) === undefined) await this.copy.refresh()
     const verdict = checkSignature(signature, film, {
       nowMs: this.#clock.nowMs(),
       ip: this.addressOf(request),
@@ -366,6 +370,17 @@ export class Door {
     })
     if (verdict.good) return verdict.keyId
     throw new HttpProblem(403, SIGNATURE_REFUSALS[verdict.why], [], 'BAD_SIGNATURE')
+  }
+
+  /** What there is to know of a film is read under its signature, too. */
+  async #isSigned(request: IncomingMessage): Promise<boolean> {
+    const signature = this.#signatures.get(request)
+    const film = signature === undefined ? undefined : filmOfApi(request.url!)
+    if (signature === undefined || film === undefined) return false
+    if (this.copy.rulesOf(film.application)?.reads !== 'signed') return false
+    const keyId = await this.#checkSignature(request, signature, film)
+    this.#principals.set(request, { kind: 'signed', film, keyId })
+    return true
   }
 
   #noteUse(id: string): void {

@@ -1,17 +1,11 @@
 /** Sessions, tokens, rules of applications and signing keys, as the API has them. */
+import { makeAccessId, makeSecret, SESSION_PREFIX, TOKEN_PREFIX } from '@tributary/client'
 import type { ApplicationRules as StoredRules, Quotas, SigningKeyEntry, TokenEntry } from '@tributary/calls'
 import { checkFileKey } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
 import type { Door } from '../access/door.ts'
 import { FULL_GRANTS, type Principal } from '../access/principal.ts'
-import {
-  makeAccessId,
-  makeSecret,
-  SESSION_MS,
-  SESSION_PREFIX,
-  sessionCookie,
-  TOKEN_PREFIX
-} from '../access/session-cookie.ts'
+import { SESSION_MS, sessionCookie } from '../access/session-cookie.ts'
 import type { ApplicationRules, Session, Token } from '../contract/index.ts'
 import type { FileService } from '../file-service.ts'
 import { checkAccessId, dateOf } from './access-view.ts'

@@ -1,23 +1,50 @@
 /** Media facts as the API shows them, of the JSON that the library keeps. */
-import type { FilmDetails } from '../contract/index.ts'
+import type { FilmFacts, TrackFacts } from '@tributary/media'
+import type { FilmDetails, Track } from '../contract/index.ts'
 
-type Media = NonNullable<FilmDetails['media']>
+/** What a worker wrote: of a newer program it may say more, of an older one less. */
+type KeptFacts = Partial<Omit<FilmFacts, 'tracks'>> & {
+  tracks?: Partial<TrackFacts>[]
+  notPackageable?: string
+}
 
-/** What is kept is ours; of a newer program it may say more, of an older one less. */
 export function mediaOf(
-  facts: string | undefined,
+  text: string | undefined,
   state: 'pending' | 'ready' | 'none'
 ): Pick<FilmDetails, 'media' | 'notStreamable'> {
-  if (facts === undefined) {
+  if (text === undefined) {
     return { media: null, notStreamable: state === 'none' ? 'this is no film that can be read' : null }
   }
   const {
     container = '',
-    durationS = 0,
-    bitRate = 0,
+    durationS,
+    bitRate,
     tracks = [],
     tags = {},
     notPackageable
-  } = JSON.parse(facts) as Partial<Media & { notPackageable: string }>
-  return { media: { container, durationS, bitRate, tracks, tags }, notStreamable: notPackageable ?? null }
+  } = JSON.parse(text) as KeptFacts
+  return {
+    media: { container, durationS: durationS ?? 0, bitRate: bitRate ?? 0, tracks: tracks.map(trackOf), tags },
+    notStreamable: notPackageable ?? null
+  }
+}
+
+function trackOf(track: Partial<TrackFacts>): Track {
+  const { kind, codec, language, title, width, height, rotation, frameRate } = track
+  const { channels, sampleRate, bitRate, refusal } = track
+  return {
+    kind: kind === 'video' || kind === 'audio' ? kind : 'subtitles',
+    codec: codec ?? '',
+    ...(language && language !== 'und' && { language }),
+    ...(title && { title }),
+    ...(track.default && { isDefault: true }),
+    ...(width && { width }),
+    ...(height && { height }),
+    ...(rotation && { rotation }),
+    ...(frameRate && { frameRate }),
+    ...(channels && { channels }),
+    ...(sampleRate && { sampleRate }),
+    ...(bitRate && { bitRate }),
+    ...(refusal && { refusal })
+  }
 }

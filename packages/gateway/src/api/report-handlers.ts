@@ -1,10 +1,10 @@
 /** What people want to be told: webhooks, the audit log, plays. */
 import { randomBytes } from 'node:crypto'
+import { makeAccessId } from '@tributary/client'
 import type { AuditEntry, DeliveryEntry, WebhookEntry } from '@tributary/calls'
 import { checkFileKey } from '@tributary/protocol'
 import type { AllowList } from '@tributary/runtime'
 import type { Door } from '../access/door.ts'
-import { makeAccessId } from '../access/session-cookie.ts'
 import { webhookUrlFault } from '../access/webhook-sender.ts'
 import type { Plays } from '../contract/index.ts'
 import type { FileService } from '../file-service.ts'

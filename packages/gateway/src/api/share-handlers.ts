@@ -1,13 +1,12 @@
 /** Signed addresses and share links of a film. */
 import { randomBytes } from 'node:crypto'
-import { filmPath, SIGNATURE_PARAMETER, signedPath, signFilm } from '@tributary/client'
+import { filmPath, makeAccessId, SIGNATURE_PARAMETER, signedPath, signFilm } from '@tributary/client'
 import type { OpenableShare, ShareEntry } from '@tributary/calls'
 import { checkFileKey, RejectedError, type FileKey } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
 import type { Door } from '../access/door.ts'
 import { nameOf } from '../access/principal.ts'
-import { makeAccessId } from '../access/session-cookie.ts'
-import type { Share, SignedLinks } from '../contract/index.ts'
+import type { FilmDetails, Share, SignedLinks } from '../contract/index.ts'
 import type { FileService } from '../file-service.ts'
 import { HttpProblem } from '../problem.ts'
 import { checkAccessId, dateOf } from './access-view.ts'
@@ -145,12 +144,35 @@ function shareView({
 }: ShareEntry): Share {
   return {
     id,
-    url: `${filmPath('watch', { application, user, file })}?share=${id}`,
+    url: `/share/${id}`,
     application,
     user,
     file,
     createdAt: dateOf(createdAtMs)!,
     expiresAt: dateOf(expiresAtMs),
     hasPassword
+  }
+}
+
+/** A film as whoever has its signature sees it: its addresses are signed as well. */
+export function signedDetails(details: FilmDetails, signature: string): FilmDetails {
+  const sign = <T extends string | null>(link: T): T | string =>
+    link === null ? link : signedPath(signature, link)
+  const { film, subtitles, thumbnails } = details
+  const { file, watch, hls, dash, poster } = film.links
+  return {
+    ...details,
+    film: {
+      ...film,
+      links: {
+        file: sign(file),
+        watch: `${watch}?${SIGNATURE_PARAMETER}=${signature}`,
+        hls: sign(hls),
+        dash: sign(dash),
+        poster: sign(poster)
+      }
+    },
+    subtitles: subtitles.map(each => ({ ...each, url: sign(each.url) })),
+    thumbnails: sign(thumbnails)
   }
 }

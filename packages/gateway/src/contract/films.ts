@@ -82,7 +82,9 @@ export const TRACK = Type.Object({
   channels: Type.Optional(Type.Integer()),
   sampleRate: Type.Optional(Type.Integer()),
   /** Bits a second. */
-  bitRate: Type.Optional(Type.Number())
+  bitRate: Type.Optional(Type.Number()),
+  /** Why HLS and DASH go without it, in words. */
+  refusal: Type.Optional(Type.String())
 })
 export type Track = Static<typeof TRACK>
 

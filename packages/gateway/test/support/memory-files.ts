@@ -125,6 +125,10 @@ export class MemoryFiles implements FileService {
     throw new UnavailableError('NO_STORAGE_READY', 'there is no index')
   }
 
+  get uploads(): never {
+    throw new UnavailableError('CONNECTION_LOST', 'there are no resumable uploads in this memory')
+  }
+
   async trackers(): Promise<[]> {
     return []
   }

@@ -4,7 +4,14 @@ import { realpath, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { openDatabase, SchemaVersionError, type Database } from '@tributary/database'
 import { commandNamesOf, formatFileKey, UnavailableError, type CommandName } from '@tributary/protocol'
-import { allowListOf, LogThrottle, RequestMeter, type Log } from '@tributary/runtime'
+import {
+  allowListOf,
+  LogThrottle,
+  RequestMeter,
+  wireSecurityOf,
+  wireServerSecurityOf,
+  type Log
+} from '@tributary/runtime'
 import { FrameServer, PeerPool } from '@tributary/transport'
 import { Adoption } from '../adoption.ts'
 import { Applications } from '../applications.ts'
@@ -137,7 +144,7 @@ export class DataWorker {
       onEvent: ({ level, text }) => (level === 'info' ? this.#log.info(text) : throttle.warn(text, {}, text))
     })
     const cluster = await this.#database.clusterId()
-    const greeting = { role: 'storage' as const, cluster, version }
+    const greeting = { role: 'storage' as const, cluster, version, ...wireSecurityOf(config) }
     this.#ids = new PeerPool({ role: 'id', greeting, connectionsPerPeerMax: CALL_ID_CONNECTIONS_MAX })
     await this.#openStores(cluster)
 
@@ -170,6 +177,7 @@ export class DataWorker {
       role: 'storage',
       hostName,
       greeting,
+      ...wireServerSecurityOf(config),
       handlers: storageHandlers({
         index,
         files: this.#files,

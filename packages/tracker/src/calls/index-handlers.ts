@@ -3,6 +3,7 @@ import type { CallHandlers } from './call-dispatcher.ts'
 import type { IndexParts } from './index-parts.ts'
 import { accessHandlers } from './access-handlers.ts'
 import { auditHandlers } from './audit-handlers.ts'
+import { jobsHandlers } from './jobs-handlers.ts'
 import { libraryHandlers } from './library-handlers.ts'
 import { webhookHandlers } from './webhook-handlers.ts'
 
@@ -11,6 +12,7 @@ export function indexHandlers(parts: IndexParts): CallHandlers {
     ...libraryHandlers(parts),
     ...accessHandlers(parts),
     ...auditHandlers(parts),
-    ...webhookHandlers(parts)
+    ...webhookHandlers(parts),
+    ...jobsHandlers(parts)
   }
 }

@@ -1,14 +1,15 @@
 /** What is behind a share link: the film, once its password was given where it has one. */
 import type { OpenedShare } from '@tributary/gateway/contract'
+import type { ComponentChildren } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { call } from '../api/api.ts'
 import { ApiError } from '../api/http.ts'
 import { sentenceOf } from '../parts/failure.ts'
-import { follow } from '../place.ts'
 import { texts } from '../settings.ts'
 
-export function SharePage({ id }: { id: string }) {
+export function SharedFilm({ id, render }: { id: string; render(search: string): ComponentChildren }) {
   const t = texts.value
+  const [search, setSearch] = useState('')
   const [asksPassword, setAsksPassword] = useState(false)
   const [title, setTitle] = useState<string | null>(null)
   const [password, setPassword] = useState('')
@@ -22,7 +23,7 @@ export function SharePage({ id }: { id: string }) {
       const body = given === undefined ? {} : { password: given }
       const opened: OpenedShare = await call('POST /api/v1/shares/{id}/open', { id, body })
       setTitle(opened.title)
-      if (opened.links) return follow(pathOf(opened.links.watch), { replace: true })
+      if (opened.links) return setSearch(new URL(opened.links.watch, location.href).search)
       setAsksPassword(true)
       if (given !== undefined) setTrouble(texts.value.shareWrong)
     } catch (error) {
@@ -32,6 +33,7 @@ export function SharePage({ id }: { id: string }) {
   }
   useEffect(() => void open(), [id])
 
+  if (search !== '') return <>{render(search)}</>
   return (
     <div class="narrow card">
       <h1 tabIndex={-1} dir="auto">
@@ -82,10 +84,4 @@ function wordsOf(error: unknown, gavePassword: boolean): string {
   if (error.status === 404 || error.status === 410) return texts.value.shareOver
   if (gavePassword && (error.status === 401 || error.status === 403)) return texts.value.shareWrong
   return sentenceOf(error)
-}
-
-/** Also of a whole address. */
-function pathOf(address: string): string {
-  const { pathname, search } = new URL(address, location.href)
-  return pathname + search
 }

@@ -1,0 +1,71 @@
+/** Work on films: lists, what was asked for, tries, cancelling. */
+import type { IndexJob } from '@tributary/calls'
+import type { Job } from '../contract/index.ts'
+import type { FileService } from '../file-service.ts'
+import { HttpProblem } from '../problem.ts'
+import type { ApiHandlers } from './api.ts'
+
+type JobsEndpoint = Extract<keyof ApiHandlers, `${string}/jobs${string}`>
+
+const LIMIT_DEFAULT = 50
+
+export function jobsHandlers({
+  files
+}: {
+  files: Pick<FileService, 'index'>
+}): Pick<ApiHandlers, JobsEndpoint> {
+  return {
+    async 'GET /api/v1/jobs'({ query }) {
+      const { limit = LIMIT_DEFAULT, ...filter } = query
+      const [{ jobs, next }, { workers }] = await Promise.all([
+        files.index('jobs.list', { ...filter, limit }),
+        files.index('jobs.workers', {})
+      ])
+      return {
+        jobs: jobs.map(jobOf),
+        next: next ?? null,
+        workers: workers.map(({ seenAtMs, ...worker }) => ({
+          ...worker,
+          seenAt: new Date(seenAtMs).toISOString()
+        }))
+      }
+    },
+
+    async 'POST /api/v1/films/{application}/{user}/{file}/jobs'({ parameters, body }) {
+      const { kind, profile = '' } = body
+      if ((kind === 'rendition') === (profile === ''))
+        throw new HttpProblem(400, 'a rendition needs a profile, and nothing else has one')
+      const { film } = await files.index('library.film', parameters)
+      const { application, user, file, generation, title } = film
+      const job = { application, user, file, generation, title, kind, profile }
+      const { jobs } = await files.index('jobs.add', { jobs: [job], again: true })
+      return jobOf(jobs[0]!)
+    },
+
+    async 'POST /api/v1/jobs/{id}/retry'({ parameters }) {
+      return jobOf((await files.index('jobs.retry', { id: idOf(parameters) })).job)
+    },
+
+    async 'DELETE /api/v1/jobs/{id}'({ parameters }) {
+      await files.index('jobs.cancel', { id: idOf(parameters) })
+    }
+  }
+}
+
+function idOf({ id }: { id: string }): string {
+  if (!/^[0-9a-f]{32}$/.test(id)) throw new HttpProblem(404, 'there is no such job')
+  return id
+}
+
+function jobOf({ createdAtMs, changedAtMs, dueAtMs, error, worker, profile, ...job }: IndexJob): Job {
+  const isWaiting = job.state === 'waiting'
+  return {
+    ...job,
+    profile: profile || null,
+    error: error || null,
+    worker: worker || null,
+    createdAt: new Date(createdAtMs).toISOString(),
+    changedAt: new Date(changedAtMs).toISOString(),
+    nextTryAt: isWaiting && error !== '' ? new Date(dueAtMs).toISOString() : null
+  }
+}

@@ -1,0 +1,45 @@
+/** What somebody has to do now and then, and whoever has time for films has time for: old jobs, and files whose film is gone. */
+import { RejectedError } from '@tributary/protocol'
+import type { Log } from '@tributary/runtime'
+import type { Cluster } from './film-access.ts'
+
+/** Pages of files without a film that are gone through in one round; the next round goes on from there. */
+const PAGES_MAX = 50
+
+export class Upkeep {
+  readonly #cluster: Pick<Cluster, 'index' | 'deleteGeneration'>
+  readonly #log: Log
+  #after: { application: string; user: string } | undefined
+
+  constructor(cluster: Pick<Cluster, 'index' | 'deleteGeneration'>, log: Log) {
+    this.#cluster = cluster
+    this.#log = log
+  }
+
+  async round(signal: AbortSignal): Promise<void> {
+    const { removed } = await this.#cluster.index('jobs.tidy', {}, { signal })
+    let deleted = 0
+    for (let page = 0; page < PAGES_MAX; page++) {
+      const after = this.#after
+      const { files, next } = await this.#cluster.index('library.orphans', after ? { after } : {}, { signal })
+      for (const { generation, ...key } of files) {
+        signal.throwIfAborted()
+        try {
+          await this.#cluster.deleteGeneration(key, generation, { signal })
+          deleted++
+        } catch (error) {
+          // Another worker was faster.
+          if (!(error instanceof RejectedError && error.code === 'FILE_NOT_FOUND')) throw error
+        }
+      }
+      this.#after = next
+      if (next === undefined) break
+    }
+    if (removed > 0 || deleted > 0) {
+      this.#log.info(
+        { jobs: removed, files: deleted },
+        'old jobs were forgotten, files of films that are gone were deleted'
+      )
+    }
+  }
+}
