@@ -144,6 +144,8 @@ describe('a packaged film in Chromium', { skip, timeout: 300_000 }, () => {
     })
 
     for (const { name, soundOnly } of FILMS) {
+      // Chromium's MediaSource has no MP3 in MP4, which is what DASH has: HLS gives it bare.
+      if (way === 'dash' && name === 'sound.mp3') continue
       it(`plays ${name} (${way})`, async () => {
         const video = await open(name, way)
         await video.until(
