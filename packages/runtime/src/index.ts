@@ -43,6 +43,7 @@ export {
   addressKeys,
   allowListOf,
   LISTENER_KEYS,
+  adminConflicts,
   listenerConflicts,
   type ListenerConfig
 } from './listener-config.ts'

@@ -64,17 +64,25 @@ export type ListenerConfig = ConfigValue<ReturnType<typeof addressKeys> & typeof
 export function listenerConflicts(
   config: Pick<ListenerConfig, 'host' | 'adminHost' | 'adminPort' | 'allow' | 'insecure'> & WireServerConfig
 ): ConfigConflict[] {
-  const { host, adminHost, adminPort, allow, insecure, clusterKey } = config
+  const { host, allow, insecure, clusterKey } = config
   const conflicts = wireServerConflicts(config)
-  const isAdminOpen = adminPort !== 0 && !isLoopbackHost(adminHost)
-  const isOpen = (!isLoopbackHost(host) && clusterKey === undefined) || isAdminOpen
-  if (isOpen && allow === undefined && !insecure) {
-    const expected = isLoopbackHost(host)
-      ? 'an allow list, or insecure = true, as health and metrics listen beyond this machine'
-      : 'an allow list, a cluster_key, or insecure = true, as it listens beyond this machine'
+  if (!isLoopbackHost(host) && clusterKey === undefined && allow === undefined && !insecure) {
+    const expected = 'an allow list, a cluster_key, or insecure = true, as it listens beyond this machine'
     conflicts.push({ key: 'allow', expected })
-  }
+  } else conflicts.push(...adminConflicts(config))
   return conflicts
+}
+
+/** Health and metrics alone, of a program that has no other listener or whose other one is in order. */
+export function adminConflicts({
+  adminHost,
+  adminPort,
+  allow,
+  insecure
+}: Pick<ListenerConfig, 'adminHost' | 'adminPort' | 'allow' | 'insecure'>): ConfigConflict[] {
+  if (adminPort === 0 || isLoopbackHost(adminHost) || allow !== undefined || insecure) return []
+  const expected = 'an allow list, or insecure = true, as health and metrics listen beyond this machine'
+  return [{ key: 'allow', expected }]
 }
 
 /** Who may connect: the list as configured; without one loopback, or anybody under `insecure` or where a key is to be proved. */

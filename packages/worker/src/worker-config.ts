@@ -3,7 +3,9 @@ import { WORKER_NAME_LENGTH_MAX } from '@tributary/calls'
 import {
   defineConfig,
   LISTENER_KEYS,
-  listenerConflicts,
+  adminConflicts,
+  WIRE_KEYS,
+  wireConflicts,
   type ConfigConflict,
   type ConfigOf
 } from '@tributary/runtime'
@@ -111,6 +113,7 @@ export const workerConfig = defineConfig(
       max: 600,
       describe: 'How often it looks for work while there is none'
     },
+    ...WIRE_KEYS,
     admin_host,
     admin_port,
     allow,
@@ -119,7 +122,10 @@ export const workerConfig = defineConfig(
     log_level
   },
   config => {
-    const conflicts: ConfigConflict[] = listenerConflicts({ ...config, host: '127.0.0.1' })
+    // It serves nobody on the wire: only health and metrics listen.
+    const conflicts: ConfigConflict[] = wireConflicts(config)
+    const { adminHost, adminPort, allow, insecure } = config
+    conflicts.push(...adminConflicts({ adminHost, adminPort, allow, insecure }))
     const names = config.profiles.map(({ name }) => name)
     if (new Set(names).size < names.length) conflicts.push({ key: 'profiles', expected: 'each name once' })
     return conflicts

@@ -12,6 +12,7 @@ import {
   Metrics,
   Readiness,
   serveAdmin,
+  wireSecurityOf,
   type Clock,
   type HostPort,
   type Log,
@@ -147,6 +148,7 @@ class RunningWorker implements Worker {
     const client = new Client({
       trackers: config.trackers.map(({ host, port }) => ({ host, port })),
       version,
+      ...wireSecurityOf(config),
       onEvent: ({ level, text }) => log[level](text)
     })
     this.#life.onEnd(() => client.close())
