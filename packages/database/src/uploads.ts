@@ -233,6 +233,13 @@ export class Uploads {
     return records.map(rowOf)
   }
 
+  /** Forgets those that nobody swept: their stores are gone. */
+  async forget(expiredBeforeMs: number): Promise<void> {
+    await this.#gate.pass()
+    const query = this.#queries.deleteFrom('uploads').where('expires_ms', '<', expiredBeforeMs)
+    await this.#control.change(statement(query))
+  }
+
   /** Which of these folders some row has. */
   async knownFolders(folders: readonly string[]): Promise<Set<string>> {
     await this.#gate.pass()
