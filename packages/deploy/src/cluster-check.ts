@@ -133,7 +133,7 @@ class ClusterCheck {
   }
 
   #cluster(): void {
-    const { name, networks, allow, applications, gateway, storage, worker, secrets } = this.#description
+    const { name, networks, allow, applications, gateway, wire, storage, worker, secrets } = this.#description
     if (name !== '' && !CLUSTER_NAME.test(name)) {
       this.#error('cluster.name', name, 'up to 32 small letters, digits and dashes')
     }
@@ -144,11 +144,16 @@ class ClusterCheck {
     }
     for (const [key, list] of [
       ['cluster.allow', allow],
-      ['gateway.allow', gateway.allow]
+      ['gateway.allow', gateway.allow],
+      ['wire.legacy_allow', wire.legacyAllow]
     ] as const) {
       for (const text of list) {
         if (!isNetwork(text)) this.#error(key, text, 'an address, a network, or loopback, private, any')
       }
+    }
+    if (wire.legacyAllow.length > 0 && !wire.clusterKey) {
+      const expected = 'wire.cluster_key = true with it: without a key cluster.allow says who connects'
+      this.#error('wire.legacy_allow', wire.legacyAllow.join(', '), expected)
     }
     if (applications.length === 0)
       this.#error('cluster.applications', '[]', 'at least one application: nobody could store anything')

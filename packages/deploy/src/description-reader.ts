@@ -36,6 +36,7 @@ function describe(top: TableReader): Description {
   const device = cluster.text('device', DEVICE_DEFAULT)
   const database = top.table('database')
   const gateway = top.table('gateway')
+  const wire = top.table('wire')
   const storage = top.table('storage')
   const worker = top.table('worker')
   const volumes = top.table('volumes')
@@ -64,12 +65,13 @@ function describe(top: TableReader): Description {
       certificate: gateway.text('certificate', ''),
       privateKey: gateway.text('private_key', '')
     },
+    wire: { clusterKey: wire.flag('cluster_key', false), legacyAllow: wire.texts('legacy_allow') },
     storage: { workers: storage.count('workers', 1) },
     worker: { profiles: worker.texts('profiles') },
     regions: { networks: regions.texts('networks'), applications: regions.texts('applications') },
     rootDisk: volumes.flag('on_root_disk', false)
   }
-  for (const table of [cluster, database, gateway, storage, worker, volumes, regions, top]) table.end()
+  for (const table of [cluster, database, gateway, wire, storage, worker, volumes, regions, top]) table.end()
   return description
 }
 

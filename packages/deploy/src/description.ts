@@ -92,6 +92,8 @@ export interface Description {
   readonly database: DatabaseDescription
   readonly redis: RedisDescription | undefined
   readonly gateway: GatewayDescription
+  /** Whether our programs prove a key to each other, and which networks' legacy peers are served without. */
+  readonly wire: { readonly clusterKey: boolean; readonly legacyAllow: readonly string[] }
   readonly storage: { readonly workers: number }
   /** Renditions that the hosts with the role make, as workers take them. */
   readonly worker: { readonly profiles: readonly string[] }

@@ -41,6 +41,7 @@ const FILE_UNITS: readonly [path: RegExp, unit: string][] = [
 ]
 const UNIT_FILE = /^\/etc\/systemd\/system\/([^/]+\.service)(?:\.d\/|$)/
 const CONFIG_FILE = '/etc/tributary/tributary.toml'
+const CLUSTER_KEY_FILE = '/etc/tributary/cluster-key'
 
 /**
  * Compares two plans.
@@ -166,7 +167,8 @@ function changedUnits({ name, units }: PlanHost, differing: readonly string[]): 
     const [, ownUnit] = UNIT_FILE.exec(file) ?? []
     if (ownUnit !== undefined) changed.add(ownUnit)
     for (const [pattern, unit] of FILE_UNITS) if (pattern.test(file)) changed.add(unit)
-    if (file === CONFIG_FILE) for (const unit of units.filter(isServer)) changed.add(unit)
+    if (file === CONFIG_FILE || file === CLUSTER_KEY_FILE)
+      for (const unit of units.filter(isServer)) changed.add(unit)
   }
   return changed
 }

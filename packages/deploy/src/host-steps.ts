@@ -62,7 +62,7 @@ getent passwd tributary >/dev/null ||
 # Whoever copied the files may have brought his own owners and modes along.
 chown root:tributary ${CONFIG_FOLDER}
 chmod 0750 ${CONFIG_FOLDER}
-for file in tributary.toml database.env write-token; do
+for file in tributary.toml database.env write-token cluster-key; do
   [[ -e ${CONFIG_FOLDER}/$file ]] || continue
   chown root:tributary ${CONFIG_FOLDER}/$file
   chmod 0640 ${CONFIG_FOLDER}/$file

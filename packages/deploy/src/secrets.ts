@@ -7,13 +7,15 @@ export interface Secrets {
   readonly migratePassword: string
   readonly redisPassword: string
   readonly writeToken: string
+  readonly clusterKey: string
 }
 
 const KEYS = {
   database_password: 'databasePassword',
   migrate_password: 'migratePassword',
   redis_password: 'redisPassword',
-  write_token: 'writeToken'
+  write_token: 'writeToken',
+  cluster_key: 'clusterKey'
 } as const satisfies Record<string, keyof Secrets>
 
 /** Needs no quoting in any of the files that it is written to. */
@@ -61,7 +63,8 @@ export function readSecrets(text: string | undefined, random: (bytes: number) =>
     databasePassword: value('database_password'),
     migratePassword: value('migrate_password'),
     redisPassword: value('redis_password'),
-    writeToken: value('write_token')
+    writeToken: value('write_token'),
+    clusterKey: value('cluster_key')
   }
   return { secrets, made, findings }
 }

@@ -15,6 +15,7 @@ import { addressHosts, PORTS, servesHttps, type Description, type Host } from '.
 import { GROUP_ONLY, hostFile, type RenderedFile } from './rendered-file.ts'
 import type { Secrets } from './secrets.ts'
 
+const CLUSTER_KEY_FILE = `${CONFIG_FOLDER}/cluster-key`
 /** A server behind a virtual address must take what arrives for it, whether this host has it now or not. */
 const EVERY_ADDRESS = '0.0.0.0'
 /** Above twice network.ping-timeout, which is how long GlusterFS may take to give a brick up: else every member gives the volume up. */
@@ -34,6 +35,9 @@ export function tributaryFiles(description: Description, host: Host, secrets: Se
   ]
   if (host.roles.includes('gateway')) {
     files.push(hostFile(host.name, `${CONFIG_FOLDER}/write-token`, `${secrets.writeToken}\n`, GROUP_ONLY))
+  }
+  if (description.wire.clusterKey) {
+    files.push(hostFile(host.name, CLUSTER_KEY_FILE, `${secrets.clusterKey}\n`, GROUP_ONLY))
   }
   return files
 }
@@ -67,7 +71,9 @@ function configText(description: Description, host: Host, secrets: Secrets): str
       ...(redis !== undefined && { redis }),
       allow: ['loopback', ...networks, ...allow],
       admin_host: host.address,
-      host_name: host.name
+      host_name: host.name,
+      ...(description.wire.clusterKey && { cluster_key_file: CLUSTER_KEY_FILE }),
+      ...(description.wire.legacyAllow.length > 0 && { legacy_allow: description.wire.legacyAllow })
     }
   }
   if (host.roles.includes('tracker')) {
@@ -136,5 +142,6 @@ function listenAddress(description: Description, host: Host, name: string): stri
 /** For `storage init`, `fsck` and the like: `set -a; . /etc/tributary/database.env`. */
 function databaseEnvironment(description: Description, secrets: Secrets): string {
   const urls = databaseUrls(description, description.database.user, secrets.databasePassword)
-  return `# ${GENERATED}\nTRIBUTARY_COMMON_DATABASE='${urls.join(',')}'\n`
+  const key = description.wire.clusterKey ? `TRIBUTARY_CLUSTER_KEY_FILE='${CLUSTER_KEY_FILE}'\n` : ''
+  return `# ${GENERATED}\nTRIBUTARY_COMMON_DATABASE='${urls.join(',')}'\n${key}`
 }

@@ -81,7 +81,7 @@ describe('rendering a description', () => {
     await deployCluster(file, out)
     equal((await stat(out)).mode & 0o777, 0o700)
     const secrets = [...(await readFile(join(folder, 'cluster.secrets.toml'), 'utf8')).matchAll(/= "(.*)"/g)]
-    equal(secrets.length, 4)
+    equal(secrets.length, 5)
     for (const [path, text] of await contentOf(out)) {
       const holds = secrets.some(([, secret = '']) => text.includes(secret))
       if (holds) match(text, /^6[04]0 /, path)

@@ -14,7 +14,8 @@ export const SECRETS: Secrets = {
   databasePassword: 'database-geheim',
   migratePassword: 'migrate-geheim',
   redisPassword: 'redis-geheim+/=',
-  writeToken: 'token-geheim-1'
+  writeToken: 'token-geheim-1',
+  clusterKey: 'cluster-geheim-that-is-long-enough-1'
 }
 
 export function exampleText(name: ExampleName): string {

@@ -163,6 +163,37 @@ describe('what is rendered for Tributary', () => {
     ok(findingsOf(text.replace('720p', 'HD')).some(line => line.includes('worker.profiles')))
   })
 
+  it('gives every host the cluster key where one is wanted, and none otherwise', () => {
+    const plain = rendered(exampleText('three'))
+    ok(
+      !plain.files.some(
+        ({ text, path }) => path.endsWith('/cluster-key') || text.includes('cluster_key_file')
+      )
+    )
+    const text = exampleText('three').concat(
+      '\n[wire]\ncluster_key = true\nlegacy_allow = ["10.77.0.0/24"]\n'
+    )
+    const { files } = rendered(text)
+    const hosts = files.filter(({ path }) => path.endsWith('/tributary.toml')).length
+    const keys = files.filter(({ path }) => path.endsWith('/etc/tributary/cluster-key'))
+    equal(keys.length, hosts)
+    for (const key of keys) {
+      equal(key.text, `${SECRETS.clusterKey}\n`)
+      equal(key.mode, 0o640)
+    }
+    for (const config of files.filter(({ path }) => path.endsWith('/tributary.toml'))) {
+      ok(config.text.includes('cluster_key_file = "/etc/tributary/cluster-key"'))
+      ok(!config.text.includes(SECRETS.clusterKey))
+    }
+    ok(
+      files.some(
+        ({ path, text: lines }) =>
+          path.endsWith('/database.env') && lines.includes('TRIBUTARY_CLUSTER_KEY_FILE=')
+      )
+    )
+    ok(findingsOf(text.replace('cluster_key = true\n', '')).some(line => line.includes('wire.legacy_allow')))
+  })
+
   it('tells trackers which regions clients prefer, and the index where a group is', async t => {
     const rendering = rendered(
       changed('wide', [

@@ -3,7 +3,7 @@ import type { OutgoingHttpHeader } from 'node:http'
 import type { FileFacts, FileKey } from '@tributary/protocol'
 import { contentDisposition } from './content-disposition.ts'
 import { formatHttpDate } from './http-date.ts'
-import { contentTypeOf, isActive } from './media-type.ts'
+import { contentTypeOf, isActive, servedTypeOf } from './media-type.ts'
 
 /** What any script may do with a file: read it. It is what players on other pages need. */
 export const CORS_HEADERS = ['Access-Control-Allow-Origin', '*'] as const
@@ -45,8 +45,9 @@ export class FileHeaderCache {
 
   /** @param saveAs  `attachment` under this name. */
   make(key: FileKey, facts: FileFacts, nowMs: number, saveAs: string | undefined): FileHeaders {
-    const contentType = contentTypeOf(facts.mediaType, facts.name, key.file)
-    const active = isActive(contentType)
+    const declared = contentTypeOf(facts.mediaType, facts.name, key.file)
+    const active = isActive(declared)
+    const contentType = servedTypeOf(declared)
     const name = saveAs || facts.name || key.file
     const validators: OutgoingHttpHeader[] = []
     if (facts.generation !== '') validators.push('ETag', `"${facts.generation}"`)

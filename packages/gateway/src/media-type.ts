@@ -14,6 +14,8 @@ const MEANINGLESS = new Set([
   'application/x-www-form-urlencoded',
   'text/vnd.trolltech.linguist'
 ])
+/** What a page of this server could load as part of itself, if somebody made it do so; under another type no browser takes it. */
+const LOADABLE = /javascript|ecmascript|jscript|livescript|text\/css|application\/wasm|x-?json-?p/
 const MARKUP = /(?:\+|\/)xml$|html|svg/
 
 /** The media type without parameters, in lower case. */
@@ -38,6 +40,11 @@ export function contentTypeOf(stored: string, ...names: string[]): string {
     }
   }
   return type.startsWith('text/') && !/;\s*charset=/i.test(type) ? `${type}; charset=utf-8` : type
+}
+
+/** The Content-Type under which it is sent: what a page could load as a script or a style is nothing in particular. */
+export function servedTypeOf(contentType: string): string {
+  return LOADABLE.test(essence(contentType)) ? UNKNOWN_TYPE : contentType
 }
 
 /** True: only as an attachment, in a sandbox. */

@@ -429,7 +429,8 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
       equal((await other.ask('/files/media/public/film')).status, 401)
       await wait(5_500)
       const write = await other.ask('/files/media/public/film', { method: 'DELETE', headers: as(secret) })
-      equal(write.status, 502, write.text)
+      equal(write.status, 503, write.text)
+      equal(write.headers['retry-after'], '2')
       match(write.json.detail, /no tracker answers/)
       // Where the film is, only a tracker knows by now; who asks is known still.
       const asked = await api('/session', { to: other, headers: as(secret) })

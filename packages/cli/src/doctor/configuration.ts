@@ -144,8 +144,8 @@ function secretFilesOf(text: string): SecretFile[] {
 /** Cluster key and TLS, as this machine's programs speak to each other. */
 export type WireSecurity = ReturnType<typeof wireSecurityOf>
 
-export function securityOf({ storage, gateway, tracker, id }: Roles): WireSecurity {
-  return wireSecurityOf(storage ?? gateway ?? tracker ?? id ?? NOTHING)
+export function securityOf({ storage, gateway, tracker, id, worker }: Roles): WireSecurity {
+  return wireSecurityOf(storage ?? gateway ?? worker ?? tracker ?? id ?? NOTHING)
 }
 
 const NOTHING = {
@@ -159,12 +159,14 @@ const EXPIRES_SOON_MS = 14 * 86_400_000
 /** How far the wire protocol is closed where it leaves this machine, and whether all roles agree. */
 export function checkWire(roles: Roles, nowMs: number): Findings {
   const findings = new Findings('wire')
-  const given = Object.entries(roles) as [
+  const { worker, ...servers } = roles
+  const given = Object.entries(servers) as [
     string,
     TrackerConfig | StorageConfig | GatewayConfig | IdServerConfig
   ][]
-  if (new Set(given.map(([, { clusterKey }]) => clusterKey)).size > 1) {
-    findings.problem(
+  const keys = [...given.map(([, config]) => config), ...(worker ? [worker] : [])]
+  if (new Set(keys.map(({ clusterKey }) => clusterKey)).size > 1) {
+    findings.warning(
       'cluster_key',
       'the roles of this machine do not have the same one',
       'Set it once, in the table [common].'

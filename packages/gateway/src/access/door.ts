@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import { checkSignature, hashOfSecret, isSecret, takeSignature, TOKEN_PREFIX } from '@tributary/client'
 import type { ChangedToken, Right } from '@tributary/calls'
-import { UnavailableError, type FileKey } from '@tributary/protocol'
+import type { FileKey } from '@tributary/protocol'
 import { AllowList, isLoopbackHost, type Clock, type Log } from '@tributary/runtime'
 import type { Exchange } from '../exchange.ts'
 import type { FileService } from '../file-service.ts'
@@ -152,7 +152,7 @@ export class Door {
     return (this.copy.rulesOf(application)?.reads ?? 'open') !== 'open'
   }
 
-  /** @throws {HttpProblem} 401, 403, 429. {UnavailableError} it cannot be known now. */
+  /** @throws {HttpProblem} 401, 403, 429; 503: it cannot be known now. */
   async admitRead({ request }: Pick<Exchange, 'request'>, film: FileKey): Promise<void> {
     await this.#known()
     const { application } = film
@@ -190,7 +190,7 @@ export class Door {
   /**
    * Everything but the reading of one film.
    *
-   * @throws {HttpProblem} 401, 403, 429. {UnavailableError} it cannot be known now.
+   * @throws {HttpProblem} 401, 403, 429; 503: it cannot be known now.
    */
   async authorize({ request }: Exchange, right: Right | 'none', scope: Scope): Promise<void> {
     const { method = '' } = request
@@ -255,7 +255,7 @@ export class Door {
 
   async #known(): Promise<void> {
     if (this.copy.isKnown || (await this.copy.untilKnown())) return
-    throw new UnavailableError('CONNECTION_LOST', 'who may read what is not known: no tracker answers')
+    throw notKnown('who may read what is not known: no tracker answers')
   }
 
   /** No application that the scope names is closed to anybody. */
@@ -349,17 +349,14 @@ export class Door {
     if (this.copy.ageMs <= staleMsMax) return
     await this.copy.refresh()
     if (this.copy.ageMs <= staleMsMax) return
-    throw new UnavailableError(
-      'CONNECTION_LOST',
-      'whether this token is still good cannot be known: no tracker answers'
-    )
+    throw notKnown('whether this token is still good cannot be known: no tracker answers')
   }
 
   async #checkSignature(request: IncomingMessage, signature: string, film: FileKey): Promise<string> {
     const [, keyId = ''] = signature.split('~')
     const share = keyId.length === SHARE_ID_CHARACTERS ? await this.shares.find(keyId) : undefined
     if (!share && this.copy.ageMs > STALE_READ_MS_MAX) {
-      throw new UnavailableError('CONNECTION_LOST', 'which keys are good is not known: no tracker answers')
+      throw notKnown('which keys are good is not known: no tracker answers')
     }
     // One that another gateway, or the command, made a moment ago is looked for.
     if (!share && keyId !== '' && this.copy.secretOf(keyId) === undefined) await this.copy.refresh()
@@ -420,6 +417,11 @@ function refusal(principal: Principal, detail: string): HttpProblem {
 
 function unauthorized(detail: string): HttpProblem {
   return new HttpProblem(401, detail, ['WWW-Authenticate', 'Bearer realm="tributary"'])
+}
+
+/** The gateway cannot say yes or no, and a moment later it may. */
+function notKnown(detail: string): HttpProblem {
+  return new HttpProblem(503, detail, ['Retry-After', '2'], 'ACCESS_NOT_KNOWN')
 }
 
 function tooMany(waitS: number): HttpProblem {

@@ -6,6 +6,7 @@ import {
   SHARES_PER_FILM_MAX,
   SIGNING_KEYS_MAX,
   TOKENS_MAX,
+  type AccessChanges,
   type AccessGrant,
   type ApplicationRules,
   type ChangedKey,
@@ -21,7 +22,7 @@ import { checkFileKey, RejectedError } from '@tributary/protocol'
 import type { CallHandlers } from './call-dispatcher.ts'
 import type { IndexParts } from './index-parts.ts'
 import { placeOf, placeText } from './list-place.ts'
-import { whenReady } from './ready-handlers.ts'
+import { isReady, whenReady } from './ready-handlers.ts'
 
 type AccessCallName = Extract<
   keyof CallHandlers,
@@ -39,6 +40,7 @@ const ENDED_KEPT_MS = 7 * DAY_MS
 const UPKEEP_INTERVAL_MS = 600_000
 const SECRET_BYTES = 32
 const KEY_ID_BYTES = 5
+const NO_CHANGES: AccessChanges = { revision: 0, more: false, tokens: [], rules: [], keys: [], webhooks: 0 }
 const NO_QUOTAS = { bytesMax: 0, filesMax: 0, userBytesMax: 0, userFilesMax: 0, requestsPerS: 0 }
 
 export function accessHandlers({
@@ -63,7 +65,7 @@ export function accessHandlers({
     return known ? rulesEntry(known) : { application, reads: 'open', quotas: NO_QUOTAS }
   }
 
-  return whenReady(access, {
+  const handlers = whenReady<AccessCallName>(access, {
     async 'access.changes'({ since }) {
       void keepUp().catch(() => {}) // the next one tries again
       const [changes, hooks] = await Promise.all([tokens.changes(since, CHANGES_MAX), webhooks.list()])
@@ -205,6 +207,12 @@ export function accessHandlers({
       return {}
     }
   })
+
+  return {
+    ...handlers,
+    // Where there are no such tables there are no rules: gateways go on as they did.
+    'access.changes': async args => ((await isReady(access)) ? handlers['access.changes'](args) : NO_CHANGES)
+  }
 
   async function addToken(
     token: Omit<TokenRow, 'grants' | 'createdAtMs' | 'usedDay' | 'revokedAtMs'> & { grants: AccessGrant[] }

@@ -1,4 +1,5 @@
-import type { AccessIndex } from '@tributary/database'
+import { SchemaVersionError, type AccessIndex } from '@tributary/database'
+import { UnavailableError } from '@tributary/protocol'
 import type { CallHandlers } from './call-dispatcher.ts'
 import type { CallName } from '@tributary/calls'
 
@@ -10,9 +11,25 @@ export function whenReady<N extends CallName>(
   const gated = Object.entries(handlers).map(([name, handler]) => [
     name,
     async (args: never) => {
-      await access.ready()
+      if (!(await isReady(access))) {
+        throw new UnavailableError(
+          'DATABASE_UNAVAILABLE',
+          'the database has no tables of access yet: run `tributary db migrate`'
+        )
+      }
       return (handler as (args: never) => Promise<unknown>)(args)
     }
   ])
   return Object.fromEntries(gated) as CallHandlers<N>
+}
+
+/** Whether the database was migrated far enough: programs are renewed before it. */
+export async function isReady(access: AccessIndex): Promise<boolean> {
+  try {
+    await access.ready()
+    return true
+  } catch (error) {
+    if (error instanceof SchemaVersionError) return false
+    throw error
+  }
 }
