@@ -33,8 +33,8 @@ import { ORIGINAL_FOLDER, parseStreamingTarget, type Wanted } from './streaming-
 
 const FILM_BLOCK_BYTES = 512 * 1024
 const SUBTITLES_BYTES_MAX = 8 * 1024 * 1024
-/** A piece of a long segment that is read at once, while the one before is sent. */
-const PIECE_BYTES_MAX = 4 * 1024 * 1024
+/** Shorter pieces are put together before they are sent. */
+const SENT_PIECE_BYTES_MIN = 32 * 1024
 /** Playlists and segments never change below a generation. */
 const FOR_GOOD = 'public, max-age=31536000, immutable'
 const ASK_AGAIN = 'no-cache'
@@ -278,12 +278,14 @@ export class Streaming {
     const { totalBytes } = plan
     const unread = exchange.request.method === 'HEAD'
     if (unread) return { ...described, totalBytes }
-    if (totalBytes > KEPT_SEGMENT_BYTES_MAX) {
-      return {
-        ...described,
-        totalBytes,
-        stream: (start, end) => this.#pump(exchange, source.file, plan, start, end)
-      }
+    if (!this.#isKept(plan)) {
+      const [first] = plan.pieces
+      if (totalBytes <= KEPT_SEGMENT_BYTES_MAX) this.#blocks.want(source.file, plan.pieces)
+      // A film that cannot be read is told before anything else is promised.
+      if (first) await this.#blocks.read(source.file, first.start, first.start + 1)
+      const stream = (start: number, end: number): Promise<void> =>
+        this.#pump(exchange, source.file, plan, start, end)
+      return { ...described, totalBytes, stream }
     }
     const bytes = await this.#segments.make(name, source, plan)
     if (kind !== 'winding') this.#readAhead(source, track, number + 1)
@@ -300,6 +302,13 @@ export class Streaming {
     )
   }
 
+  /** Where many films are played at once, a segment that is kept is gone before anybody asks for it again. */
+  #isKept({ pieces, totalBytes }: SegmentPlan): boolean {
+    if (totalBytes > KEPT_SEGMENT_BYTES_MAX) return false
+    if (totalBytes < SENT_PIECE_BYTES_MIN * pieces.length) return true
+    return totalBytes * this.#activeFilms() * 2 <= this.#segments.bytesMax
+  }
+
   #activeFilms(): number {
     const since = this.#clock.monotonicMs() - ACTIVE_MS
     for (const [generation, lastMs] of this.#active) {
@@ -309,7 +318,7 @@ export class Streaming {
     return this.#active.size
   }
 
-  /** A long segment, piece by piece: the next one is read while this one leaves. */
+  /** A segment that is not kept: block by block, as they come and as they leave. */
   async #pump(
     { response }: Exchange,
     file: StoredFile,
@@ -325,11 +334,8 @@ export class Streaming {
       const from = Math.max(0, start - at)
       const to = Math.min(piece.lengthBytes, end - at)
       at += piece.lengthBytes
-      for (let place = from; place < to;) {
-        const lengthBytes = Math.min(PIECE_BYTES_MAX, to - place)
-        const bytes = Buffer.allocUnsafe(lengthBytes)
-        await this.#blocks.gather(file, [{ start: piece.start + place, lengthBytes }], bytes, 0)
-        place += lengthBytes
+      if (from >= to) continue
+      for await (const bytes of this.#blocks.views(file, piece.start + from, piece.start + to)) {
         if (response.destroyed) return
         if (!response.write(bytes)) await drained(response)
       }
