@@ -27,9 +27,10 @@ import { CORS_HEADERS } from '../file-headers.ts'
 import type { FileService } from '../file-service.ts'
 import { HttpProblem } from '../problem.ts'
 import { BlockCache, type StoredFile } from './block-cache.ts'
+import { GrowingFilms, type GrowingFilm } from './growing-films.ts'
 import { OpenFilms, type OpenFilm, type OpenSource } from './open-films.ts'
 import { KEPT_SEGMENT_BYTES_MAX, SegmentCache } from './segment-cache.ts'
-import { parseStreamingTarget, type Wanted } from './streaming-target.ts'
+import { ORIGINAL_FOLDER, parseStreamingTarget, type Wanted } from './streaming-target.ts'
 
 const FILM_BLOCK_BYTES = 512 * 1024
 const LISTS_BYTES_MAX = 8 * 1024 * 1024
@@ -49,7 +50,7 @@ const ACTIVE_MS = 15_000
 const ACTIVE_FILMS_MAX = 10_000
 
 export interface StreamingOptions {
-  files: Pick<FileService, 'fetch' | 'stat' | 'upload' | 'index' | 'deleteGeneration'>
+  files: Pick<FileService, 'fetch' | 'stat' | 'upload' | 'uploads' | 'index' | 'deleteGeneration'>
   clock: Clock
   log: Log
   /** Memory for blocks of films and for segments. */
@@ -76,6 +77,7 @@ export class Streaming {
   readonly #blocks: BlockCache
   readonly #segments: SegmentCache
   readonly #films: OpenFilms
+  readonly #growing: GrowingFilms
   /** Generation of a film → when a segment of it was last asked for. */
   readonly #active = new Map<string, number>()
   /** Playlists of tracks: a long film has thousands of lines. */
@@ -91,10 +93,11 @@ export class Streaming {
     this.#blocks = new BlockCache(files, { bytesMax: cacheBytes / 2, blockBytes: FILM_BLOCK_BYTES })
     this.#segments = new SegmentCache(this.#blocks, cacheBytes / 2)
     this.#films = new OpenFilms({ files, clock, log, filmsMax })
+    this.#growing = new GrowingFilms(files, clock)
   }
 
-  close(): Promise<void> {
-    return this.#films.close()
+  async close(): Promise<void> {
+    await Promise.all([this.#films.close(), this.#growing.close()])
   }
 
   expose(metrics: Metrics): void {
@@ -138,14 +141,69 @@ export class Streaming {
   async get(exchange: Exchange): Promise<number> {
     const { key, generation, wanted } = parseStreamingTarget(exchange.request.url!)
     try {
-      const film =
-        generation === undefined ? await this.#films.current(key) : await this.#films.at(key, generation)
-      return await this.#send(exchange, await this.#answer(exchange, film, wanted))
+      const film = await this.#find(key, generation)
+      const answer =
+        'availableBytes' in film
+          ? await this.#ofGrowing(film, wanted)
+          : await this.#answer(exchange, film, wanted)
+      return await this.#send(exchange, answer)
     } catch (error) {
       if (!(error instanceof UnpackageableError)) throw error
       this.#refused++
       throw new HttpProblem(415, `the film cannot be packaged: ${error.message}`, [], 'NOT_PACKAGEABLE')
     }
+  }
+
+  /** Stored, or still being uploaded. An address that has an upload's id is good for the film that it has become. */
+  async #find(key: FileKey, generation: string | undefined): Promise<OpenFilm | GrowingFilm> {
+    try {
+      return await (generation === undefined ? this.#films.current(key) : this.#films.at(key, generation))
+    } catch (error) {
+      const { code, status } = error as { code?: string; status?: number }
+      if (code !== 'FILE_NOT_FOUND' && status !== 404) throw error
+      if (generation === undefined) {
+        const growing = await this.#growing.find(key)
+        if (growing) return growing
+        throw error
+      }
+      const found = await this.#growing.at(key, generation)
+      if (found.film) return found.film
+      if (found.generation === undefined) throw error
+      const stored = await this.#films.at(key, found.generation)
+      return { ...stored, generation }
+    }
+  }
+
+  /** What has come of it: its playlists go on, its segments are what they will be. */
+  async #ofGrowing(film: GrowingFilm, wanted: Wanted): Promise<Answer> {
+    const { id, index, availableBytes } = film
+    if (wanted.kind === 'master') {
+      const sources = [{ folder: ORIGINAL_FOLDER, index }]
+      const lines = masterPlaylist({ sources }, { base: `${id}/` }).split('\n')
+      // Pictures to wind by are for a film that is whole.
+      const text = lines.filter(line => !line.startsWith('#EXT-X-I-FRAME-STREAM-INF:')).join('\n')
+      return textAnswer(text, HLS_TYPE, ASK_AGAIN)
+    }
+    const nothing = new HttpProblem(404, 'the film is still being uploaded')
+    if (!('track' in wanted) || wanted.source.rendition !== undefined) throw nothing
+    const track = index.track(wanted.track)
+    if (!track) throw nothing
+    if (wanted.kind === 'list')
+      return textAnswer(mediaPlaylist(index, track, { availableBytes }), HLS_TYPE, ASK_AGAIN)
+    if (wanted.kind === 'init') {
+      const bytes = index.initSegment(track)
+      const contentType = typeOf(track)
+      const name = `growing ${id} ${track.id} init`
+      return { contentType, name, cacheControl: ASK_AGAIN, totalBytes: bytes.byteLength, bytes }
+    }
+    if (wanted.kind !== 'segment' && wanted.kind !== 'packed') throw nothing
+    const { kind, number } = wanted
+    const plan = await planOf(index, track, kind, number)
+    if (!plan) throw new HttpProblem(404, 'the film has no such segment yet')
+    const bytes = await this.#growing.segment(film, plan)
+    const contentType = kind === 'packed' ? PACKED_TYPE : typeOf(track)
+    const name = `growing ${id} ${track.id} ${kind} ${number}`
+    return { contentType, name, cacheControl: FOR_GOOD, totalBytes: bytes.byteLength, bytes }
   }
 
   async #answer(exchange: Exchange, film: OpenFilm, wanted: Wanted): Promise<Answer> {
