@@ -1,5 +1,5 @@
 /** Two groups and a third that comes: files are moved between them while they are read, and whatever dies meanwhile. */
-import { deepEqual, equal, match, ok } from 'node:assert/strict'
+import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -157,6 +157,37 @@ for (const engine of ENGINES) {
     }
     const untilEmpty = (name: string): Promise<unknown> =>
       until(`no copy is left in ${name}`, 30_000, async () => (await filesIn(name)).length === 0)
+
+    it('a resumable upload goes on in the group where it began, whoever asks, and parts do not mix groups', async () => {
+      const bytes = 300_000
+      const asked = new Client({ trackers: [tracker.address] })
+      const begun: { user: string; id: string; part: string; group: string }[] = []
+      for (let index = 0; index < 8; index++) {
+        const user = `r${index}`
+        const upload = await client.uploads.create({ ...keyOf('resumed', user), sizeBytes: bytes })
+        const part = await client.uploads.create({ application: 'media', user, sizeBytes: 0 })
+        begun.push({ user, id: upload.id, part: part.id, group: upload.group })
+      }
+      equal(new Set(begun.map(each => each.group)).size, GROUPS.length, 'both groups have some')
+      try {
+        for (const { user, id, group: place } of begun) {
+          const content = contentOf(user, bytes)
+          let sent = false
+          const reader = { read: async () => (sent ? undefined : ((sent = true), content)) }
+          const status = await asked.uploads.append(id, reader, { offsetBytes: 0, sizeBytes: bytes })
+          equal(status.group, place)
+          await asked.uploads.commit(id)
+          const { stream } = await client.download(keyOf('resumed', user))
+          ok((await buffer(stream)).equals(content))
+          await client.delete(keyOf('resumed', user))
+        }
+        const [one, other] = GROUPS.map(name => begun.find(each => each.group === name)!.part)
+        const mixed = { ...keyOf('mixed', 'r0'), sizeBytes: 0, joins: [one!, other!] }
+        await rejects(asked.uploads.create(mixed), { code: 'BAD_FIELD' })
+      } finally {
+        asked.close()
+      }
+    })
 
     it('list what they have, and are not removed while they have it', async () => {
       for (let at = 0; at < SMALL_FILES; at++) await upload(`user${at % 12} file${at}`, SMALL_BYTES + at)

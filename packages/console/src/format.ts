@@ -63,3 +63,13 @@ export function formatShare(share: number, language: string): string {
 export function formatCount(count: number, language: string): string {
   return new Intl.NumberFormat(language).format(count)
 }
+
+/** `zho` → "Chinese", 中文; the code itself where nobody knows it, empty where it says nothing. */
+export function languageName(code: string, language: string): string {
+  if (code === '' || code === 'und') return ''
+  try {
+    return new Intl.DisplayNames([language], { type: 'language' }).of(code) ?? code
+  } catch {
+    return code
+  }
+}

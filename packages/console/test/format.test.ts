@@ -1,6 +1,6 @@
 import { deepEqual, equal, ok } from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { formatAgo, formatBytes, formatDuration, formatSeconds } from '../src/format.ts'
+import { formatAgo, formatBytes, formatDuration, formatSeconds, languageName } from '../src/format.ts'
 import { RateMeter } from '../src/rate-meter.ts'
 
 describe('figures for people', () => {
@@ -19,6 +19,14 @@ describe('figures for people', () => {
     equal(formatAgo(nowMs + 6.9 * 86_400_000, nowMs, 'en'), 'in 6 days')
     equal(formatAgo(nowMs, nowMs, 'en'), 'now')
     equal(formatAgo(nowMs - 120_000, nowMs, 'zh'), '2分钟前')
+  })
+
+  it('call languages by their names', () => {
+    deepEqual(
+      ['zho', 'de-CH', 'und', '', '!'].map(code => languageName(code, 'en')),
+      ['Chinese', 'Swiss High German', '', '', '!']
+    )
+    equal(languageName('eng', 'zh'), '英语')
   })
 
   it('follow a change of speed within seconds', () => {

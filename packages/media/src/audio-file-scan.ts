@@ -59,10 +59,8 @@ export async function scanMp3(source: BudgetedSource): Promise<ScannedFilm> {
     if (track === undefined) {
       track = soundTrack(frame.sampleRate)
       const whole = await source.view(at, at + frame.frameBytes)
-      const delay = encoderDelay(whole, 4 + frame.sideBytes)
-      if (delay !== undefined) {
+      if (isNote(whole, 4 + frame.sideBytes)) {
         // The frame with the encoder's notes is silent, and nobody plays it.
-        track.origin = delay
         at += frame.frameBytes
         continue
       }
@@ -75,22 +73,12 @@ export async function scanMp3(source: BudgetedSource): Promise<ScannedFilm> {
   return { tracks: [track], incomplete: false, openEnded: true }
 }
 
-/** Samples that encoder and decoder put in front, of a frame that says so; 0: it has other notes; undefined: it is sound. */
-function encoderDelay(frame: Uint8Array, at: number): number | undefined {
-  if (at + 8 > frame.byteLength) return undefined
+/** Whether a frame has no sound but what the encoder notes for players: how long the file is, and where what begins. */
+function isNote(frame: Uint8Array, at: number): boolean {
+  if (at + 4 > frame.byteLength) return false
   const mark = fourCharacters(frame, at)
-  if (mark !== 'Xing' && mark !== 'Info') {
-    return frame.byteLength >= 40 && fourCharacters(frame, 36) === 'VBRI' ? 0 : undefined
-  }
-  const flags = viewOf(frame).getUint32(at + 4)
-  let lame = at + 8
-  if ((flags & 1) !== 0) lame += 4
-  if ((flags & 2) !== 0) lame += 4
-  if ((flags & 4) !== 0) lame += 100
-  if ((flags & 8) !== 0) lame += 4
-  if (lame + 24 > frame.byteLength) return 0
-  const delay = (frame[lame + 21]! << 4) | (frame[lame + 22]! >> 4)
-  return frame[lame] === 0 || delay === 0 ? 0 : delay + 529
+  if (mark === 'Xing' || mark === 'Info') return true
+  return frame.byteLength >= 40 && fourCharacters(frame, 36) === 'VBRI'
 }
 
 const ADTS_RATES = [

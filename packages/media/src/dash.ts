@@ -1,5 +1,6 @@
 /** A DASH manifest over the same segments: ISO/IEC 23009-1, the profile of segments that are addressed by number. */
 import type { IndexTrack } from './film-index.ts'
+import { isPacked } from './packed-audio.ts'
 import {
   factsOf,
   INIT_SEGMENT,
@@ -15,6 +16,8 @@ import {
 } from './packaged-film.ts'
 
 const SUBTITLE_BITS = 1_000
+/** Size and duration of a frame, in the head of its segment, and a share of the rest of it. */
+const HEAD_BITS_OF_FRAME = 96
 
 export function dashManifest(film: PackagedFilm, { base = '', address = same }: AddressOptions = {}): string {
   const { index } = film.sources[0]!
@@ -82,10 +85,19 @@ function soundSet(id: number, entry: TrackSource, number: number, uri: (path: st
   return `    <AdaptationSet id="${id}" contentType="audio" mimeType="audio/mp4"${lang} segmentAlignment="true" startWithSAP="1">
       <Label>${escaped(trackName(entry, number))}</Label>
       <Role schemeIdUri="urn:mpeg:dash:role:2011" value="${number === 1 ? 'main' : 'alternate'}"/>
-      <Representation id="${escaped(nameOf(entry))}" codecs="${escaped(entry.track.codec)}" bandwidth="${ratesOf(entry).peak}"${rate}>${channelText}
+      <Representation id="${escaped(nameOf(entry))}" codecs="${escaped(entry.track.codec)}" bandwidth="${soundRate(entry)}"${rate}>${channelText}
 ${template(entry, uri)}
       </Representation>
     </AdaptationSet>`
+}
+
+/** The sizes of an MP3 are of bare segments; in an MP4 each has a head. */
+function soundRate(entry: TrackSource): number {
+  const { peak } = ratesOf(entry)
+  const { track } = entry
+  if (!isPacked(track)) return peak
+  const framesPerS = (Math.max(...track.samples) * track.timescale) / Math.max(1, track.end)
+  return peak + Math.ceil(framesPerS * track.samples.length * HEAD_BITS_OF_FRAME)
 }
 
 function template(entry: TrackSource, uri: (path: string) => string): string {

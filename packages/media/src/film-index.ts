@@ -19,6 +19,7 @@ import type { Film } from './film.ts'
 import type { FilmFacts, TrackFacts } from './film-facts.ts'
 import { initSegment } from './init-segment.ts'
 import { segmentBytes, segmentHead } from './media-segment.ts'
+import { isPacked, PACKED_HEAD_BYTES, packedHead } from './packed-audio.ts'
 import { BLOCK_BYTES_MAX, cutSamples, decodeBlock, encodeBlock, type SegmentSamples } from './sample-block.ts'
 import { sampleEntry } from './sample-entry.ts'
 import type { Piece } from './sample-table.ts'
@@ -63,7 +64,7 @@ export interface IndexTrack {
   starts: number[]
   /** At which the last one ends. */
   end: number
-  /** Of each segment, with its head. */
+  /** Of each segment as HLS has it, with its head. */
   bytes: number[]
   samples: number[]
   /** Byte after the last one of the film that each segment needs; only of a film that grows. */
@@ -223,7 +224,7 @@ function describe(
     const block = encodeBlock(run)
     if (block.byteLength > BLOCK_BYTES_MAX) throw beyondLimits('a segment of it has too many samples')
     starts.push(start)
-    bytes.push(size)
+    bytes.push(isPacked({ codecName }) ? size - headBytesOf(run) + PACKED_HEAD_BYTES : size)
     counts.push(cut.end - cut.first)
     needs.push(run.pieces.reduce((most, piece) => Math.max(most, piece.start + piece.lengthBytes), 0))
     blockBytes.push(block.byteLength)
@@ -391,6 +392,14 @@ export class FilmIndex {
     return planOf(run, number + 1)
   }
 
+  /** The same as HLS has it, where a track goes without a container. */
+  async packedSegment(track: IndexTrack, number: number): Promise<SegmentPlan | undefined> {
+    if (!isPacked(track) || !Object.hasOwn(track.bytes, number)) return undefined
+    const { pieces } = await this.#block(track, number)
+    const head = packedHead(track.starts[number]! / track.timescale)
+    return { head, pieces, totalBytes: sizeOf(head, pieces) }
+  }
+
   /** The `number`-th picture of the I-frame playlist as a segment of its own. */
   async windingFrame(track: IndexTrack, number: number): Promise<SegmentPlan | undefined> {
     const { winding: frames } = track
@@ -415,6 +424,14 @@ function planOf(run: SegmentSamples, sequence: number): SegmentPlan {
     pieces,
     totalBytes: pieces.reduce((total, { lengthBytes }) => total + lengthBytes, head.byteLength)
   }
+}
+
+function sizeOf(head: Uint8Array, pieces: readonly Piece[]): number {
+  return pieces.reduce((total, { lengthBytes }) => total + lengthBytes, head.byteLength)
+}
+
+function headBytesOf(run: SegmentSamples): number {
+  return segmentBytes(run) - sum(run.sizes)
 }
 
 function oneOf(run: SegmentSamples, ordinal: number): SegmentSamples {

@@ -1,6 +1,7 @@
 /** HLS playlists: RFC 8216. The same film gives the same bytes, always. */
 import { bitRates } from './bandwidth.ts'
 import type { FilmIndex, IndexTrack } from './film-index.ts'
+import { isPacked } from './packed-audio.ts'
 import {
   factsOf,
   HLS_LIST,
@@ -180,9 +181,9 @@ export function mediaPlaylist(index: FilmIndex, track: IndexTrack, options: List
     `#EXT-X-PLAYLIST-TYPE:${open ? 'EVENT' : 'VOD'}`
   ]
   if (independent) lines.push('#EXT-X-INDEPENDENT-SEGMENTS')
-  lines.push(`#EXT-X-MAP:URI=${quoted(address(INIT_SEGMENT))}`)
+  if (!isPacked(track)) lines.push(`#EXT-X-MAP:URI=${quoted(address(INIT_SEGMENT))}`)
   for (const [number, seconds] of segmentSeconds(track).slice(0, there).entries()) {
-    lines.push(`#EXTINF:${seconds.toFixed(6)},`, address(segmentName(number)))
+    lines.push(`#EXTINF:${seconds.toFixed(6)},`, address(segmentName(track, number)))
   }
   if (!open) lines.push('#EXT-X-ENDLIST')
   return `${lines.join('\n')}\n`

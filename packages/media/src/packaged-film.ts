@@ -1,6 +1,7 @@
 /** A film as players see it: the original, renditions cut at the same places, and subtitles. */
 import { bitRates, type BitRates } from './bandwidth.ts'
 import type { FilmIndex, IndexTrack } from './film-index.ts'
+import { isPacked } from './packed-audio.ts'
 
 export interface PackagedSource {
   /** Folder of its tracks below the film's generation: letters, digits, `-` and `.`. */
@@ -109,8 +110,9 @@ export const HLS_LIST = 'index.m3u8'
 export const WINDING_LIST = 'iframes.m3u8'
 export const INIT_SEGMENT = 'init.mp4'
 
-export function segmentName(number: number): string {
-  return `segment-${number}.m4s`
+/** As HLS has it. */
+export function segmentName(track: IndexTrack, number: number): string {
+  return `segment-${number}.${isPacked(track) ? 'mp3' : 'm4s'}`
 }
 export function windingName(number: number): string {
   return `iframe-${number}.m4s`

@@ -119,7 +119,9 @@ export async function writeTree(packaged: Packaged, folder: string): Promise<str
     await writeFile(join(place, HLS_LIST), mediaPlaylist(index, track))
     await writeFile(join(place, INIT_SEGMENT), index.initSegment(track))
     for (const number of track.starts.keys()) {
-      await writeFile(join(place, segmentName(number)), await segmentOf(packaged, track, number))
+      const plan = (await index.packedSegment(track, number)) ?? (await index.segment(track, number))
+      await writeFile(join(place, segmentName(track, number)), await cutSegment(plan!, source))
+      await writeFile(join(place, `segment-${number}.m4s`), await segmentOf(packaged, track, number))
     }
     const winding = windingPlaylist(track)
     if (winding === undefined) continue

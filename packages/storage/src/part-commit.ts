@@ -7,7 +7,7 @@ import type { FileIndex, FileRow, UploadRow, Uploads } from '@tributary/database
 import { OutcomeUnknownError, UnavailableError } from '@tributary/protocol'
 import { databaseError, enterRows } from './index-entry.ts'
 import { encodeRecord } from './journal-record.ts'
-import { openPart, partPath, removeFolder } from './part-files.ts'
+import { openPart, partPath, removeFolder, untilSeen } from './part-files.ts'
 import type { Store } from './store.ts'
 import { factsOf, rowOf } from './upload-record.ts'
 
@@ -172,7 +172,11 @@ export class PartCommit {
 
   async #check({ folder }: { folder: string }, path: string): Promise<void> {
     const { store, row } = this.#parts
-    const { size } = await store.volume.run('stat', () => stat(store.absolute(path)))
+    const size = await untilSeen(
+      store,
+      async () => (await store.volume.run('stat', () => stat(store.absolute(path)))).size,
+      now => now >= row.sizeBytes
+    )
     if (size === row.sizeBytes) return
     // Others were about to be joined to it, and were not.
     if (size > row.sizeBytes)
@@ -214,8 +218,10 @@ async function copy(extent: Extent, store: Store, target: FileHandle): Promise<v
     const buffer = Buffer.allocUnsafe(Math.min(COPY_BYTES, extent.bytes))
     for (let done = 0; done < extent.bytes;) {
       const wanted = Math.min(buffer.byteLength, extent.bytes - done)
-      const { bytesRead } = await extent.store.volume.run('read', () =>
-        source.read(buffer, 0, wanted, extent.from + done)
+      const { bytesRead } = await untilSeen(
+        extent.store,
+        () => extent.store.volume.run('read', () => source.read(buffer, 0, wanted, extent.from + done)),
+        read => read.bytesRead > 0
       )
       if (bytesRead === 0) throw new UnavailableError('STORE_UNAVAILABLE', `${path} is shorter than it was`)
       let written = 0

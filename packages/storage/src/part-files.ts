@@ -15,6 +15,10 @@ import type { Store } from './store.ts'
 export const PARTS_FOLDER = '.parts'
 export const CONTENT_FILE = 'content'
 
+/** So long at most until a mount sees what another member wrote, and how large the file is by that. */
+const SEEN_MS_MAX = 2_500
+const SEEN_LOOK_MS = 100
+
 export function partPath(folder: string, file: string): string {
   return join(PARTS_FOLDER, folder, file)
 }
@@ -22,6 +26,20 @@ export function partPath(folder: string, file: string): string {
 /** The file that bytes are appended to now. */
 export function currentPiece({ layout }: UploadRow): UploadPiece {
   return layout.pieces.at(-1)!
+}
+
+/** Looks again, on a volume that others write to as well, until what was acknowledged is to be seen, or it is too late. */
+export async function untilSeen<T>(
+  { volume }: Store,
+  look: () => Promise<T>,
+  isSeen: (seen: T) => boolean
+): Promise<T> {
+  const endMs = performance.now() + SEEN_MS_MAX
+  for (;;) {
+    const seen = await look()
+    if (volume.local || isSeen(seen) || performance.now() > endMs) return seen
+    await new Promise(resolve => setTimeout(resolve, SEEN_LOOK_MS))
+  }
 }
 
 /** Opens a file of a folder for writing at any place; makes both, durably, where they are not there. */

@@ -26,7 +26,8 @@ import {
   foldersOlderThan,
   openPart,
   partPath,
-  removeFolder
+  removeFolder,
+  untilSeen
 } from './part-files.ts'
 import type { Store } from './store.ts'
 import { randomHex, type UploadLabels } from './upload-record.ts'
@@ -197,7 +198,11 @@ export class PartUploads {
       const to = Math.min(endBytes, pieces[at + 1]?.start ?? endBytes)
       if (from >= to) continue
       const target = bytes.subarray(from - start, to - start)
-      await readFully(store, partPath(row.folder, piece.file), target, row.baseBytes + from)
+      try {
+        await readFully(store, partPath(row.folder, piece.file), target, row.baseBytes + from)
+      } catch (error) {
+        throw storeError(error, 'reading the upload')
+      }
     }
     return { row, bytes }
   }
@@ -296,6 +301,8 @@ export class PartUploads {
     row.layout.parts = ids
     for (const id of ids) {
       const part = await this.status(id)
+      if (row.group !== '' && part.group !== row.group)
+        throw new RejectedError('BAD_FIELD', 'the parts lie in different groups: nothing joins them')
       const store = this.#storeOf(part)
       if (part.kind !== 'part') throw new RejectedError('BAD_FIELD', `${id} is no part`)
       if (part.offsetBytes !== part.sizeBytes)
@@ -512,17 +519,19 @@ async function within(promise: Promise<void>, timeoutMs: number): Promise<void> 
 }
 
 async function readFully(store: Store, path: string, target: Buffer, at: number): Promise<void> {
-  await store.volume.run('read', async () => {
-    const handle = await open(store.absolute(path), 'r')
-    try {
-      for (let done = 0; done < target.byteLength;) {
-        const { bytesRead } = await handle.read(target, done, target.byteLength - done, at + done)
-        if (bytesRead === 0)
-          throw new UnavailableError('STORE_UNAVAILABLE', `${path} is shorter than what was acknowledged`)
-        done += bytesRead
-      }
-    } finally {
-      await handle.close()
+  const handle = await store.volume.run('part', () => open(store.absolute(path), 'r'))
+  try {
+    for (let done = 0; done < target.byteLength;) {
+      const { bytesRead } = await untilSeen(
+        store,
+        () => store.volume.run('read', () => handle.read(target, done, target.byteLength - done, at + done)),
+        read => read.bytesRead > 0
+      )
+      if (bytesRead === 0)
+        throw new UnavailableError('STORE_UNAVAILABLE', `${path} is shorter than what was acknowledged`)
+      done += bytesRead
     }
-  })
+  } finally {
+    store.volume.chore(() => handle.close())
+  }
 }

@@ -43,7 +43,6 @@ export async function makeRendition(work: PictureWork, options: RenditionOptions
   const expectedBytes =
     ((profile.videoKbit + profile.audioKbit) * 1_000 * durationS * SIZE_SLACK) / 8 + SIZE_SLACK_BYTES
   const outputBytesMax = Math.ceil(Math.min(bytesMax, expectedBytes))
-  // Moving its index to the front may take as much again.
   if (freeBytes < outputBytesMax) {
     throw new NoRoomError(
       `${Math.ceil(outputBytesMax / 1e6)} MB may be needed to make it, and there are ${Math.floor(freeBytes / 1e6)}`

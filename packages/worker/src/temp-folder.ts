@@ -4,8 +4,12 @@ import { once } from 'node:events'
 import { mkdir, mkdtemp, readdir, rm, rmdir, statfs } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
 import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 
-/** What ffmpeg may be told of the file system that it leaves alone: the rest of the machine lives there too. */
+/** A worker whose parent was killed gives its jobs back and ends within this: whoever is started in its place waits for it. */
+const PREDECESSOR_WAIT_MS = 12_000
+const RETRY_MS = 100
+/** Left alone of the file system: the rest of the machine lives there too. */
 const RESERVE_BYTES = 256 * 1024 * 1024
 
 export class TempFolder {
@@ -25,9 +29,9 @@ export class TempFolder {
    *
    * @throws {Error} another worker has it; the folder cannot be made.
    */
-  static async take(parent: string, name: string): Promise<TempFolder> {
+  static async take(parent: string, name: string, waitMs = PREDECESSOR_WAIT_MS): Promise<TempFolder> {
     const path = join(parent, name)
-    const lock = await lockOf(path)
+    const lock = await lockOf(path, performance.now() + waitMs)
     let made: string | undefined
     try {
       made = await mkdir(path, { recursive: true, mode: 0o700 })
@@ -70,16 +74,21 @@ export class TempFolder {
 }
 
 /** An abstract socket is a lock that the kernel takes back when its holder dies, however it dies. */
-async function lockOf(path: string): Promise<Server> {
-  const server = createServer(socket => socket.destroy())
+async function lockOf(path: string, untilMs: number): Promise<Server> {
   const digest = createHash('sha256').update(path).digest('hex')
-  server.listen(`\0tributary-worker-${digest}`)
-  server.unref()
-  try {
-    await once(server, 'listening')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
-    throw new Error(`another worker works in ${path}: give one of them another name`, { cause: error })
+  for (;;) {
+    const server = createServer(socket => socket.destroy())
+    server.listen(`\0tributary-worker-${digest}`)
+    server.unref()
+    try {
+      await once(server, 'listening')
+      return server
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
+      if (performance.now() >= untilMs) {
+        throw new Error(`another worker works in ${path}: give one of them another name`, { cause: error })
+      }
+    }
+    await sleep(RETRY_MS)
   }
-  return server
 }

@@ -5,6 +5,8 @@ import type { Cluster } from './film-access.ts'
 
 /** Pages of files without a film that are gone through in one round; the next round goes on from there. */
 const PAGES_MAX = 50
+/** Old jobs are forgotten some hundred at a time. */
+const TIDY_TURNS_MAX = 100
 
 export class Upkeep {
   readonly #cluster: Pick<Cluster, 'index' | 'deleteGeneration'>
@@ -17,7 +19,12 @@ export class Upkeep {
   }
 
   async round(signal: AbortSignal): Promise<void> {
-    const { removed } = await this.#cluster.index('jobs.tidy', {}, { signal })
+    let removed = 0
+    for (let turn = 0; turn < TIDY_TURNS_MAX; turn++) {
+      const tidied = await this.#cluster.index('jobs.tidy', {}, { signal })
+      removed += tidied.removed
+      if (tidied.removed === 0) break
+    }
     let deleted = 0
     for (let page = 0; page < PAGES_MAX; page++) {
       const after = this.#after

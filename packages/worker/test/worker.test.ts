@@ -329,6 +329,30 @@ describe('a worker', { timeout: 240_000 }, () => {
     equal(String(await scene.derived(key, 'poster.jpg')), 'a poster of my own')
   })
 
+  it('tells webhooks once that a film is ready, however often it is looked into', async () => {
+    const webhook = 'a'.repeat(16)
+    await scene.client.index('webhooks.create', {
+      id: webhook,
+      url: 'https://films.example.org/hook',
+      secret: 'only for this test',
+      events: ['ready'],
+      application: ''
+    })
+    const key = await scene.upload('told.mp4', await scene.make('told.mp4', ...cardArgs(4)))
+    await scene.work()
+    await scene.settled(key)
+    const { film } = await scene.film(key)
+    const inspect = { ...key, generation: film.generation, kind: 'inspect' as const, title: 'told' }
+    await scene.client.index('jobs.add', { jobs: [inspect], again: true })
+    await scene.settled(key)
+    const { deliveries } = await scene.client.index('deliveries.list', { webhook, limit: 10 })
+    deepEqual(
+      deliveries.map(({ event, body }) => [event, JSON.parse(body).file, JSON.parse(body).generation]),
+      [['ready', 'told.mp4', film.generation]]
+    )
+    await scene.client.index('webhooks.remove', { id: webhook })
+  })
+
   it('drops the jobs of a film that is gone', async () => {
     const key = await scene.upload('gone.mp4', await scene.make('gone.mp4', ...cardArgs(4)))
     const { film } = await scene.film(key)

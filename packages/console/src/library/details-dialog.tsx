@@ -2,7 +2,7 @@
 import type { Film, FilmDetails, Track } from '@tributary/gateway/contract'
 import { useEffect, useState } from 'preact/hooks'
 import { call } from '../api/api.ts'
-import { formatBytes, formatDate, formatDuration } from '../format.ts'
+import { formatBytes, formatDate, formatDuration, languageName } from '../format.ts'
 import { IconButton } from '../parts/button.tsx'
 import { Dialog } from '../parts/dialog.tsx'
 import { sentenceOf } from '../parts/failure.ts'
@@ -98,7 +98,7 @@ function tracksOf(
     tracks.length === 1 ? name : `${name}: ${t.track(index + 1)}`,
     [
       track.title,
-      track.language === 'und' ? '' : track.language,
+      languageName(track.language ?? '', language.value),
       track.codec,
       track.width && track.height ? `${track.width} × ${track.height}` : '',
       track.frameRate ? t.framesPerSecond(Math.round(track.frameRate * 100) / 100) : '',

@@ -1,11 +1,12 @@
 /** The player: controls, and what feeds them. Loaded when a film is opened. */
 import type { FilmDetails } from '@tributary/gateway/contract'
+import type { MediaController } from 'media-chrome'
 import 'media-chrome'
 import 'media-chrome/menu'
 import 'media-chrome/lang/zh-CN.js'
 import { setLanguage } from 'media-chrome/dist/utils/i18n.js'
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { formatSeconds } from '../format.ts'
+import { formatSeconds, languageName } from '../format.ts'
 import { Icon } from '../parts/icon.tsx'
 import { reasonsFor, type Hint, type Reason } from '../playability.ts'
 import { language, read, texts, write } from '../settings.ts'
@@ -36,7 +37,7 @@ export function Player({ details, framed, onAsStored, onReasons }: PlayerProps) 
   const { film, subtitles, thumbnails } = details
   const isAudio = film.kind === 'audio'
   const media = useRef<HTMLVideoElement>(null)
-  const controller = useRef<HTMLElement>(null)
+  const controller = useRef<MediaController>(null)
   const [resumedS, setResumedS] = useState(0)
 
   useEffect(() => {
@@ -58,6 +59,10 @@ export function Player({ details, framed, onAsStored, onReasons }: PlayerProps) 
     }
     const start = async (): Promise<void> => {
       offerChoices(video, renditions, sounds)
+      // The controls look once at what takes this place, and must find the lists.
+      video.slot = 'media'
+      await controller.current!.handleMediaUpdated(video)
+      nameBackButtons(controller.current!, texts.value.back)
       const from = positions.of(generation)
       if (from > 0) {
         video.addEventListener(
@@ -76,7 +81,12 @@ export function Player({ details, framed, onAsStored, onReasons }: PlayerProps) 
         url: hls,
         renditions,
         sounds,
-        trackName: number => texts.value.track(number),
+        trackName: (number, name, lang) => {
+          const spoken = languageName(lang, language.value)
+          // A name that only repeats the code, or counts, says less than the language.
+          if (spoken !== '' && (name === '' || name === lang)) return spoken
+          return spoken === '' && /^(sound \d+)?$/i.test(name) ? texts.value.track(number) : name
+        },
         onFailure: playAsStored
       })
       if (ended) return stream?.stop()
@@ -134,7 +144,6 @@ export function Player({ details, framed, onAsStored, onReasons }: PlayerProps) 
         aria-label={film.title}
       >
         <Media
-          slot="media"
           ref={media as never}
           playsInline
           preload="metadata"
@@ -176,10 +185,7 @@ export function Player({ details, framed, onAsStored, onReasons }: PlayerProps) 
           </media-settings-menu-item>
         </media-settings-menu>
         <media-control-bar class="seek-bar">
-          <media-time-range>
-            {thumbnails !== null && <media-preview-thumbnail slot="preview" />}
-            <media-preview-time-display slot="preview" />
-          </media-time-range>
+          <media-time-range />
         </media-control-bar>
         <media-control-bar class="buttons">
           <media-play-button />
@@ -213,6 +219,16 @@ export function Player({ details, framed, onAsStored, onReasons }: PlayerProps) 
       )}
     </>
   )
+}
+
+/** In a menu every button is an item of it, and is called by what it shows. */
+function nameBackButtons(controls: HTMLElement, back: string): void {
+  for (const menu of controls.querySelectorAll('media-settings-menu, [slot="submenu"]')) {
+    const button = menu.shadowRoot?.querySelector('button[part~="back"]')
+    const title = menu.querySelector('[slot="title"]')?.textContent ?? ''
+    button?.setAttribute('role', 'menuitem')
+    button?.setAttribute('aria-label', `${title} – ${back}`)
+  }
 }
 
 /** Status of the film now; 0: no answer. */

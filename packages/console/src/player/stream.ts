@@ -20,7 +20,8 @@ export interface StreamOptions {
   url: string
   renditions: Renditions
   sounds: Sounds
-  trackName(number: number): string
+  /** @param lang  of the track; `name` as its playlist calls it. */
+  trackName(number: number, name: string, lang: string): string
   /** It cannot go on like this; another way must be found. */
   onFailure(): void
 }
@@ -66,6 +67,7 @@ class ScriptedStream implements Stream {
       // Its worker would be a script from a blob; what we package needs none of its work.
       enableWorker: false,
       maxBufferLength: BUFFER_S,
+      maxMaxBufferLength: BUFFER_S,
       maxBufferSize: BUFFER_BYTES_MAX,
       backBufferLength: BUFFER_S,
       capLevelToPlayerSize: true,
@@ -87,7 +89,7 @@ class ScriptedStream implements Stream {
       const named = audioTracks.map(({ name, lang }, index) => ({
         id: String(index),
         kind: index === 0 ? 'main' : 'alternative',
-        label: name || lang || trackName(index + 1),
+        label: trackName(index + 1, name, lang ?? ''),
         language: lang ?? ''
       }))
       sounds.offer(named, Math.max(0, hls.audioTrack))

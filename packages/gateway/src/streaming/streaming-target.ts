@@ -10,7 +10,7 @@ export type Wanted =
   | { kind: 'master' | 'manifest' }
   | { kind: 'subtitle-list' | 'subtitles'; language: string }
   | { kind: 'list' | 'winding-list' | 'init'; source: SourceName; track: number }
-  | { kind: 'segment' | 'winding'; source: SourceName; track: number; number: number }
+  | { kind: 'segment' | 'packed' | 'winding'; source: SourceName; track: number; number: number }
 
 /** A film as it was uploaded, or one of its renditions, by the first digits of that one's generation. */
 export type SourceName = { folder: string; rendition?: { profile: string; generationStart: string } }
@@ -27,7 +27,7 @@ const GENERATION = /^[0-9a-f]{32}$/
 const SUBTITLES = /^subtitles-([a-z0-9-]{1,40})\.(vtt|m3u8)$/
 const FOLDER = /^v(\d{1,4})-(?:original|([a-z0-9]{1,20})-([0-9a-f]{8}))$/
 const TRACK = /^[1-9]\d{0,9}$/
-const NUMBERED = /^(segment|iframe)-(\d{1,7})\.m4s$/
+const NUMBERED = /^(segment|iframe)-(\d{1,7})\.(m4s|mp3)$/
 const NOTHING_HERE = 'there is nothing at this URL of a film'
 
 export const ORIGINAL_FOLDER = `v${PACKAGING_VERSION}-original`
@@ -80,9 +80,14 @@ function wantedOf(below: readonly string[]): Wanted {
   if (name === 'index.m3u8') return { kind: 'list', ...place }
   if (name === 'iframes.m3u8') return { kind: 'winding-list', ...place }
   if (name === 'init.mp4') return { kind: 'init', ...place }
-  const [, kind, number] = NUMBERED.exec(name) ?? []
-  if (number === undefined) throw nothing()
-  return { kind: kind === 'segment' ? 'segment' : 'winding', ...place, number: Number(number) }
+  const [, kind, number, ending] = NUMBERED.exec(name) ?? []
+  if (number === undefined || (kind === 'iframe' && ending === 'mp3')) throw nothing()
+  const isPacked = ending === 'mp3'
+  return {
+    kind: kind === 'iframe' ? 'winding' : isPacked ? 'packed' : 'segment',
+    ...place,
+    number: Number(number)
+  }
 }
 
 function decoded(segment: string): string {

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import type { OutgoingHttpHeader } from 'node:http'
 import {
   dashManifest,
+  type FilmIndex,
   masterPlaylist,
   mediaPlaylist,
   readSubtitles,
@@ -39,6 +40,7 @@ const ASK_AGAIN = 'no-cache'
 const EXPOSED = 'Accept-Ranges, Content-Length, Content-Range, ETag'
 const HLS_TYPE = 'application/vnd.apple.mpegurl'
 const DASH_TYPE = 'application/dash+xml'
+const PACKED_TYPE = 'audio/mpeg'
 const VTT_TYPE = 'text/vtt; charset=utf-8'
 /** Film that was played within this time counts as being played. */
 const ACTIVE_MS = 15_000
@@ -203,16 +205,17 @@ export class Streaming {
     film: OpenFilm,
     source: OpenSource,
     track: IndexTrack,
-    { kind, number }: { kind: 'segment' | 'winding'; number: number }
+    { kind, number }: { kind: 'segment' | 'packed' | 'winding'; number: number }
   ): Promise<Answer> {
     const { index } = source
     const name = `${source.file.generation} ${film.generation} ${source.folder} ${track.id} ${kind} ${number}`
-    const described = { contentType: typeOf(track), name, cacheControl: FOR_GOOD }
+    const contentType = kind === 'packed' ? PACKED_TYPE : typeOf(track)
+    const described = { contentType, name, cacheControl: FOR_GOOD }
     this.#active.delete(film.generation)
     this.#active.set(film.generation, this.#clock.monotonicMs())
     const kept = this.#segments.kept(name)
     if (kept) return { ...described, totalBytes: kept.byteLength, bytes: kept }
-    const plan = await (kind === 'segment' ? index.segment(track, number) : index.windingFrame(track, number))
+    const plan = await planOf(index, track, kind, number)
     if (plan === undefined) throw new HttpProblem(404, 'the film has no such segment')
     const { totalBytes } = plan
     const unread = exchange.request.method === 'HEAD'
@@ -225,7 +228,7 @@ export class Streaming {
       }
     }
     const bytes = await this.#segments.make(name, source, plan)
-    if (kind === 'segment') this.#readAhead(source, track, number + 1)
+    if (kind !== 'winding') this.#readAhead(source, track, number + 1)
     return { ...described, totalBytes, bytes }
   }
 
@@ -408,6 +411,16 @@ export class Streaming {
     response.end()
     return status
   }
+}
+
+function planOf(
+  index: FilmIndex,
+  track: IndexTrack,
+  kind: 'segment' | 'packed' | 'winding',
+  number: number
+): Promise<SegmentPlan | undefined> {
+  if (kind === 'winding') return index.windingFrame(track, number)
+  return kind === 'packed' ? index.packedSegment(track, number) : index.segment(track, number)
 }
 
 function textAnswer(text: string, contentType: string, cacheControl: string): Answer {
