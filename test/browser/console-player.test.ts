@@ -42,7 +42,10 @@ describe('the player of the console', { skip, timeout: 280_000 }, () => {
     worker = new TributaryProcess(
       [
         ...'worker --name renditions --poll-s 0.2 --profiles 180p:180:200:64 --preset ultrafast'.split(' '),
-        ...['--trackers', up.trackers[0]!, '--temp-folder', join(up.folder, 'temp')]
+        '--trackers',
+        up.trackers[0]!,
+        '--temp-folder',
+        join(up.folder, 'temp')
       ],
       { folder: up.folder }
     )

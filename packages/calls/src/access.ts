@@ -20,6 +20,8 @@ export type ReadRule = (typeof READ_RULES)[number]
 export const TOKENS_MAX = 10_000
 /** Sessions open with one token; the oldest ends when another one is opened. */
 export const SESSIONS_PER_TOKEN_MAX = 50
+/** Sessions open with all tokens together: gateways keep them in memory. */
+export const SESSIONS_MAX = 20_000
 /** Of one token. */
 export const GRANTS_MAX = 16
 export const SIGNING_KEYS_MAX = 100

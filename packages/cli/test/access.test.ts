@@ -57,6 +57,12 @@ describe('access by command', { timeout: 60_000 }, () => {
     match((await run(t, 'token', 'list', '--revoked')).out, /revoked/)
     await until(async () => (await statusOf(`${system.url}/api/v1/session`, made.out.trim())) === 401)
     equal((await run(t, 'token', 'revoke', 'nosuchtoken')).code === 0, false)
+    const { entries } = await system.client.index('audit.list', { limit: 10 })
+    deepEqual(
+      entries.filter(({ file }) => file === token.id).map(({ what }) => what),
+      ['token.revoke', 'token.create']
+    )
+    match(entries[0]!.who, /^command line, /)
   })
 
   it('closes an application, and prints addresses that open a film of it', async t => {

@@ -140,6 +140,18 @@ export class Access {
     return safeIntegerOf(count)
   }
 
+  /** Sessions that can be used. */
+  async countSessions(nowMs: number): Promise<number> {
+    const { count } = await this.#control.queries
+      .selectFrom('tokens')
+      .select(sql<number>`count(*)`.as('count'))
+      .where('parent', '<>', '')
+      .where('revoked_at_ms', '=', 0)
+      .where('expires_at_ms', '>', nowMs)
+      .executeTakeFirstOrThrow()
+    return safeIntegerOf(count)
+  }
+
   /** @returns false: there is one of this id, and it stays as it is. */
   async addToken(row: Omit<TokenRow, 'usedDay' | 'revokedAtMs'>): Promise<boolean> {
     const outcome = await this.#control.change(

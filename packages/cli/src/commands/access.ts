@@ -1,6 +1,7 @@
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { READ_RULES, type ApplicationRules, type Quotas, type ReadRule } from '@tributary/calls'
 import { parseByteSize } from '@tributary/runtime'
+import { noteAudit } from '../audited.ts'
 import { addClientFlags, wholeNumber, withClient } from '../client-command.ts'
 import { bytesText, countText } from '../quantity-text.ts'
 import { UsageError } from '../exit-code.ts'
@@ -60,6 +61,7 @@ Examples:
           { application, ...(reads !== undefined && { reads }), quotas },
           { signal: run.signal }
         )
+        await noteAudit(run, 'application.setRules', application)
         run.print(run.json ? JSON.stringify(rules) : lineOf(rules))
       })
     )
@@ -76,6 +78,7 @@ Examples:
     (flags: Flags) =>
       withClient(flags, terminal, async run => {
         const { key } = await run.client.index('keys.rotate', { application: '' }, { signal: run.signal })
+        await noteAudit(run, 'key.rotate', key.id)
         run.print(run.json ? JSON.stringify(key) : key.id)
       })
   )
@@ -84,6 +87,7 @@ Examples:
     .action((id: string, flags: Flags) =>
       withClient(flags, terminal, async run => {
         await run.client.index('keys.remove', { id }, { signal: run.signal })
+        await noteAudit(run, 'key.remove', id)
         run.remark(`${id} is removed`)
       })
     )

@@ -2,6 +2,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander'
 import { RIGHTS, type AccessGrant, type Right, type TokenEntry } from '@tributary/calls'
 import { makeAccessId, makeSecret, TOKEN_PREFIX } from '@tributary/client'
 import { checkFileKey } from '@tributary/protocol'
+import { noteAudit } from '../audited.ts'
 import { addClientFlags, withClient } from '../client-command.ts'
 import { durationS } from '../duration-text.ts'
 import { visibleText } from '../quantity-text.ts'
@@ -54,6 +55,7 @@ Examples:
           },
           { signal: run.signal }
         )
+        await noteAudit(run, 'token.create', token.id)
         if (run.json) run.print(JSON.stringify({ ...token, secret }))
         else {
           run.remark(`token ${token.id}; keep what follows, it is not shown again:`)
@@ -83,6 +85,7 @@ Examples:
       withClient(flags, terminal, async run => {
         for (const id of ids) {
           await run.client.index('tokens.revoke', { id }, { signal: run.signal })
+          await noteAudit(run, 'token.revoke', id)
           run.remark(`${visibleText(id)} is revoked`)
         }
       })

@@ -5,6 +5,7 @@ import type { OpenableShare } from '@tributary/calls'
 import { RejectedError } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
 import type { FileService } from '../file-service.ts'
+import { HttpProblem } from '../problem.ts'
 import { STALE_READ_MS_MAX } from './access-copy.ts'
 
 /** What is known of a share is believed for so long: one that was revoked is dead after it. */
@@ -20,6 +21,8 @@ const HASH_TEXT = /^scrypt:(\d{1,7}):(\d{1,2}):(\d{1,2}):([0-9a-f]{32}):([0-9a-f
 export const SHARE_ID_CHARACTERS = 16
 /** Passwords that are tried at a time, each of which takes its memory; more wait their turn. */
 const TRIES_MAX = 2
+/** More than so many do not wait: they are told to come back. */
+const WAITING_MAX = 100
 
 interface Known {
   /** undefined: there is none of that id. */
@@ -101,6 +104,9 @@ export class ShareBook {
     salt: Buffer,
     cost: { N: number; r: number; p: number; maxmem: number }
   ): Promise<Buffer> {
+    if (this.#waiting.length >= WAITING_MAX) {
+      throw new HttpProblem(503, 'too many passwords are being tried', ['Retry-After', '5'], 'OVERLOADED')
+    }
     if (this.#tries >= TRIES_MAX) await new Promise<void>(resolve => this.#waiting.push(resolve))
     this.#tries++
     try {

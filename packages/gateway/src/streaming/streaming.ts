@@ -1,6 +1,7 @@
 /** HLS and DASH of what is stored: playlists and segments, made when somebody asks for them. */
 import { createHash } from 'node:crypto'
 import type { OutgoingHttpHeader } from 'node:http'
+import { LRUCache } from 'lru-cache'
 import {
   dashManifest,
   type FilmIndex,
@@ -32,6 +33,7 @@ import { KEPT_SEGMENT_BYTES_MAX, SegmentCache } from './segment-cache.ts'
 import { ORIGINAL_FOLDER, parseStreamingTarget, type Wanted } from './streaming-target.ts'
 
 const FILM_BLOCK_BYTES = 512 * 1024
+const LISTS_BYTES_MAX = 8 * 1024 * 1024
 const SUBTITLES_BYTES_MAX = 8 * 1024 * 1024
 /** Shorter pieces are put together before they are sent. */
 const SENT_PIECE_BYTES_MIN = 32 * 1024
@@ -78,6 +80,11 @@ export class Streaming {
   readonly #growing: GrowingFilms
   /** Generation of a film → when a segment of it was last asked for. */
   readonly #active = new Map<string, number>()
+  /** Playlists of tracks: a long film has thousands of lines. */
+  readonly #lists = new LRUCache<string, Answer>({
+    maxSize: LISTS_BYTES_MAX,
+    sizeCalculation: ({ totalBytes }) => totalBytes * 3
+  })
   #refused = 0
 
   constructor({ files, clock, log, cacheBytes, filmsMax }: StreamingOptions) {
@@ -235,8 +242,12 @@ export class Streaming {
     const track = index.track(wanted.track)
     if (track === undefined) throw new HttpProblem(404, 'the film has no such track')
     switch (wanted.kind) {
-      case 'list':
-        return textAnswer(mediaPlaylist(index, track), HLS_TYPE, FOR_GOOD)
+      case 'list': {
+        const name = `${source.file.generation} ${film.generation} ${source.folder} ${track.id}`
+        const kept = this.#lists.get(name) ?? textAnswer(mediaPlaylist(index, track), HLS_TYPE, FOR_GOOD)
+        this.#lists.set(name, kept)
+        return kept
+      }
       case 'winding-list': {
         const list = windingPlaylist(track)
         if (list === undefined) throw new HttpProblem(404, 'the track has no pictures')

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import {
   CHANGES_MAX,
+  SESSIONS_MAX,
   SESSIONS_PER_TOKEN_MAX,
   SHARES_PER_FILM_MAX,
   SIGNING_KEYS_MAX,
@@ -112,6 +113,8 @@ export function accessHandlers({
       const open = await tokens.sessionsOf(session.parent, clock.nowMs())
       const surplus = open.filter(id => id !== session.id).slice(0, -(SESSIONS_PER_TOKEN_MAX - 1))
       for (const id of surplus) await tokens.revokeToken(id, clock.nowMs())
+      if ((await tokens.countSessions(clock.nowMs())) >= SESSIONS_MAX)
+        throw tooMany(`${SESSIONS_MAX} sessions`)
       await addToken(session)
       return {}
     },
