@@ -1,5 +1,6 @@
 /** The load generator, a process of its own: does the tasks that it is sent, one after the other. */
 import { exchange } from './exchange.ts'
+import { segments, viewers } from './segments.ts'
 import { hold, prepare, remove, stream } from './stream.ts'
 import type { Task, TaskResult } from './task.ts'
 
@@ -13,6 +14,10 @@ function perform(task: Task): Promise<TaskResult> {
       return prepare(task)
     case 'remove':
       return remove(task)
+    case 'segments':
+      return segments(task)
+    case 'viewers':
+      return viewers(task)
     default:
       return stream(task)
   }

@@ -14,6 +14,7 @@ import { describeLatency } from './latency.ts'
 import { measureLibrary } from './library.ts'
 import { measureMemory } from './memory.ts'
 import { describeMemory, describeRow, markdownOf, newReport, rowOf, type Report } from './report.ts'
+import { measureFirstSegments, measureViewers } from './streaming.ts'
 import { SCENARIOS, type Scenario } from './scenarios.ts'
 import { Workshop } from './workshop.ts'
 
@@ -27,6 +28,8 @@ const QUICK = { pairs: 3, roundMs: 800, warmUpMs: 500, holdMs: 4_000 }
 const MEMORY = 'memory'
 /** A million films on two databases: some minutes, asked for by name or with --write-docs. */
 const LIBRARY = 'library'
+/** A film of two hours, and 200 viewers: some minutes, too. */
+const STREAMING = 'streaming'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -44,7 +47,7 @@ const { values, positionals } = parseArgs({
   }
 })
 
-const known = [...SCENARIOS.map(({ name }) => name), MEMORY, LIBRARY]
+const known = [...SCENARIOS.map(({ name }) => name), MEMORY, LIBRARY, STREAMING]
 const unknown = positionals.filter(name => !known.includes(name))
 if (values.help || unknown.length > 0) {
   for (const name of unknown) process.stderr.write(`no such scenario: ${name}\n`)
@@ -62,6 +65,7 @@ const chosen = SCENARIOS.filter(({ name, group }) =>
     : group === 'core' || isAll || (group === 'mysql' ? values.mysql : values.workers)
 )
 const withMemory = positionals.includes(MEMORY) || values.memory || (isAll && positionals.length === 0)
+const withStreaming = positionals.includes(STREAMING) || (isAll && positionals.length === 0)
 const withLibrary = positionals.includes(LIBRARY) || (isAll && positionals.length === 0)
 const size = values.quick ? QUICK : FULL
 const pairs = Number(values.pairs ?? size.pairs)
@@ -87,7 +91,8 @@ try {
     folder,
     generator,
     // Nothing is stored that no scenario reads.
-    bigBytes: withMemory || chosen.some(({ unit }) => unit === 'megabytes') ? GIB : 0,
+    bigBytes:
+      withMemory || chosen.some(({ unit, name }) => unit === 'megabytes' && name !== 'segments') ? GIB : 0,
     roundMs: size.roundMs,
     warmUpMs: size.warmUpMs,
     nodeFlags: values['node-flag']
@@ -97,6 +102,14 @@ try {
     if (withMemory) {
       report.memory = await measureMemory(shop, size.holdMs, interrupted.signal)
       for (const row of report.memory) process.stdout.write(`${describeMemory(row)}\n`)
+    }
+    if (withStreaming) {
+      const rows = await measureFirstSegments(shop, interrupted.signal)
+      report.latencies.push(...rows)
+      for (const row of rows) process.stdout.write(`${describeLatency(row)}\n`)
+      const { memory } = await measureViewers(shop, interrupted.signal)
+      report.memory.push(memory)
+      process.stdout.write(`${describeMemory(memory)}\n`)
     }
     if (withLibrary) {
       const rows = await measureLibrary(folder, interrupted.signal)

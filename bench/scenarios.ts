@@ -6,6 +6,7 @@ import { promisify } from 'node:util'
 import { processTree, type Child } from './children.ts'
 import type { Subject, Unit } from './measurement.ts'
 import type { Servers } from './servers.ts'
+import { hotSegments } from './streaming.ts'
 import type { ExchangeTask, Target, Task } from './task.ts'
 import type { Workshop } from './workshop.ts'
 
@@ -147,6 +148,15 @@ export const SCENARIOS: readonly Scenario[] = [
         ours: download(shop, 'http-download', gateway.target, [gateway, disk, tracker], 1)
       }
     }
+  },
+  {
+    name: 'segments',
+    title: 'HLS segments of 6 s, hot, 16 connections',
+    floor: 'node:http answering as many bytes from memory',
+    unit: 'megabytes',
+    minimum: 0.5,
+    group: 'core',
+    subjects: hotSegments
   },
   ...onMysql('filesize', 'FILESIZE', fileSize),
   ...onMysql('download-4k', 'DOWNLOAD 4 KiB, 64 hot files', smallDownload),

@@ -42,6 +42,26 @@ export interface HoldTask {
   holdMs: number
 }
 
+/** Segments of films, one request after another on each connection, for a time. */
+export interface SegmentsTask {
+  kind: 'segments'
+  target: Target
+  connections: number
+  paths: readonly string[]
+  durationMs: number
+}
+
+/** A viewer for each film. */
+export interface ViewersTask {
+  kind: 'viewers'
+  target: Target
+  /** Of each film the addresses of a segment; `#` stands for its number. */
+  films: readonly (readonly string[])[]
+  segmentMs: number
+  /** Segments that each takes. */
+  rounds: number
+}
+
 /** Stores the hot files and the large one. */
 export interface PrepareTask {
   kind: 'prepare'
@@ -57,7 +77,14 @@ export interface RemoveTask {
   bytes: number
 }
 
-export type Task = ExchangeTask | StreamTask | HoldTask | PrepareTask | RemoveTask
+export type Task =
+  | ExchangeTask
+  | StreamTask
+  | HoldTask
+  | PrepareTask
+  | RemoveTask
+  | SegmentsTask
+  | ViewersTask
 
 export interface TaskResult {
   requests: number

@@ -7,6 +7,7 @@ import { startRedis } from '../test/testkit/redis.ts'
 import { startChild, type Child, type Generator } from './children.ts'
 import { bigPiece } from './content.ts'
 import { startServers, type Servers } from './servers.ts'
+import { storeLongFilm } from './long-film.ts'
 
 export interface WorkshopOptions {
   /** On the disk whose speed is measured; removed by whoever made it. */
@@ -27,6 +28,7 @@ const FLOORS = {
   echo: './floors/echo.ts',
   http: './floors/http.ts',
   pump: './floors/pump.ts',
+  segments: './floors/segments.ts',
   gather: './floors/gather.ts',
   'small-upload': './floors/small-upload.ts',
   'durable-upload': './floors/durable-upload.ts'
@@ -96,6 +98,13 @@ export class Workshop {
       }
       return Promise.resolve(path)
     })
+  }
+
+  /** A film of two hours in the servers. @returns the path of its first playlist */
+  longFilm(): Promise<string> {
+    return this.#once('long film', async () =>
+      storeLongFilm(this.folder, (await this.servers()).tracker.target)
+    )
   }
 
   async stop(): Promise<void> {

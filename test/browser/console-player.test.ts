@@ -19,8 +19,11 @@ import { VideoElement } from '../testkit/video-element.ts'
 const run = promisify(execFile)
 const skip = missingPrograms(['ffmpeg', 'chromium'])
 const SECONDS = 30
-/** Between the film's picture and the screen's lie a scaler and two colour conversions. */
-const SAME_MAX = 14
+/**
+ * How far the screen's picture may be from the film's, compared with another picture of it: between them lie a scaler and two colour
+ * conversions, which small films without a word about their colours go through in different ways.
+ */
+const SAME_SHARE_MAX = 0.75
 const WITHIN_MS = 60_000
 
 describe('the player of the console', { skip, timeout: 280_000 }, () => {
@@ -39,7 +42,10 @@ describe('the player of the console', { skip, timeout: 280_000 }, () => {
     worker = new TributaryProcess(
       [
         ...'worker --name renditions --poll-s 0.2 --profiles 180p:180:200:64 --preset ultrafast'.split(' '),
-        ...['--trackers', up.trackers[0]!, '--temp-folder', join(up.folder, 'temp')]
+        '--trackers',
+        up.trackers[0]!,
+        '--temp-folder',
+        join(up.folder, 'temp')
       ],
       { folder: up.folder }
     )
@@ -79,7 +85,8 @@ describe('the player of the console', { skip, timeout: 280_000 }, () => {
     equal(answer.status, 201)
   }
   const watch = async (): Promise<VideoElement> => {
-    // From the beginning, whatever was watched before.
+    // From the beginning, whatever was watched before; a page that is left still notes how far it was.
+    await page.goto(up.httpUrl)
     await page.evaluate(() => (globalThis as any).localStorage.removeItem('tributary-positions'))
     asked = []
     await page.goto(address)
@@ -94,13 +101,7 @@ describe('the player of the console', { skip, timeout: 280_000 }, () => {
     await page.locator('#stage').hover()
     await button.click()
     await settings.locator('media-settings-menu-item', { hasText: menu }).first().click()
-    const choice = page.locator('media-chrome-menu-item', { hasText: item }).filter({ visible: true }).first()
-    await choice.click()
-    await until(
-      `${item} is chosen`,
-      WITHIN_MS,
-      async () => (await choice.getAttribute('aria-checked')) === 'true'
-    )
+    await page.locator('media-chrome-menu-item', { hasText: item }).filter({ visible: true }).first().click()
     // Some choices close the menu by themselves, others leave it open.
     await until('the menu is closed', WITHIN_MS, async () => {
       await page.waitForTimeout(400)
@@ -158,7 +159,7 @@ describe('the player of the console', { skip, timeout: 280_000 }, () => {
     ok(liveliness(shown) > 40, 'there is a picture')
     const same = difference(shown, await pictureOf(film, 17))
     const other = difference(shown, await pictureOf(film, 14))
-    ok(same < SAME_MAX && same < other, `it is the one of 17 s (${same}; another one: ${other})`)
+    ok(same < SAME_SHARE_MAX * other, `it is the one of 17 s (${same}; another one: ${other})`)
   })
 
   it('changes its quality, and goes back to what the line is good for', async () => {

@@ -64,8 +64,14 @@ describe('a packaged film in Chromium', { skip, timeout: 300_000 }, () => {
     for (const { name, args } of FILMS) {
       const path = join(folder, name)
       const inputs = [
-        ...['-f', 'lavfi', '-i', `testsrc2=size=320x180:rate=24:duration=${SECONDS}`],
-        ...['-f', 'lavfi', '-i', `sine=frequency=440:sample_rate=48000:duration=${SECONDS}`]
+        '-f',
+        'lavfi',
+        '-i',
+        `testsrc2=size=320x180:rate=24:duration=${SECONDS}`,
+        '-f',
+        'lavfi',
+        '-i',
+        `sine=frequency=440:sample_rate=48000:duration=${SECONDS}`
       ]
       await run('ffmpeg', ['-v', 'error', '-nostdin', '-y', ...inputs, '-pix_fmt', 'yuv420p', ...args, path])
       await store(name, path)

@@ -1,5 +1,5 @@
 /** Resumable uploads on a whole cluster: whatever dies in the middle, they go on, and no byte is another. */
-import { equal, ok, rejects } from 'node:assert/strict'
+import { equal, match, ok, rejects } from 'node:assert/strict'
 import { createHash, randomFillSync } from 'node:crypto'
 import { readdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -164,6 +164,30 @@ for (const engine of ENGINES) {
       ok(/are there already/.test(second.err) || offsetBytes === 0, second.err)
       await stored('by-command')
       equal((await readdir(notes)).length, 0)
+    })
+
+    it('begin anew by the same command when the file is another one by then', async () => {
+      const changing = join(up.folder, 'changing.mkv')
+      await writeFile(changing, Buffer.alloc(FILM_BYTES, 1))
+      const args = ['upload', '--resume', changing, '--id', 'changed', '-u', USER, '-t', up.trackers.join()]
+      const env = { XDG_STATE_HOME: join(up.folder, 'state') }
+      const first = new TributaryProcess(args, { folder: up.folder, env })
+      const { id } = await noteOf(join(up.folder, 'state', 'tributary', 'uploads'))
+      const client = up.client()
+      await until('it has begun', 20_000, () =>
+        client.uploads.status(id).then(
+          () => true,
+          () => false
+        )
+      )
+      first.kill(first.pid)
+      await first.ended
+      await writeFile(changing, film)
+      const second = new TributaryProcess(args, { folder: up.folder, env })
+      equal((await second.ended).exitCode, 0, second.err)
+      match(second.err, /has changed since it was begun/)
+      await stored('changed')
+      await rejects(client.uploads.status(id), { code: 'UPLOAD_NOT_FOUND' })
     })
 
     it('refuse to go on with another file', async () => {

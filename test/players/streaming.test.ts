@@ -39,8 +39,18 @@ describe('a stored film played as HLS and DASH', { skip, timeout: 240_000 }, () 
   /** Hashes of all frames, as ffmpeg decodes them. */
   async function frames(address: string, stream: string): Promise<string[]> {
     const { stdout } = await runProgram('ffmpeg', [
-      ...['-v', 'error', '-nostdin', '-i', address, '-map', stream],
-      ...['-fps_mode', 'passthrough', '-f', 'framemd5', '-']
+      '-v',
+      'error',
+      '-nostdin',
+      '-i',
+      address,
+      '-map',
+      stream,
+      '-fps_mode',
+      'passthrough',
+      '-f',
+      'framemd5',
+      '-'
     ])
     return stdout
       .split('\n')

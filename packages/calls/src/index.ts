@@ -3,6 +3,7 @@ import { auditCalls } from './audit.ts'
 import { jobsCalls } from './jobs.ts'
 import { libraryCalls } from './library.ts'
 import { playCalls } from './plays.ts'
+import { uploadsCalls } from './uploads.ts'
 import { webhookCalls } from './webhooks.ts'
 import type { ArgumentsOf, ResultOf } from './call.ts'
 
@@ -13,7 +14,8 @@ export const INDEX_CALLS = {
   ...auditCalls,
   ...playCalls,
   ...webhookCalls,
-  ...jobsCalls
+  ...jobsCalls,
+  ...uploadsCalls
 }
 export type CallName = keyof typeof INDEX_CALLS
 export type CallArguments<N extends CallName> = ArgumentsOf<(typeof INDEX_CALLS)[N]>

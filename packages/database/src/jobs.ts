@@ -283,12 +283,10 @@ export class Jobs {
     if (file !== undefined) query = query.where('file', '=', Buffer.from(file))
     if (after !== undefined) {
       const { createdAtMs, id } = placeOf(after)
-      query = query.where(({ and, eb, or }) =>
-        or([
-          eb('created_at_ms', '<', createdAtMs),
-          and([eb('created_at_ms', '=', createdAtMs), eb('id', '<', bytesOf(id))])
-        ])
-      )
+      // The first condition is a place in the index; the second, of those made in one moment, only passes over some.
+      query = query
+        .where('created_at_ms', '<=', createdAtMs)
+        .where(({ eb, or }) => or([eb('created_at_ms', '<', createdAtMs), eb('id', '<', bytesOf(id))]))
     }
     const rows = await query
       .orderBy('created_at_ms', 'desc')

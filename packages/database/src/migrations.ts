@@ -359,7 +359,8 @@ const UPLOADS_SQLITE = [
      expires_ms INTEGER NOT NULL,
      UNIQUE (folder, base_bytes)
    ) STRICT, WITHOUT ROWID`,
-  'CREATE INDEX IF NOT EXISTS uploads_due ON uploads (store, expires_ms)'
+  'CREATE INDEX IF NOT EXISTS uploads_due ON uploads (store, expires_ms)',
+  'CREATE INDEX IF NOT EXISTS uploads_by_file ON uploads (application, user, file)'
 ]
 
 const UPLOADS_MYSQL = [
@@ -389,7 +390,8 @@ const UPLOADS_MYSQL = [
      created_ms BIGINT NOT NULL,
      expires_ms BIGINT NOT NULL,
      UNIQUE KEY uploads_places (folder, base_bytes),
-     KEY uploads_due (store, expires_ms)
+     KEY uploads_due (store, expires_ms),
+     KEY uploads_by_file (application, user, file)
    ) ${MYSQL_TABLE}`
 ]
 

@@ -8,6 +8,7 @@ import { insertNew, statement, type ChangeOutcome, type Control, type ControlSta
 import { CommitOutcomeUnknownError } from './errors.ts'
 import { hexOf, textOf } from './file-record.ts'
 import { safeIntegerOf, uuidOfHex } from './file-row.ts'
+import type { FileKey } from './file-index.ts'
 import type { SchemaGate } from './schema-gate.ts'
 import type { Schema, UploadsTable } from './schema.ts'
 
@@ -101,6 +102,24 @@ export class Uploads {
       .selectFrom('uploads')
       .selectAll()
       .where('id', '=', bytesOf(id))
+      .executeTakeFirst()
+    return record && rowOf(record)
+  }
+
+  /** Of those that are to become this file the one that has come furthest. */
+  async ofFile({ application, user, file }: FileKey, nowMs: number): Promise<UploadRow | undefined> {
+    await this.#gate.pass()
+    const record = await this.#queries
+      .selectFrom('uploads')
+      .selectAll()
+      .where('application', '=', Buffer.from(application))
+      .where('user', '=', Buffer.from(user))
+      .where('file', '=', Buffer.from(file))
+      .where('state', '=', stateOf('open'))
+      .where('kind', '=', UPLOAD_KINDS.indexOf('whole'))
+      .where('expires_ms', '>', nowMs)
+      .orderBy('offset_bytes', 'desc')
+      .limit(sql.lit(1))
       .executeTakeFirst()
     return record && rowOf(record)
   }
@@ -231,6 +250,13 @@ export class Uploads {
       .limit(sql.lit(UPLOADS_PAGE_MAX))
       .execute()
     return records.map(rowOf)
+  }
+
+  /** Forgets those that nobody swept: their stores are gone. */
+  async forget(expiredBeforeMs: number): Promise<void> {
+    await this.#gate.pass()
+    const query = this.#queries.deleteFrom('uploads').where('expires_ms', '<', expiredBeforeMs)
+    await this.#control.change(statement(query))
   }
 
   /** Which of these folders some row has. */

@@ -128,7 +128,7 @@ export const gatewayConfig = defineConfig(
     },
     stream_cache_bytes: {
       type: 'bytes',
-      default: 128 * MIB,
+      default: 64 * MIB,
       min: 8 * MIB,
       max: 64 * 1024 * MIB,
       describe: 'Memory for HLS and DASH: segments, and blocks of the films that they are made of.'

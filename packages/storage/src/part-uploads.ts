@@ -41,6 +41,8 @@ const PIECES_MAX = 32
 /** A folder is made after its row: one that is older than this and has no row is of an upload that is gone. */
 const FOLDER_AGE_MS = 600_000
 const LOOKUP_FOLDERS = 200
+/** So long after its time an upload is forgotten whose store has not swept it: that is gone. */
+const FORGOTTEN_MS = 7 * 86_400_000
 const OWED_RELEASES_MAX = 10_000
 const ID = /^[0-9a-f]{32}$/
 
@@ -218,6 +220,7 @@ export class PartUploads {
         swept++
       } else await uploads.remove(row)
     }
+    await uploads.forget(nowMs - FORGOTTEN_MS)
     const old = await foldersOlderThan(store, FOLDER_AGE_MS, nowMs)
     for (let at = 0; at < old.length; at += LOOKUP_FOLDERS) {
       const folders = old.slice(at, at + LOOKUP_FOLDERS)

@@ -88,7 +88,31 @@ describe('a CRC-32 of two contents', () => {
       crc32(Buffer.concat([Buffer.from('x'), zeros]))
     )
   })
+
+  it('is right beyond 4 GiB, in whichever steps it is made', () => {
+    const terabyte = 2 ** 40
+    const zeros = crc32(Buffer.alloc(MIB))
+    let doubled = zeros
+    for (let bytes = MIB; bytes < terabyte; bytes *= 2) doubled = combineCrc32(doubled, doubled, bytes)
+    const half = 2 ** 39 + 12_345
+    // x, and a terabyte of zeros: at once, and in two parts.
+    const start = crc32('x')
+    const first = combineCrc32(start, zerosOf(half), half)
+    const rest = terabyte - half
+    equal(combineCrc32(first, zerosOf(rest), rest), combineCrc32(start, doubled, terabyte))
+  })
 })
+
+/** CRC of so many zero bytes, put together from powers of two. */
+function zerosOf(bytes: number): number {
+  let crc = 0
+  let power = crc32(Buffer.alloc(1))
+  for (let size = 1; size <= bytes; size *= 2) {
+    if (Math.floor(bytes / size) % 2 === 1) crc = combineCrc32(crc, power, size)
+    power = combineCrc32(power, power, size)
+  }
+  return crc
+}
 
 describe('a resumable upload', { timeout: 120_000 }, () => {
   it('becomes a file with the content that was appended, under its id as nonce, and leaves no folder', async t => {
@@ -281,6 +305,7 @@ describe('a resumable upload', { timeout: 120_000 }, () => {
       await member.parts.append(head(request.id, 0), content(Buffer.alloc(5)))
     }
     equal((await folders(member)).length, 2)
+    const row = (await member.database.uploads.find(two.id))!
     await member.parts.abort(one.id)
     await rejects(member.parts.status(one.id), { code: 'UPLOAD_NOT_FOUND' })
     equal((await folders(member)).length, 1)
@@ -288,6 +313,17 @@ describe('a resumable upload', { timeout: 120_000 }, () => {
     equal(await member.parts.sweep(member.store, Date.now() + KEEP_MS + 1_000), 1)
     equal((await folders(member)).length, 0)
     equal(await member.database.uploads.find(two.id), undefined)
+    const gone = {
+      ...row,
+      id: randomHex(),
+      folder: randomHex(),
+      store: '00000000-0000-4000-8000-000000000000'
+    }
+    await member.database.uploads.insert(gone)
+    await member.parts.sweep(member.store, gone.expiresMs + 6 * 86_400_000)
+    ok(await member.database.uploads.find(gone.id), 'its store may be away')
+    await member.parts.sweep(member.store, gone.expiresMs + 8 * 86_400_000)
+    equal(await member.database.uploads.find(gone.id), undefined)
   })
 })
 

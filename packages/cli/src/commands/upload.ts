@@ -157,6 +157,7 @@ async function resume(
   } catch (error) {
     // Nothing that the same command could go on with.
     if (error instanceof TributaryError && ENDED.has(error.code)) notes.remove(note)
+    else run.remark(`  ${item.name}: what has arrived is kept; the same command goes on`)
     throw error
   }
 }

@@ -97,8 +97,10 @@ class ScriptedStream implements Stream {
     sounds.addEventListener('change', () => {
       hls.audioTrack = [...sounds].findIndex(({ enabled }) => enabled)
     })
-    hls.on(HlsClass.Events.ERROR, (_name, { fatal, type }) => {
+    hls.on(HlsClass.Events.ERROR, (_name, { fatal, type, details }) => {
       if (!fatal) return
+      // What no decoder here knows, none will know after it was set up again.
+      if (details === HlsClass.ErrorDetails.MANIFEST_INCOMPATIBLE_CODECS_ERROR) return onFailure()
       if (type === HlsClass.ErrorTypes.MEDIA_ERROR && this.#recoveries++ < RECOVERIES_MAX) {
         hls.recoverMediaError()
       } else onFailure()

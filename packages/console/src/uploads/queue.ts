@@ -208,16 +208,16 @@ export class UploadQueue<Source extends Content> {
   }
 
   pauseAll(): void {
-    for (const { id } of [...this.#tasks]) this.pause(id)
+    for (const { id } of this.#tasks) this.pause(id)
   }
 
   resumeAll(): void {
-    for (const { id, state } of [...this.#tasks]) if (state === 'paused') this.resume(id)
+    for (const { id, state } of this.#tasks) if (state === 'paused') this.resume(id)
   }
 
   /** There is a connection again: nobody waits for the next attempt. */
   online(): void {
-    for (const { id, state } of [...this.#tasks]) if (state === 'retrying') this.resume(id)
+    for (const { id, state } of this.#tasks) if (state === 'retrying') this.resume(id)
   }
 
   /** There is none: what is on its way will not arrive, and a browser may take minutes to notice. */

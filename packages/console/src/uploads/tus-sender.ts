@@ -1,5 +1,5 @@
 /** Sends by the resumable protocol: what the server has is never sent again, whatever happened meanwhile. */
-import type { DetailedError } from 'tus-js-client'
+import type { DetailedError, Upload as TusUpload } from 'tus-js-client'
 import { errorOf } from '../api/http.ts'
 import { askToLogIn } from '../api/sign-in.ts'
 import { texts } from '../settings.ts'
@@ -34,7 +34,7 @@ export const tusSender: Sender<File> = {
       clearTimeout(stalled)
       void running?.abort(false)
     }
-    let running: InstanceType<typeof import('tus-js-client').Upload> | undefined
+    let running: TusUpload | undefined
     const begin = async (): Promise<void> => {
       const { Upload } = await import('tus-js-client')
       if (stopped) return

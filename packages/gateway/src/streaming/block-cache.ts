@@ -5,9 +5,10 @@ import type { FileService } from '../file-service.ts'
 import { Turnstile } from './turnstile.ts'
 
 /** What one request to storage brings at most. */
-const RUN_BYTES_MAX = 8 * 1024 * 1024
+const RUN_BYTES_MAX = 4 * 1024 * 1024
 const BLOCKS_MIN = 8
-const READS_MAX = 48
+/** Each may have a run in memory before anybody takes it. */
+const READS_MAX = 16
 const READS_WAITING_MAX = 4_096
 
 /** Of which file: a generation never changes. */
@@ -87,6 +88,16 @@ export class BlockCache {
     for (const { start, lengthBytes } of pieces) {
       await this.#copy(file, start, start + lengthBytes, target, place)
       place += lengthBytes
+    }
+  }
+
+  /** Bytes of a file block by block, as they are kept: not to be written to. */
+  async *views(file: StoredFile, start: number, end: number): AsyncGenerator<Buffer> {
+    const last = Math.floor((end - 1) / this.#blockBytes)
+    for (let index = Math.floor(start / this.#blockBytes); index <= last; index++) {
+      const blockStart = index * this.#blockBytes
+      const block = await this.#want(file, index, last)
+      yield block.subarray(Math.max(0, start - blockStart), Math.min(end - blockStart, block.byteLength))
     }
   }
 

@@ -12,7 +12,7 @@ import { ORIGINAL_FOLDER, renditionFolder, type SourceName } from './streaming-t
 const INDEX_FILE = 'index'
 const INDEX_TYPE = 'application/octet-stream'
 const INDEX_BLOCK_BYTES = 32 * 1024
-const INDEX_CACHE_BYTES = 16 * 1024 * 1024
+const INDEX_CACHE_BYTES = 8 * 1024 * 1024
 /** A film that was deleted or replaced plays on for no longer. */
 const CHECK_MS = 2_000
 const REFUSALS_MAX = 2_000

@@ -26,6 +26,10 @@ export class SegmentCache {
     return this.#kept.calculatedSize
   }
 
+  get bytesMax(): number {
+    return this.#kept.maxSize
+  }
+
   kept(name: string): Buffer | undefined {
     const bytes = this.#kept.get(name)
     if (bytes) this.hits++

@@ -1,6 +1,7 @@
 /** HLS and DASH of what is stored: playlists and segments, made when somebody asks for them. */
 import { createHash } from 'node:crypto'
 import type { OutgoingHttpHeader } from 'node:http'
+import { LRUCache } from 'lru-cache'
 import {
   dashManifest,
   type FilmIndex,
@@ -26,14 +27,16 @@ import { CORS_HEADERS } from '../file-headers.ts'
 import type { FileService } from '../file-service.ts'
 import { HttpProblem } from '../problem.ts'
 import { BlockCache, type StoredFile } from './block-cache.ts'
+import { GrowingFilms, type GrowingFilm } from './growing-films.ts'
 import { OpenFilms, type OpenFilm, type OpenSource } from './open-films.ts'
 import { KEPT_SEGMENT_BYTES_MAX, SegmentCache } from './segment-cache.ts'
-import { parseStreamingTarget, type Wanted } from './streaming-target.ts'
+import { ORIGINAL_FOLDER, parseStreamingTarget, type Wanted } from './streaming-target.ts'
 
 const FILM_BLOCK_BYTES = 512 * 1024
+const LISTS_BYTES_MAX = 8 * 1024 * 1024
 const SUBTITLES_BYTES_MAX = 8 * 1024 * 1024
-/** A piece of a long segment that is read at once, while the one before is sent. */
-const PIECE_BYTES_MAX = 4 * 1024 * 1024
+/** Shorter pieces are put together before they are sent. */
+const SENT_PIECE_BYTES_MIN = 32 * 1024
 /** Playlists and segments never change below a generation. */
 const FOR_GOOD = 'public, max-age=31536000, immutable'
 const ASK_AGAIN = 'no-cache'
@@ -47,7 +50,7 @@ const ACTIVE_MS = 15_000
 const ACTIVE_FILMS_MAX = 10_000
 
 export interface StreamingOptions {
-  files: Pick<FileService, 'fetch' | 'stat' | 'upload' | 'index' | 'deleteGeneration'>
+  files: Pick<FileService, 'fetch' | 'stat' | 'upload' | 'uploads' | 'index' | 'deleteGeneration'>
   clock: Clock
   log: Log
   /** Memory for blocks of films and for segments. */
@@ -74,8 +77,14 @@ export class Streaming {
   readonly #blocks: BlockCache
   readonly #segments: SegmentCache
   readonly #films: OpenFilms
+  readonly #growing: GrowingFilms
   /** Generation of a film → when a segment of it was last asked for. */
   readonly #active = new Map<string, number>()
+  /** Playlists of tracks: a long film has thousands of lines. */
+  readonly #lists = new LRUCache<string, Answer>({
+    maxSize: LISTS_BYTES_MAX,
+    sizeCalculation: ({ totalBytes }) => totalBytes * 3
+  })
   #refused = 0
 
   constructor({ files, clock, log, cacheBytes, filmsMax }: StreamingOptions) {
@@ -84,10 +93,11 @@ export class Streaming {
     this.#blocks = new BlockCache(files, { bytesMax: cacheBytes / 2, blockBytes: FILM_BLOCK_BYTES })
     this.#segments = new SegmentCache(this.#blocks, cacheBytes / 2)
     this.#films = new OpenFilms({ files, clock, log, filmsMax })
+    this.#growing = new GrowingFilms(files, clock)
   }
 
-  close(): Promise<void> {
-    return this.#films.close()
+  async close(): Promise<void> {
+    await Promise.all([this.#films.close(), this.#growing.close()])
   }
 
   expose(metrics: Metrics): void {
@@ -131,14 +141,69 @@ export class Streaming {
   async get(exchange: Exchange): Promise<number> {
     const { key, generation, wanted } = parseStreamingTarget(exchange.request.url!)
     try {
-      const film =
-        generation === undefined ? await this.#films.current(key) : await this.#films.at(key, generation)
-      return await this.#send(exchange, await this.#answer(exchange, film, wanted))
+      const film = await this.#find(key, generation)
+      const answer =
+        'availableBytes' in film
+          ? await this.#ofGrowing(film, wanted)
+          : await this.#answer(exchange, film, wanted)
+      return await this.#send(exchange, answer)
     } catch (error) {
       if (!(error instanceof UnpackageableError)) throw error
       this.#refused++
       throw new HttpProblem(415, `the film cannot be packaged: ${error.message}`, [], 'NOT_PACKAGEABLE')
     }
+  }
+
+  /** Stored, or still being uploaded. An address that has an upload's id is good for the film that it has become. */
+  async #find(key: FileKey, generation: string | undefined): Promise<OpenFilm | GrowingFilm> {
+    try {
+      return await (generation === undefined ? this.#films.current(key) : this.#films.at(key, generation))
+    } catch (error) {
+      const { code, status } = error as { code?: string; status?: number }
+      if (code !== 'FILE_NOT_FOUND' && status !== 404) throw error
+      if (generation === undefined) {
+        const growing = await this.#growing.find(key)
+        if (growing) return growing
+        throw error
+      }
+      const found = await this.#growing.at(key, generation)
+      if (found.film) return found.film
+      if (found.generation === undefined) throw error
+      const stored = await this.#films.at(key, found.generation)
+      return { ...stored, generation }
+    }
+  }
+
+  /** What has come of it: its playlists go on, its segments are what they will be. */
+  async #ofGrowing(film: GrowingFilm, wanted: Wanted): Promise<Answer> {
+    const { id, index, availableBytes } = film
+    if (wanted.kind === 'master') {
+      const sources = [{ folder: ORIGINAL_FOLDER, index }]
+      const lines = masterPlaylist({ sources }, { base: `${id}/` }).split('\n')
+      // Pictures to wind by are for a film that is whole.
+      const text = lines.filter(line => !line.startsWith('#EXT-X-I-FRAME-STREAM-INF:')).join('\n')
+      return textAnswer(text, HLS_TYPE, ASK_AGAIN)
+    }
+    const nothing = new HttpProblem(404, 'the film is still being uploaded')
+    if (!('track' in wanted) || wanted.source.rendition !== undefined) throw nothing
+    const track = index.track(wanted.track)
+    if (!track) throw nothing
+    if (wanted.kind === 'list')
+      return textAnswer(mediaPlaylist(index, track, { availableBytes }), HLS_TYPE, ASK_AGAIN)
+    if (wanted.kind === 'init') {
+      const bytes = index.initSegment(track)
+      const contentType = typeOf(track)
+      const name = `growing ${id} ${track.id} init`
+      return { contentType, name, cacheControl: ASK_AGAIN, totalBytes: bytes.byteLength, bytes }
+    }
+    if (wanted.kind !== 'segment' && wanted.kind !== 'packed') throw nothing
+    const { kind, number } = wanted
+    const plan = await planOf(index, track, kind, number)
+    if (!plan) throw new HttpProblem(404, 'the film has no such segment yet')
+    const bytes = await this.#growing.segment(film, plan)
+    const contentType = kind === 'packed' ? PACKED_TYPE : typeOf(track)
+    const name = `growing ${id} ${track.id} ${kind} ${number}`
+    return { contentType, name, cacheControl: FOR_GOOD, totalBytes: bytes.byteLength, bytes }
   }
 
   async #answer(exchange: Exchange, film: OpenFilm, wanted: Wanted): Promise<Answer> {
@@ -177,8 +242,12 @@ export class Streaming {
     const track = index.track(wanted.track)
     if (track === undefined) throw new HttpProblem(404, 'the film has no such track')
     switch (wanted.kind) {
-      case 'list':
-        return textAnswer(mediaPlaylist(index, track), HLS_TYPE, FOR_GOOD)
+      case 'list': {
+        const name = `${source.file.generation} ${film.generation} ${source.folder} ${track.id}`
+        const kept = this.#lists.get(name) ?? textAnswer(mediaPlaylist(index, track), HLS_TYPE, FOR_GOOD)
+        this.#lists.set(name, kept)
+        return kept
+      }
       case 'winding-list': {
         const list = windingPlaylist(track)
         if (list === undefined) throw new HttpProblem(404, 'the track has no pictures')
@@ -220,12 +289,14 @@ export class Streaming {
     const { totalBytes } = plan
     const unread = exchange.request.method === 'HEAD'
     if (unread) return { ...described, totalBytes }
-    if (totalBytes > KEPT_SEGMENT_BYTES_MAX) {
-      return {
-        ...described,
-        totalBytes,
-        stream: (start, end) => this.#pump(exchange, source.file, plan, start, end)
-      }
+    if (!this.#isKept(plan)) {
+      const [first] = plan.pieces
+      if (totalBytes <= KEPT_SEGMENT_BYTES_MAX) this.#blocks.want(source.file, plan.pieces)
+      // A film that cannot be read is told before anything else is promised.
+      if (first) await this.#blocks.read(source.file, first.start, first.start + 1)
+      const stream = (start: number, end: number): Promise<void> =>
+        this.#pump(exchange, source.file, plan, start, end)
+      return { ...described, totalBytes, stream }
     }
     const bytes = await this.#segments.make(name, source, plan)
     if (kind !== 'winding') this.#readAhead(source, track, number + 1)
@@ -242,6 +313,13 @@ export class Streaming {
     )
   }
 
+  /** Where many films are played at once, a segment that is kept is gone before anybody asks for it again. */
+  #isKept({ pieces, totalBytes }: SegmentPlan): boolean {
+    if (totalBytes > KEPT_SEGMENT_BYTES_MAX) return false
+    if (totalBytes < SENT_PIECE_BYTES_MIN * pieces.length) return true
+    return totalBytes * this.#activeFilms() * 2 <= this.#segments.bytesMax
+  }
+
   #activeFilms(): number {
     const since = this.#clock.monotonicMs() - ACTIVE_MS
     for (const [generation, lastMs] of this.#active) {
@@ -251,7 +329,7 @@ export class Streaming {
     return this.#active.size
   }
 
-  /** A long segment, piece by piece: the next one is read while this one leaves. */
+  /** A segment that is not kept: block by block, as they come and as they leave. */
   async #pump(
     { response }: Exchange,
     file: StoredFile,
@@ -267,11 +345,8 @@ export class Streaming {
       const from = Math.max(0, start - at)
       const to = Math.min(piece.lengthBytes, end - at)
       at += piece.lengthBytes
-      for (let place = from; place < to;) {
-        const lengthBytes = Math.min(PIECE_BYTES_MAX, to - place)
-        const bytes = Buffer.allocUnsafe(lengthBytes)
-        await this.#blocks.gather(file, [{ start: piece.start + place, lengthBytes }], bytes, 0)
-        place += lengthBytes
+      if (from >= to) continue
+      for await (const bytes of this.#blocks.views(file, piece.start + from, piece.start + to)) {
         if (response.destroyed) return
         if (!response.write(bytes)) await drained(response)
       }

@@ -5,6 +5,7 @@ import { accessHandlers } from './access-handlers.ts'
 import { auditHandlers } from './audit-handlers.ts'
 import { jobsHandlers } from './jobs-handlers.ts'
 import { libraryHandlers } from './library-handlers.ts'
+import { uploadsHandlers } from './uploads-handlers.ts'
 import { webhookHandlers } from './webhook-handlers.ts'
 
 export function indexHandlers(parts: IndexParts): CallHandlers {
@@ -13,6 +14,7 @@ export function indexHandlers(parts: IndexParts): CallHandlers {
     ...accessHandlers(parts),
     ...auditHandlers(parts),
     ...webhookHandlers(parts),
-    ...jobsHandlers(parts)
+    ...jobsHandlers(parts),
+    ...uploadsHandlers(parts)
   }
 }
