@@ -5,7 +5,6 @@
  *     owner  "com.apple.streaming.transportStreamTimestamp"
  *     data   u64: when the first frame is shown, 33 bits at 90 kHz
  */
-import type { IndexTrack } from './film-index.ts'
 
 const OWNER = 'com.apple.streaming.transportStreamTimestamp'
 const FRAME_BYTES = OWNER.length + 1 + 8
@@ -14,7 +13,7 @@ export const PACKED_HEAD_BYTES = 10 + TAG_BYTES
 const CLOCK_HZ = 90_000
 const CLOCK_END = 2 ** 33
 
-export function isPacked({ codecName }: Pick<IndexTrack, 'codecName'>): boolean {
+export function isPacked({ codecName }: { codecName: string | null }): boolean {
   return codecName === 'mp3'
 }
 
