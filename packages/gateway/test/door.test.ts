@@ -376,7 +376,7 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
           headers: { 'content-type': 'application/json', ...headers }
         })
       const plain = await make({ expiresInS: 3_600 })
-      equal(plain.url, `/share/${plain.id}`)
+      equal(plain.url, `/watch/media/public/film?share=${plain.id}`)
       const opened = (await open(plain.id, {})).json
       equal(opened.needsPassword, false)
       equal((await other.ask(opened.links.file)).text, 'a film')

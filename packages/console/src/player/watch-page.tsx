@@ -53,7 +53,8 @@ function Film({ page, prefix, framed }: { page: FilmKey; prefix: string; framed:
       signal: abort.signal
     }).then(
       found => {
-        setDetails(signed(found, prefix))
+        // Asked for under a signature, its addresses have it in front.
+        setDetails(found)
         document.title = `${found.film.title} – Tributary`
       },
       error => {
@@ -165,29 +166,6 @@ function Reasons({
 /** An apostrophe is allowed in URLs, and would end the text in the command line above. */
 function absolute(path: string): string {
   return new URL(path, location.href).href.replaceAll("'", '%27')
-}
-
-/** Every address below the one that lets the visitor in. */
-function signed(details: FilmDetails, prefix: string): FilmDetails {
-  const { film, subtitles, thumbnails } = details
-  const put = <Path extends string | null>(path: Path): Path =>
-    path === null ? path : (`${prefix}${path}` as Path)
-  const { links } = film
-  return {
-    ...details,
-    film: {
-      ...film,
-      links: {
-        ...links,
-        file: put(links.file),
-        hls: put(links.hls),
-        dash: put(links.dash),
-        poster: put(links.poster)
-      }
-    },
-    subtitles: subtitles.map(one => ({ ...one, url: put(one.url) })),
-    thumbnails: put(thumbnails)
-  }
 }
 
 function sentenceOfFilm(error: unknown): string {

@@ -144,7 +144,7 @@ function shareView({
 }: ShareEntry): Share {
   return {
     id,
-    url: `/share/${id}`,
+    url: `${filmPath('watch', { application, user, file })}?share=${id}`,
     application,
     user,
     file,
