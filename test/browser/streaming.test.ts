@@ -3,11 +3,11 @@ import { execFile } from 'node:child_process'
 import { createReadStream } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
-import { createRequire } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { openChromium, type BrowserWindow } from '../testkit/chromium.ts'
 import { makeFilm } from '../testkit/film.ts'
@@ -18,9 +18,13 @@ import { VideoElement } from '../testkit/video-element.ts'
 
 const skip = missingPrograms(['ffmpeg', 'chromium'])
 const run = promisify(execFile)
-const resolve = createRequire(import.meta.url).resolve
-const HLS_JS = resolve('hls.js').replace(/[^/]*$/, 'hls.js')
-const DASH_JS = resolve('dashjs').replace(/dist\/.*$/, 'dist/modern/umd/dash.all.min.js')
+/** The console's; the workspace has it in one place with everything else. */
+const CONSOLE_PLAYER = 'hls.js'
+const HLS_JS = fileURLToPath(import.meta.resolve(CONSOLE_PLAYER)).replace(/[^/]*$/, 'hls.js')
+const DASH_JS = fileURLToPath(import.meta.resolve('dashjs')).replace(
+  /dist\/.*$/,
+  'dist/modern/umd/dash.all.min.js'
+)
 const PAGE = '<!doctype html><title>x</title><video muted playsinline style="width:640px"></video>'
 /** Between the film's picture and the screen's lie a scaler and two colour conversions. */
 const SAME_MAX = 14

@@ -1,7 +1,7 @@
 /** Adaptive streaming into an element: by the browser itself where it is at home there, else by hls.js. */
 import type Hls from 'hls.js'
 import type { HlsConfig } from 'hls.js'
-import { Renditions, Sounds } from './choices.ts'
+import type { Renditions, Sounds } from './choices.ts'
 
 const TYPE = 'application/vnd.apple.mpegurl'
 /** Ahead of what is watched; more would only be sent for nothing. */
