@@ -3,7 +3,9 @@ import { after, before, describe, it } from 'node:test'
 import { equal, match, notEqual, ok } from 'node:assert/strict'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
+import { connect } from 'node:net'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { filmPath, signedPath, signFilm, type SigningKey } from '@tributary/client'
 import { makeFilm } from '../testkit/film.ts'
 import { startPlayableCluster, type PlayableCluster } from '../testkit/gateway.ts'
@@ -72,6 +74,45 @@ describe('a private film', { skip: missingPrograms(['ffmpeg', 'ffprobe']), timeo
     }
   })
 
+  it('is not had by another spelling of its address', async () => {
+    const { hostname, port } = new URL(url)
+    const paths = [
+      'hls/media/public/private/master.m3u8',
+      'dash/media/public/private/manifest.mpd',
+      'files/media/public/private'
+    ]
+    for (const path of paths) {
+      const encoded = path.replace(/^./, first => `%${first.charCodeAt(0).toString(16)}`)
+      for (const target of [
+        `/${path}`,
+        `/${encoded}`,
+        `/%${encoded.slice(1, 3).toUpperCase()}${path.slice(1)}`,
+        `http://localhost/${path}`,
+        `http://localhost/${encoded}`,
+        `//${path}`,
+        `/./${path}`,
+        `/x/../${path}`,
+        `/${path.replace('media', 'medi%61')}`,
+        `/${path.replace('private', 'privat%65')}`,
+        `/${path.replaceAll('/', '%2F')}`,
+        `/${path.toUpperCase()}`,
+        `/signed//${path}`,
+        `/signed/x/${path}`,
+        `/signed/x/signed/y/${path}`,
+        `/${path};x`,
+        `/${path}?signature`,
+        `/${path}?signature=`,
+        `/${path}#x`,
+        `/${path}%00`
+      ]) {
+        const answer = await raw(hostname, Number(port), target)
+        const status = Number(answer.split(' ')[1])
+        ok(status >= 400 || status === 307, `${target}: ${status}`)
+        ok(!answer.includes('#EXTM3U') && !answer.includes('<MPD'), target)
+      }
+    }
+  })
+
   it('has playlists and segments that no shared cache keeps, and that are the same for every signature', async () => {
     const ask = async (of: string): Promise<{ text: string; headers: Headers }> => {
       const response = await fetch(of)
@@ -93,3 +134,10 @@ describe('a private film', { skip: missingPrograms(['ffmpeg', 'ffprobe']), timeo
     equal((await fetch(at.replace('/private/', '/another/'))).status, 403)
   })
 })
+
+/** A request target as it is: clients would put it right. */
+async function raw(host: string, port: number, target: string): Promise<string> {
+  const socket = connect(port, host)
+  socket.write(`GET ${target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`)
+  return text(socket)
+}
