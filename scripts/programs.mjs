@@ -7,7 +7,7 @@ import { runQuietly } from './child.mjs'
 import { withInstallLock } from './install-lock.mjs'
 import { withProgress } from './progress.mjs'
 
-/** name: as in TRIBUTARY_SKIP. binaries: all must be there. package: Debian's. */
+/** name: as in TRIBUTARY_SKIP. binaries: all must be there. package: Debian's, one or several. */
 const PROGRAMS = [
   { name: 'mariadb', binaries: ['mariadbd', 'mariadb-install-db'], package: 'mariadb-server' },
   { name: 'redis', binaries: ['redis-server'], package: 'redis-server' },
@@ -19,6 +19,8 @@ const PROGRAMS = [
   { name: 'nft', binaries: ['nft'], package: 'nftables' },
   { name: 'ffmpeg', binaries: ['ffmpeg', 'ffprobe'], package: 'ffmpeg' },
   { name: 'mpv', binaries: ['mpv'], package: 'mpv' },
+  // Its plugins are what plays; the rest of the package `vlc` is windows.
+  { name: 'vlc', binaries: ['vlc'], package: 'vlc-bin vlc-plugin-base' },
   { name: 'chromium', binaries: ['chromium'], package: 'chromium' },
   { name: 'curl', binaries: ['curl'], package: 'curl' },
   { name: 'wget', binaries: ['wget'], package: 'wget' },
@@ -79,7 +81,7 @@ function whatToInstall(root) {
 }
 
 async function installMissing(messages) {
-  const packages = missingPrograms().map(program => program.package)
+  const packages = missingPrograms().flatMap(program => program.package.split(' '))
   if (packages.length === 0) return // the run we waited for has brought them
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', PATH: aptPath() }
   const options = ['-y', '-q', '-o', `DPkg::Lock::Timeout=${DPKG_LOCK_S}`]

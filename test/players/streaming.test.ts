@@ -1,4 +1,4 @@
-import { deepEqual, equal, match, ok } from 'node:assert/strict'
+import { deepEqual, doesNotMatch, equal, match, ok } from 'node:assert/strict'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,10 +8,12 @@ import { startPlayableCluster, type PlayableCluster } from '../testkit/gateway.t
 import { Mpv } from '../testkit/mpv.ts'
 import { runProgram } from '../testkit/program.ts'
 import { missingPrograms } from '../testkit/service.ts'
+import { playInVlc } from '../testkit/vlc.ts'
 
 const skip = missingPrograms(['ffmpeg', 'ffprobe', 'mpv'])
 const KINDS: FilmKind[] = ['faststart', 'index-at-end', 'bframes', 'vfr']
 const SECONDS = 20
+const LAST_SEGMENT = 3
 const SUBRIP = '1\n00:00:01,000 --> 00:00:04,000\nHello <b>there</b>\n'
 
 describe('a stored film played as HLS and DASH', { skip, timeout: 240_000 }, () => {
@@ -99,6 +101,13 @@ describe('a stored film played as HLS and DASH', { skip, timeout: 240_000 }, () 
     } finally {
       await mpv.quit()
     }
+  })
+
+  it('is played through by VLC', { skip: missingPrograms(['vlc']) }, async () => {
+    const said = await playInVlc(hls('bframes'), { timeoutMs: (SECONDS + 40) * 1_000 })
+    match(said, /Received first picture/)
+    for (const track of [1, 2]) match(said, new RegExp(`/${track}/segment-${LAST_SEGMENT}\\.m4s`))
+    doesNotMatch(said, /main input error|adaptive demux error|mp4 demux error/)
   })
 
   it('has its index stored beside it, and other gateways use that one', async () => {
