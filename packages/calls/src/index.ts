@@ -24,6 +24,7 @@ export type CallResult<N extends CallName> = ResultOf<(typeof INDEX_CALLS)[N]>
 export { type IndexCall } from './call.ts'
 export * from './access.ts'
 export * from './audit.ts'
+export * from './event.ts'
 export * from './library.ts'
 export * from './plays.ts'
 export * from './webhooks.ts'

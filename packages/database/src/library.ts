@@ -82,6 +82,22 @@ export class Library {
     await this.noteRows([key], record ? [fileRowOfRecord(record)] : [])
   }
 
+  /** Those stored files of which the library has no row yet, of this generation. */
+  async unknown(rows: readonly FileRow[]): Promise<FileRow[]> {
+    await this.#gate.pass()
+    const unknown: FileRow[] = []
+    for (const row of rows) {
+      if (row.state !== 'stored') continue
+      const known = await this.#queries
+        .selectFrom('library')
+        .select('generation')
+        .where(keyIs(row))
+        .executeTakeFirst()
+      if (!known || hexOf(known.generation) !== row.generation) unknown.push(row)
+    }
+    return unknown
+  }
+
   /** The same for many: `rows` are those of `keys` that are there. */
   async noteRows(keys: readonly FileKey[], rows: readonly FileRow[]): Promise<void> {
     const changes: ControlStatement[] = []

@@ -14,7 +14,7 @@ import { pathOf, type Owner } from './file-target.ts'
 import { declaredType, essence, extensionOf, guessType } from './media-type.ts'
 import { noteInLibrary } from './library-note.ts'
 import { HttpProblem } from './problem.ts'
-import { storedEvent } from './stored-event.ts'
+import { uploadedEvent } from './uploaded-event.ts'
 import { tooLarge, UploadContent } from './upload-content.ts'
 
 export interface FileWriterOptions {
@@ -117,7 +117,7 @@ export class FileWriter {
         signal: gone.signal
       })
       storedBytes = uploaded.sizeBytes
-      this.#options.events.tell(storedEvent(uploaded, name))
+      this.#options.events.tell(uploadedEvent(uploaded, name))
       response.off('close', onClose)
       await noteInLibrary(files, key)
       this.#answer(exchange, uploaded, name)

@@ -6,6 +6,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
+import { Client } from '@tributary/client'
 import { startCluster, type Cluster } from './support/cluster.ts'
 import type { Answer, Ask, HttpCaller } from './support/http-caller.ts'
 
@@ -595,6 +596,11 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
         equal((await put('/files/media/public/hooked', 'content')).status, 201)
         await one.ask('/files/media/public/hooked', { method: 'DELETE', headers: as(WRITE_TOKEN) })
         await until(async () => got.some(({ body }) => body.includes('"deleted"')), 30_000)
+        // Programs store without a gateway.
+        const client = new Client({ trackers: [cluster.tracker] })
+        const key = { application: 'media', user: 'public', file: `wired-${Math.random()}` }
+        await client.upload(Buffer.from('wire'), { key }).finally(() => client.close())
+        await until(async () => got.some(({ body }) => JSON.parse(body).file === key.file), 30_000)
         const [stored] = got.filter(({ body }) => body.includes('"hooked"') && body.includes('"stored"'))
         ok(stored)
         const [, time, mac] = /^t=(\d+),v1=([0-9a-f]{64})$/.exec(

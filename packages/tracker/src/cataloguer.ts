@@ -4,8 +4,11 @@
  * what it does may be late, or done twice.
  */
 import { randomUUID } from 'node:crypto'
-import type { Database, FileKey } from '@tributary/database'
+import { eventOf, storedEvent } from '@tributary/calls'
+import type { Database, FileKey, FileRow } from '@tributary/database'
 import type { Clock } from '@tributary/runtime'
+import { enterEvent } from './calls/event-book.ts'
+import { isReady } from './calls/ready-handlers.ts'
 
 const LEASE = 'cataloguer'
 const LEASE_MS = 15_000
@@ -23,7 +26,7 @@ const LONG_LOOK_BACK_MS = 900_000
 const LONG_LOOK_INTERVAL_MS = 300_000
 
 export interface CataloguerOptions {
-  database: Pick<Database, 'leases' | 'library' | 'files'>
+  database: Pick<Database, 'leases' | 'library' | 'files' | 'access'>
   clock: Clock
   isUp: () => boolean
   onTrouble: (error: unknown) => void
@@ -75,11 +78,25 @@ export class Cataloguer {
       const rows = await database.library.storedSince(this.#at, STEP_ROWS)
       if (rows.length === 0) return
       const last = rows.at(-1)!
+      await this.#tellOfNew(rows)
       await database.library.noteRows(rows, rows)
       this.#noted += rows.length
       this.#at = { storedAtMs: last.storedAtMs, key: last }
       if (rows.length < STEP_ROWS) return
       isBusy = (step + 1) * STEP_ROWS >= BUSY_ROWS && clock.nowMs() - last.storedAtMs < LOOK_BACK_MS * 2
+    }
+  }
+
+  /** Webhooks hear of what programs stored by themselves; what a gateway took it has told, and is known here already. */
+  async #tellOfNew(rows: readonly FileRow[]): Promise<void> {
+    const { database, clock } = this.#options
+    const nowMs = clock.nowMs()
+    const young = rows.filter(row => nowMs - row.storedAtMs < LONG_LOOK_BACK_MS)
+    if (young.length === 0 || !(await isReady(database.access))) return
+    const { webhooks } = database.access
+    if (!(await webhooks.list()).some(({ events }) => events.includes('stored'))) return
+    for (const row of await database.library.unknown(young)) {
+      await enterEvent(webhooks, eventOf(storedEvent(row), nowMs), nowMs)
     }
   }
 

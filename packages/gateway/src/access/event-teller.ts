@@ -1,27 +1,14 @@
 /** Tells the index what happened, where there are webhooks. It never holds a request up. */
-import { createHash, randomBytes } from 'node:crypto'
-import type { WebhookEvent } from '@tributary/calls'
+import { eventOf, type Happening } from '@tributary/calls'
 import type { Clock, Log } from '@tributary/runtime'
 import type { FileService } from '../file-service.ts'
 import type { AccessCopy } from './access-copy.ts'
-
-export interface Happening {
-  event: WebhookEvent
-  /** Empty: of no application in particular. */
-  application: string
-  /** What is said of it, as JSON. */
-  facts: Readonly<Record<string, string | number | boolean>>
-  /** The same text is the same happening, whoever tells it and how often. Default: it is one of its own. */
-  identity?: string
-}
 
 /** Tried so often; a tracker that is away for longer loses it. */
 const TRIES_MAX = 5
 const RETRY_MS = 2_000
 /** Told at a time; of more the oldest are not waited for. */
 const WAITING_MAX = 1_000
-const ID_CHARACTERS = 32
-const ID_BYTES = 16
 
 export class EventTeller {
   readonly #files: Pick<FileService, 'index'>
@@ -48,19 +35,15 @@ export class EventTeller {
     await Promise.all(this.#telling)
   }
 
-  async #tell({ event, application, facts, identity }: Happening): Promise<void> {
-    const id =
-      identity === undefined
-        ? randomBytes(ID_BYTES).toString('hex')
-        : createHash('sha256').update(`${event} ${identity}`).digest('hex').slice(0, ID_CHARACTERS)
-    const at = new Date(this.#clock.nowMs()).toISOString()
-    const body = JSON.stringify({ id, event, at, application, ...facts })
+  async #tell(happening: Happening): Promise<void> {
+    const told = eventOf(happening, this.#clock.nowMs())
     for (let tries = 1; ; tries++) {
       try {
-        await this.#files.index('events.tell', { id, event, application, body })
+        await this.#files.index('events.tell', told)
         return
       } catch (error) {
         if (tries >= TRIES_MAX) {
+          const { event, application } = told
           this.#log.warn({ err: error, event, application }, 'webhooks were not told of an event')
           return
         }

@@ -16,7 +16,7 @@ import { formatHttpDate } from '../http-date.ts'
 import { noteInLibrary } from '../library-note.ts'
 import { declaredType, essence, extensionOf, guessType } from '../media-type.ts'
 import { HttpProblem } from '../problem.ts'
-import { storedEvent } from '../stored-event.ts'
+import { uploadedEvent } from '../uploaded-event.ts'
 import { tooLarge, UploadContent } from '../upload-content.ts'
 import {
   CHECKSUM_ALGORITHMS,
@@ -309,7 +309,7 @@ export class UploadEndpoint {
     const key = { application: upload.application, user: upload.user, file: upload.file }
     if (upload.generation === undefined) {
       const stored = await files.uploads.commit(upload.id)
-      this.#options.events.tell(storedEvent(stored, upload.name))
+      this.#options.events.tell(uploadedEvent(stored, upload.name))
       await noteInLibrary(files, key)
     }
     return ['Tributary-File', pathOf(key)]

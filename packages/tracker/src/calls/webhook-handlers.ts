@@ -2,7 +2,6 @@
 import {
   DELIVERIES_BATCH_MAX,
   DELIVERIES_KEPT_DAYS,
-  DELIVERIES_WAITING_MAX,
   DELIVERY_CLAIM_MS,
   DELIVERY_WAITS_S,
   WEBHOOKS_MAX,
@@ -13,6 +12,7 @@ import {
 import type { DeliveryRow, WebhookRow } from '@tributary/database'
 import { RejectedError } from '@tributary/protocol'
 import type { CallHandlers } from './call-dispatcher.ts'
+import { enterEvent } from './event-book.ts'
 import type { IndexParts } from './index-parts.ts'
 import { whenReady } from './ready-handlers.ts'
 
@@ -65,19 +65,8 @@ export function webhookHandlers({
       return {}
     },
 
-    async 'events.tell'({ id, event, application, body }) {
-      const [rows, counts] = await Promise.all([webhooks.list(), webhooks.counts()])
-      const interested = rows.filter(
-        row =>
-          row.events.includes(event) &&
-          (row.application === '' || row.application === application) &&
-          (counts.get(row.id)?.waiting ?? 0) < DELIVERIES_WAITING_MAX
-      )
-      const nowMs = clock.nowMs()
-      await webhooks.tell(
-        interested.map(row => row.id),
-        { id, event, body, nowMs }
-      )
+    async 'events.tell'(event) {
+      await enterEvent(webhooks, event, clock.nowMs())
       return {}
     },
 
