@@ -194,15 +194,16 @@ export class Client {
   /**
    * Deletes for good this generation and no later one, in the trash or not.
    *
+   * @param options `fromTrash`: only while it is there; what was taken out of the trash is FILE_NOT_FOUND.
    * @throws {RejectedError} FILE_NOT_FOUND.
    */
   async deleteGeneration(
     key: FileKey,
     generation: string,
-    { signal }: CallOptions = NO_OPTIONS
+    { signal, fromTrash = false }: CallOptions & { fromTrash?: boolean } = NO_OPTIONS
   ): Promise<void> {
     checkFileKey(key)
-    await this.#remover.deleteGeneration(key, generation, signal)
+    await this.#remover.deleteGeneration(key, generation, fromTrash, signal)
   }
 
   /**

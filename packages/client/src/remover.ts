@@ -59,8 +59,13 @@ export class Remover {
   }
 
   /** This generation and no later one, also where nobody can read it any more: from the trash. */
-  deleteGeneration(key: FileKey, generation: string, signal: AbortSignal | undefined): Promise<void> {
-    return this.#delete(key, generation, signal)
+  deleteGeneration(
+    key: FileKey,
+    generation: string,
+    fromTrash: boolean,
+    signal: AbortSignal | undefined
+  ): Promise<void> {
+    return this.#delete(key, generation, signal, fromTrash)
   }
 
   /** Into the trash, or out of it (0). Asked for by its generation it may be asked for again. */
@@ -97,7 +102,12 @@ export class Remover {
     }
   }
 
-  async #delete(key: FileKey, generation: string, signal: AbortSignal | undefined): Promise<void> {
+  async #delete(
+    key: FileKey,
+    generation: string,
+    signal: AbortSignal | undefined,
+    fromTrash = false
+  ): Promise<void> {
     let inDoubt = false
     let blindAttempts = 0
     const attempt = async (member: Member): Promise<true> => {
@@ -107,7 +117,10 @@ export class Remover {
         if (isBlind) blindAttempts++
         const frame = isBlind
           ? encodeFrame(COMMANDS.DELETE.code, encodeFileKey(key))
-          : encodeFrame(COMMANDS.REMOVE.code, extension.remove.encode({ ...key, generation }))
+          : encodeFrame(
+              COMMANDS.REMOVE.code,
+              extension.remove.encode({ ...key, generation, fromTrash: fromTrash || undefined })
+            )
         const reply = lease.connection.call(frame, { timeoutMs: this.#commitTimeoutMs })
         await abortable(whileAlive(reply, this.#pool, member.address), signal)
         return true

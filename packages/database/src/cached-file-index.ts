@@ -64,6 +64,10 @@ export class CachedFileIndex implements FileIndex {
     return this.#without(key, () => this.#index.setTrashed(key, generation, store, untilMs))
   }
 
+  async markExpired(key: FileKey, generation: string, store: string, untilMs: number): Promise<boolean> {
+    return this.#without(key, () => this.#index.markExpired(key, generation, store, untilMs))
+  }
+
   async remove(key: FileKey, generation: string): Promise<boolean> {
     return this.#without(key, () => this.#index.remove(key, generation))
   }

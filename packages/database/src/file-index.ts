@@ -126,6 +126,14 @@ export interface FileIndex {
    */
   setTrashed(key: FileKey, generation: string, store: string, untilMs: number): Promise<boolean>
 
+  /**
+   * trashed → deleting, only where its time was up at `untilMs`: whatever was taken out of the trash meanwhile stays.
+   *
+   * @param untilMs UNIX milliseconds; Number.MAX_SAFE_INTEGER: whenever its time is up
+   * @returns false: it is not in the trash any more, or not that long.
+   */
+  markExpired(key: FileKey, generation: string, store: string, untilMs: number): Promise<boolean>
+
   /** Removes the row of this generation, whatever its state. False: there was none. */
   remove(key: FileKey, generation: string): Promise<boolean>
 

@@ -260,11 +260,26 @@ export class Library {
           .where(keyIs({ application, user, file: row.name }))
           .executeTakeFirst()
         const generation = parseDerivedFileId(row.file)?.generation
-        if (!film || hexOf(film.generation) !== generation) orphans.push(row)
+        // What is not well-formed nobody made from a film.
+        if (generation === undefined || (film && hexOf(film.generation) === generation)) continue
+        if (!(await this.#isThere(application, user, generation))) orphans.push(row)
         if (orphans.length >= ORPHANS_MAX) return orphans
       }
       if (records.length < ORPHAN_PAGE) return orphans
     }
+  }
+
+  /** Looks through all that a user has: for what is about to be deleted. */
+  async #isThere(application: string, user: string, generation: string): Promise<boolean> {
+    const film = await this.#queries
+      .selectFrom('files')
+      .select('file')
+      .where('application', '=', Buffer.from(application))
+      .where('user', '=', Buffer.from(user))
+      .where('generation', '=', bytesOf(generation))
+      .limit(sql.lit(1))
+      .executeTakeFirst()
+    return film !== undefined
   }
 
   /** From one to the next in the index of files: a look for each, however many files it has. */

@@ -69,6 +69,10 @@ export class SqliteFileIndex implements FileIndex {
     return this.#trash.set(key, generation, store, untilMs)
   }
 
+  markExpired(key: FileKey, generation: string, store: string, untilMs: number): Promise<boolean> {
+    return this.#trash.expire(key, generation, store, untilMs)
+  }
+
   async remove(key: FileKey, generation: string): Promise<boolean> {
     assertFileKey(key)
     const { application, user, file } = key

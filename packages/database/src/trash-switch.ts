@@ -1,7 +1,14 @@
 import { sql } from 'kysely'
 import { statement, type Control } from './control.ts'
 import { hexOf } from './file-record.ts'
-import { assertFileKey, hexOfUuid, safeIntegerOf, STATE_STORED, STATE_TRASHED } from './file-row.ts'
+import {
+  assertFileKey,
+  hexOfUuid,
+  safeIntegerOf,
+  STATE_DELETING,
+  STATE_STORED,
+  STATE_TRASHED
+} from './file-row.ts'
 import type { FileKey } from './file-index.ts'
 import type { SchemaGate } from './schema-gate.ts'
 
@@ -13,6 +20,25 @@ export class TrashSwitch {
   constructor(control: Control, gate: SchemaGate) {
     this.#control = control
     this.#gate = gate
+  }
+
+  /**
+   * trashed → deleting, for those whose time was up at `untilMs`: one that was taken out of the trash meanwhile stays.
+   *
+   * @returns false: it is not in the trash any more, or not that long.
+   */
+  async expire(key: FileKey, generation: string, store: string, untilMs: number): Promise<boolean> {
+    assertFileKey(key)
+    await this.#gate.pass()
+    const query = this.#control.queries
+      .updateTable('files')
+      .set({ state: STATE_DELETING, trashed_until_ms: 0 })
+      .where(keyIs(key))
+      .where('generation', '=', Buffer.from(generation, 'hex'))
+      .where('store', '=', Buffer.from(hexOfUuid(store), 'hex'))
+      .where('state', '=', STATE_TRASHED)
+      .where('trashed_until_ms', '<=', untilMs)
+    return (await this.#control.change(statement(query, 1))).done
   }
 
   /**

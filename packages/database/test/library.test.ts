@@ -185,6 +185,37 @@ for (const engine of [sqlite(), mysql()]) {
       )
     })
 
+    it('lets the trash be emptied of what is in it only, and of what is in it long enough', async () => {
+      const row = await store({ application: 'trash', file: 'kept' })
+      const { files } = database
+      equal(await files.setTrashed(keyOf(row), row.generation, row.store, 5_000), true)
+      equal(await files.markExpired(keyOf(row), row.generation, row.store, 4_999), false)
+      equal(await files.setTrashed(keyOf(row), row.generation, row.store, 0), true)
+      equal(await files.markExpired(keyOf(row), row.generation, row.store, Number.MAX_SAFE_INTEGER), false)
+      equal((await files.find(keyOf(row), { causal: true }))?.state, 'stored')
+      equal(await files.setTrashed(keyOf(row), row.generation, row.store, 5_000), true)
+      equal(await files.markExpired(keyOf(row), row.generation, row.store, 5_000), true)
+      equal((await files.find(keyOf(row), { causal: true }))?.state, 'deleting')
+    })
+
+    it('leaves alone what nobody made from a film, whatever it is called', async () => {
+      const odd = { ...fileRow(), application: 'odd', file: '.derived/notes', name: 'notes', storedAtMs: 5 }
+      const film = await store({ application: 'odd', user: odd.user, file: 'film' })
+      const misnamed = {
+        ...fileRow(),
+        ...keyOf(film),
+        file: derivedFileId(film.generation, 'index'),
+        name: 'x',
+        storedAtMs: 5
+      }
+      await database.files.insert([odd, misnamed])
+      const { files } = await database.library.orphans(6, undefined)
+      deepEqual(
+        files.filter(({ application }) => application === 'odd'),
+        []
+      )
+    })
+
     it('finds derived files whose film is gone, or another one', async () => {
       const film = await store({ application: 'orphans', name: 'film.mp4', file: 'film' })
       const derive = async (generation: string, of: string): Promise<FileRow> => {

@@ -15,7 +15,8 @@ export interface Target extends Owner {
 }
 
 export const FILES_PREFIX = '/files/'
-const ABSOLUTE_FORM = /^https?:\/\/[^/?#]*/i
+/** RFC 9112 §3.2.2: what is in front of the path where a client took us for a proxy. */
+export const ABSOLUTE_FORM = /^https?:\/\/[^/?#]*/i
 const PRINTABLE = /^[\x21-\x7e]*$/
 
 /**

@@ -47,6 +47,7 @@ import { listFiles } from './file-listing.ts'
 import { FileReader } from './file-reader.ts'
 import type { FileService } from './file-service.ts'
 import {
+  ABSOLUTE_FORM,
   FILES_PREFIX,
   filmOfTree,
   isFilmTree,
@@ -263,6 +264,12 @@ class HttpGateway implements Gateway {
     const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
       if (this.#stopping) response.shouldKeepAlive = false
       this.#watch.note(request.socket, response)
+      // One spelling from here on: what the door sees is what the router does.
+      request.url = request.url!.replace(ABSOLUTE_FORM, '') || '/'
+      if (request.url.includes('#')) {
+        const exchange = this.#exchange('other', request, response)
+        return this.#fail(exchange, new HttpProblem(400, 'the URL holds a #, which must be percent-encoded'))
+      }
       const signed = this.#door.takeSignature(request)
       if (isFilmTree(request.url!) && this.#guardFilm(signed, request, response, serve)) return
       // What players ask for, hundreds of times a film, takes the short way; the router knows it as well.
@@ -473,13 +480,16 @@ class HttpGateway implements Gateway {
     const library = libraryHandlers({
       files: this.#files,
       clock: this.#clock,
-      trashMs: this.#config.trashDays * DAY_MS
+      trashMs: this.#config.trashDays * DAY_MS,
+      authorize: this.#door.authorize.bind(this.#door)
     })
     const pictures = new FilmPictures(this.#files, this.#reader)
     const ofFilm = (prefix: string, route: Route, work: (exchange: Exchange) => Promise<number>): void => {
       reading(`${prefix}*`, (request, reply) => {
         this.#run(route, request.raw, reply, exchange => {
           exchange.errorHeaders = CORS_HEADERS
+          // The router also takes spellings that the door passed by.
+          if (!request.raw.url!.startsWith(prefix)) throw new HttpProblem(404, 'there is nothing at this URL')
           return work(exchange)
         })
       })
@@ -511,7 +521,7 @@ class HttpGateway implements Gateway {
           ...this.#cluster.handlers(),
           ...accessHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
           ...shareHandlers({ files: this.#files, door: this.#door, clock: this.#clock }),
-          ...jobsHandlers({ files: this.#files }),
+          ...jobsHandlers({ files: this.#files, authorize: this.#door.authorize.bind(this.#door) }),
           ...reportHandlers({
             files: this.#files,
             door: this.#door,
@@ -704,6 +714,8 @@ class HttpGateway implements Gateway {
       this.#door.events.tell({ event: 'deleted', application, facts: { user, file } })
     }
     const principal = this.#door.knownPrincipal(request)
+    // What nobody in particular got wrong is no news: anybody could fill the log with it.
+    if (outcome === 'failed' && principal.kind === 'anonymous') return
     this.#door.audit.note({
       ...audited,
       code,

@@ -345,6 +345,27 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
       }
     })
 
+    it('does not play under another spelling of its address, which the router would take', async () => {
+      for (const target of [
+        'http://x/poster/media/public/film',
+        'http://xmedia/poster/film',
+        'https://xyz/files/media/public/film',
+        '/%68ls/media/public/film/master.m3u8',
+        '/%70oster/media/public/film',
+        '/subtitle%73/media/public/film/x/en.vtt',
+        '//poster/media/public/film'
+      ]) {
+        const answer = await one.raw(
+          `GET ${target} HTTP/1.1\r\nHost: ${one.host}\r\nConnection: close\r\n\r\n`
+        )
+        match(answer, /^HTTP\/1\.1 (401|403|404) /, target)
+      }
+      const hash = await one.raw(
+        `GET /api/v1/films/media/public/film#x HTTP/1.1\r\nHost: ${one.host}\r\nConnection: close\r\n\r\n`
+      )
+      match(hash, /^HTTP\/1\.1 400 /)
+    })
+
     it('does not play when the signature has expired, from another network, or after its key was removed', async () => {
       const short = await sign({ expiresInS: 3 })
       const expired = wait(3_100)

@@ -317,7 +317,9 @@ export type StatReply = FieldsOf<typeof statReplyTable>
 /** REMOVE: deletes one generation of a file, and no later one of its name. Once it is gone, FILE_NOT_FOUND. */
 const removeTable = {
   ...keyTable,
-  generation: { tag: 4, type: 'hex' }
+  generation: { tag: 4, type: 'hex' },
+  /** Only while it is in the trash: what was taken out of it is FILE_NOT_FOUND */
+  fromTrash: { tag: 5, type: 'flag', optional: true }
 } as const
 export const remove = fieldsCodec(removeTable)
 

@@ -41,10 +41,11 @@ export class Deletion {
    * Deletes a file.
    *
    * @param generation Only this one; one that is half deleted is finished.
+   * @param fromTrash Only while it is in the trash: what was taken out of it is FILE_NOT_FOUND.
    * @throws {TributaryError} FILE_NOT_FOUND, WRONG_GROUP, STORE_UNAVAILABLE, DEGRADED, DATABASE_UNAVAILABLE,
    *   OUTCOME_UNKNOWN
    */
-  async delete(key: FileKey, generation?: string): Promise<void> {
+  async delete(key: FileKey, generation?: string, fromTrash = false): Promise<void> {
     let row: FileRow | undefined
     try {
       row = await this.#files.find(key, { causal: true })
@@ -61,7 +62,9 @@ export class Deletion {
     let marked: boolean
     let now: FileRow | undefined
     try {
-      marked = await this.#files.markDeleting(key, row.generation, row.store)
+      marked = fromTrash
+        ? await this.#files.markExpired(key, row.generation, row.store, Number.MAX_SAFE_INTEGER)
+        : await this.#files.markDeleting(key, row.generation, row.store)
       // Moved since it was looked for: whoever has it now deletes it.
       if (!marked) now = await this.#files.find(key, { causal: true })
     } catch (error) {

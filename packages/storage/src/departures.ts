@@ -117,7 +117,7 @@ export class Departures {
   async #whereIs(move: Move): Promise<'elsewhere' | 'unseen' | 'here'> {
     const { index, neighbours, stores } = this.#options
     const row = await index.find(move, { causal: true })
-    if (!row || row.generation !== move.generation || row.state !== 'stored') return 'elsewhere'
+    if (!row || row.generation !== move.generation || row.state === 'deleting') return 'elsewhere'
     if (isAt(row, move)) return 'here'
     const own = stores.get(row.store)
     if (!own) return (await neighbours.hasFile(row)) ? 'elsewhere' : 'unseen'

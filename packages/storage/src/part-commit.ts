@@ -77,7 +77,7 @@ export class PartCommit {
       await this.#recordStored(fileRow)
       return fileRow
     } finally {
-      if (named) await this.#withdraw(fileRow)
+      if (named) await this.#withdraw(fileRow, path)
     }
   }
 
@@ -198,9 +198,15 @@ export class PartCommit {
   }
 
   /** The name did not make it into the index: it goes; the upload stays as it was. */
-  async #withdraw(fileRow: FileRow): Promise<void> {
+  async #withdraw(fileRow: FileRow, path: string): Promise<void> {
     const { store } = this.#parts
-    const remove = (): Promise<void> => unlink(store.absolute(fileRow.path))
+    const source = store.absolute(path)
+    // Only what is this upload's own file: its place may have been another's, which is why it was not stored.
+    const remove = async (): Promise<void> => {
+      const named = store.absolute(fileRow.path)
+      const [own, other] = [await stat(source, { bigint: true }), await stat(named, { bigint: true })]
+      if (own.ino === other.ino && own.dev === other.dev) await unlink(named)
+    }
     if (store.volume.local) await remove().catch(() => {})
     else store.volume.chore(remove)
     try {

@@ -216,8 +216,12 @@ export class PartUploads {
     let swept = 0
     for (const row of await uploads.expired(store.uuid, nowMs)) {
       if (row.state === 'open') {
-        await this.#discard(row)
-        swept++
+        // One that cannot be given up now does not keep the others.
+        const isGone = await this.#discard(row).then(
+          () => true,
+          () => false
+        )
+        if (isGone) swept++
       } else await uploads.remove(row)
     }
     await uploads.forget(nowMs - FORGOTTEN_MS)
@@ -225,7 +229,11 @@ export class PartUploads {
     for (let at = 0; at < old.length; at += LOOKUP_FOLDERS) {
       const folders = old.slice(at, at + LOOKUP_FOLDERS)
       const known = await uploads.knownFolders(folders)
-      for (const folder of folders) if (!known.has(folder)) await removeFolder(store, folder)
+      for (const folder of folders) {
+        // Parts that are begun again come back to the same folder.
+        if (known.has(folder) || (await uploads.inFolder(folder)).length > 0) continue
+        await removeFolder(store, folder)
+      }
     }
     return swept
   }

@@ -141,6 +141,9 @@ async function alone(database: Database): Promise<() => Promise<void>> {
   }
 }
 
+/** What a restore finds in the trash stays there at least for so long: a week. */
+const TRASH_MS_MIN = 7 * 86_400_000
+
 class IndexLoad {
   readonly #database: Database
   readonly #given: ReadonlySet<string>
@@ -179,7 +182,7 @@ class IndexLoad {
       else if ('route' in line) this.#routes.push(line.route)
       else if ('counter' in line)
         this.#counters.push({ key: line.counter.key, next: BigInt(line.counter.next) })
-      else if ('file' in line) this.#files.push(line.file)
+      else if ('file' in line) this.#files.push(this.#withTime(line.file))
       else if ('title' in line) this.#titles.push(line.title)
       else if ('record' in line) this.#records.push(line.record)
       if (this.#waiting >= BATCH_ROWS) await this.#write(target)
@@ -228,6 +231,12 @@ class IndexLoad {
     this.#titles = []
     this.#records = []
     this.#options.onProgress?.(this.#counts.files)
+  }
+
+  /** What was taken out of the trash since the backup is in it again: there is time to have it back once more. */
+  #withTime(row: FileRow): FileRow {
+    if (row.state !== 'trashed') return row
+    return { ...row, trashedUntilMs: Math.max(row.trashedUntilMs, Date.now() + TRASH_MS_MIN) }
   }
 
   /** A given store says itself which of its ids are used. */

@@ -117,7 +117,7 @@ class StorageCommands {
   async remove(body: Buffer): Promise<Reply> {
     this.#mayWrite()
     const request = extension.remove.decode(body)
-    await this.#parts.deletion.delete(checkFileKey(keyOf(request)), request.generation)
+    await this.#parts.deletion.delete(checkFileKey(keyOf(request)), request.generation, request.fromTrash)
     return EMPTY_REPLY
   }
 

@@ -30,6 +30,7 @@ export class Trash {
    * @throws {TributaryError} FILE_NOT_FOUND, WRONG_GROUP, STORE_UNAVAILABLE, DEGRADED, DATABASE_UNAVAILABLE
    */
   async set(key: FileKey, generation: string, untilMs: number): Promise<void> {
+    const askedMs = performance.now()
     let row: FileRow | undefined
     try {
       row = await this.#files.find(key, { causal: true })
@@ -41,6 +42,9 @@ export class Trash {
     if (!store) throw notHere(row, this.#stores, this.#absent(row.group))
     store.checkWrite()
     let isSet: boolean
+    // It can be turned back, and so the generation does not make it harmless when it comes late.
+    const stale = store.staleness(askedMs)
+    if (stale) throw stale
     try {
       isSet = await this.#files.setTrashed(key, generation, row.store, untilMs)
     } catch (error) {
@@ -65,7 +69,9 @@ export class Trash {
       })
       for (const row of rows) {
         if (row.trashedUntilMs > nowMs) continue
-        await deletion.delete(row, row.generation).catch(ignoreGone)
+        // By its state in the index, and not by this page: it may have been taken out of the trash since.
+        if (!(await this.#files.markExpired(row, row.generation, row.store, nowMs))) continue
+        await deletion.finishNow(row)
         if (++deleted === EXPIRED_MAX) return deleted
       }
       if (rows.length < PAGE_ROWS) return deleted
@@ -81,11 +87,6 @@ export class Trash {
       await chmod(path, mode & 0o7777)
     })
   }
-}
-
-/** Another member was faster. */
-function ignoreGone(error: unknown): void {
-  if (!(error instanceof RejectedError && error.code === 'FILE_NOT_FOUND')) throw error
 }
 
 function notFound(key: FileKey): RejectedError {

@@ -314,6 +314,7 @@ function bound(files: FileIndex): FileIndex {
     move: move => files.move(move),
     groupStores: () => files.groupStores(),
     setTrashed: (key, generation, store, untilMs) => files.setTrashed(key, generation, store, untilMs),
+    markExpired: (key, generation, store, untilMs) => files.markExpired(key, generation, store, untilMs),
     remove: (key, generation) => files.remove(key, generation),
     sync: () => files.sync(),
     setMediaType: (key, generation, mediaType) => files.setMediaType(key, generation, mediaType),

@@ -35,8 +35,9 @@ export class Upkeep {
           await this.#cluster.deleteGeneration(key, generation, { signal })
           deleted++
         } catch (error) {
-          // Another worker was faster.
-          if (!(error instanceof RejectedError && error.code === 'FILE_NOT_FOUND')) throw error
+          // Another worker was faster; or its group cannot be reached, which is no reason to leave the others.
+          const isGone = error instanceof RejectedError && error.code === 'FILE_NOT_FOUND'
+          if (!isGone) this.#log.debug({ err: error }, 'a file of a film that is gone is deleted later')
         }
       }
       this.#after = next

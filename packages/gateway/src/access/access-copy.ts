@@ -8,12 +8,14 @@ import {
   type ChangedKey,
   type ChangedToken
 } from '@tributary/calls'
-import { ProtocolError } from '@tributary/protocol'
+import { ProtocolError, UnavailableError } from '@tributary/protocol'
 import type { Clock, Log } from '@tributary/runtime'
 import type { FileService } from '../file-service.ts'
 
 /** What is revoked is dead everywhere within 5 s: a question a second, and one that is lost. */
 export const FOLLOW_INTERVAL_MS = 1_000
+/** Of an index that is read anew: some hundred thousand tokens. */
+const PARTS_MAX = 1_000
 const ASK_WAIT_MS = 2_000
 /** After a failure, and until the first answer. */
 const RETRY_MS = 250
@@ -143,7 +145,8 @@ export class AccessCopy {
           { since: this.#revision },
           { signal: AbortSignal.timeout(ASK_WAIT_MS) }
         )
-        this.#apply(changes)
+        if (changes.revision < this.#revision) await this.#startAnew(changes.revision)
+        else this.#apply(changes)
         if (changes.more) continue
         this.#answered(askedMs)
         return
@@ -169,15 +172,33 @@ export class AccessCopy {
     this.#first.resolve()
   }
 
+  /**
+   * An index that was made anew begins at the first revision: what is known of the old one goes, when all of the new one is
+   * here. In between there would be no rules, and without rules everybody may read.
+   *
+   * @throws {UnavailableError} it has none, and had some: no answer is better than that one
+   */
+  async #startAnew(revision: number): Promise<void> {
+    if (revision === 0) {
+      throw new UnavailableError('DATABASE_UNAVAILABLE', 'a tracker has no rules where there were some')
+    }
+    const parts: AccessChanges[] = []
+    let since = 0
+    do {
+      const signal = AbortSignal.timeout(ASK_WAIT_MS)
+      const part = await this.#files.index('access.changes', { since }, { signal })
+      since = part.revision
+      parts.push(part)
+    } while (parts.at(-1)!.more && parts.length < PARTS_MAX)
+    this.#byHash.clear()
+    this.#byId.clear()
+    this.#rules.clear()
+    this.#keys.clear()
+    for (const part of parts) this.#apply(part)
+  }
+
   #apply({ revision, tokens, rules, keys, webhooks }: AccessChanges): void {
-    // An index that was made anew begins at the first revision: what is known of the old one goes.
-    if (revision < this.#revision) {
-      this.#byHash.clear()
-      this.#byId.clear()
-      this.#rules.clear()
-      this.#keys.clear()
-      this.#revision = 0
-    } else this.#revision = revision
+    this.#revision = revision
     for (const token of tokens) {
       this.#byHash.set(token.hash, token)
       this.#byId.set(token.id, token)

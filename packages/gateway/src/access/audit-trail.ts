@@ -46,7 +46,10 @@ export class AuditTrail {
   }
 
   note(entry: Omit<AuditEntry, 'atMs'>): void {
-    if (entry.outcome === 'denied' && this.#isRepeated(`${entry.address}\0${entry.code}\0${entry.what}`))
+    if (
+      entry.outcome === 'denied' &&
+      this.#isRepeated(`${entry.address}\0${entry.code}\0${entry.application}`)
+    )
       return
     if (this.#waiting.length >= WAITING_MAX) {
       this.#lost++

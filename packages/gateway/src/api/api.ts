@@ -138,7 +138,7 @@ function addRoute(
           body: request.body,
           exchange
         } as unknown as ApiCall<EndpointName>
-        await authorize(exchange, endpoint.right, scopeOf(call))
+        await authorize(exchange, endpoint.right, scopeOf(endpoint, call))
         const answer: unknown = await (handler as (call: ApiCall<EndpointName>) => unknown)(call)
         if (typeof answer === 'number') return answer
         const status = endpoint.status ?? (endpoint.reply ? 200 : 204)
@@ -182,9 +182,19 @@ function schemaOf(
   } as FastifySchema
 }
 
-function scopeOf({ parameters, query }: ApiCall<EndpointName>): Scope {
-  const named = { ...(query as Scope | undefined), ...(parameters as Scope) }
-  return { application: named.application, user: named.user }
+/**
+ * Whose films a request is about, as its endpoint has it: in its path, or else in what its query is declared to say. Whatever
+ * else a caller puts into the query counts for nothing: rights for what it names would be rights for everything.
+ */
+function scopeOf({ query: declared }: Endpoint, { parameters, query }: ApiCall<EndpointName>): Scope {
+  const { application, user } = parameters as Scope
+  if (application !== undefined) return { application, user }
+  const names = Object.keys((declared as { properties?: object } | undefined)?.properties ?? {})
+  const said = (query ?? {}) as Scope
+  return {
+    application: names.includes('application') ? said.application : undefined,
+    user: names.includes('user') ? said.user : undefined
+  }
 }
 
 /** What the framework refuses, in our words. */

@@ -3,17 +3,26 @@ import type { IndexJob } from '@tributary/calls'
 import type { Job } from '../contract/index.ts'
 import type { FileService } from '../file-service.ts'
 import { HttpProblem } from '../problem.ts'
-import type { ApiHandlers } from './api.ts'
+import type { Exchange } from '../exchange.ts'
+import type { ApiHandlers, ApiOptions } from './api.ts'
 
 type JobsEndpoint = Extract<keyof ApiHandlers, `${string}/jobs${string}`>
 
 const LIMIT_DEFAULT = 50
 
-export function jobsHandlers({
-  files
-}: {
+export interface JobsOptions {
   files: Pick<FileService, 'index'>
-}): Pick<ApiHandlers, JobsEndpoint> {
+  authorize: ApiOptions['authorize']
+}
+
+export function jobsHandlers({ files, authorize }: JobsOptions): Pick<ApiHandlers, JobsEndpoint> {
+  /** The job's id, for whoever may change what its film's user has. */
+  async function admitted({ id: text }: { id: string }, exchange: Exchange): Promise<string> {
+    const { job } = await files.index('jobs.find', { id: idOf(text) })
+    await authorize(exchange, 'write', job)
+    return job.id
+  }
+
   return {
     async 'GET /api/v1/jobs'({ query }) {
       const { limit = LIMIT_DEFAULT, ...filter } = query
@@ -42,17 +51,17 @@ export function jobsHandlers({
       return jobOf(jobs[0]!)
     },
 
-    async 'POST /api/v1/jobs/{id}/retry'({ parameters }) {
-      return jobOf((await files.index('jobs.retry', { id: idOf(parameters) })).job)
+    async 'POST /api/v1/jobs/{id}/retry'({ parameters, exchange }) {
+      return jobOf((await files.index('jobs.retry', { id: await admitted(parameters, exchange) })).job)
     },
 
-    async 'DELETE /api/v1/jobs/{id}'({ parameters }) {
-      await files.index('jobs.cancel', { id: idOf(parameters) })
+    async 'DELETE /api/v1/jobs/{id}'({ parameters, exchange }) {
+      await files.index('jobs.cancel', { id: await admitted(parameters, exchange) })
     }
   }
 }
 
-function idOf({ id }: { id: string }): string {
+function idOf(id: string): string {
   if (!/^[0-9a-f]{32}$/.test(id)) throw new HttpProblem(404, 'there is no such job')
   return id
 }

@@ -7,7 +7,7 @@ import type { FilmDetails, Subtitles } from '../contract/index.ts'
 import type { FileService } from '../file-service.ts'
 import { noteInLibrary } from '../library-note.ts'
 import { HttpProblem } from '../problem.ts'
-import type { ApiHandlers } from './api.ts'
+import type { ApiHandlers, ApiOptions } from './api.ts'
 import { readContent } from './content.ts'
 import { derivedOf, filmOf, labelOf, placeOf, renditionOf, subtitlesOf } from './film-view.ts'
 import { imageTypeOf } from './image-type.ts'
@@ -18,6 +18,7 @@ export interface LibraryOptions {
   clock: Clock
   /** How long a film stays in the trash. */
   trashMs: number
+  authorize: ApiOptions['authorize']
 }
 
 const LIMIT_DEFAULT = 60
@@ -34,7 +35,7 @@ type LibraryEndpoint = Extract<
 type Handled = Exclude<LibraryEndpoint, `${string}/${'jobs' | 'shares' | 'signature' | 'plays'}`>
 
 export function libraryHandlers(options: LibraryOptions): Pick<ApiHandlers, Handled> {
-  const { files, clock, trashMs } = options
+  const { files, clock, trashMs, authorize } = options
 
   const film = (key: FileKey) => files.index('library.film', key)
 
@@ -62,7 +63,9 @@ export function libraryHandlers(options: LibraryOptions): Pick<ApiHandlers, Hand
   }
 
   return {
-    async 'GET /api/v1/films'({ query }) {
+    async 'GET /api/v1/films'({ query, exchange }) {
+      // What was deleted is its owners' to see.
+      if (query.trashed) await authorize(exchange, 'write', query)
       const { limit = LIMIT_DEFAULT, sort = 'newest', ...filter } = query
       const page = await files.index('library.page', { ...filter, sort, limit })
       return { films: page.films.map(filmOf), next: page.next ?? null }
@@ -118,7 +121,7 @@ export function libraryHandlers(options: LibraryOptions): Pick<ApiHandlers, Hand
         limit: EMPTIED_MAX
       })
       for (const found of films) {
-        await files.deleteGeneration(keyOf(found), found.generation).catch(ignoreGone)
+        await files.deleteGeneration(keyOf(found), found.generation, { fromTrash: true }).catch(ignoreGone)
         await noteInLibrary(files, found)
       }
       return { files: films.length, more: next !== undefined }

@@ -96,8 +96,16 @@ export const ENDPOINTS = {
     reply: JOB,
     status: 201
   },
-  'POST /api/v1/jobs/{id}/retry': { summary: 'Tries a failed one again', right: 'write', reply: JOB },
-  'DELETE /api/v1/jobs/{id}': { summary: 'Cancels it', right: 'write' },
+  // The job says which film it is about.
+  'POST /api/v1/jobs/{id}/retry': {
+    summary: 'Tries a failed one again; needs the right to write what the film’s user has',
+    right: 'none',
+    reply: JOB
+  },
+  'DELETE /api/v1/jobs/{id}': {
+    summary: 'Cancels it; needs the right to write what the film’s user has',
+    right: 'none'
+  },
 
   'GET /api/v1/session': { summary: 'Who is asking', right: 'none', reply: access.SESSION },
   'POST /api/v1/session': {
