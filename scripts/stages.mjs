@@ -21,7 +21,17 @@ const ONE_AT_A_TIME = 1
 const TWO_CORES = 2
 
 /** Each folder of test/ is a run of its own, in this order; a folder not named here comes after them. */
-const SYSTEM_ORDER = ['engines', 'cluster', 'faults', 'glusterfs', 'players', 'browser', 'package', 'lab']
+const SYSTEM_ORDER = [
+  'engines',
+  'cluster',
+  'streaming',
+  'faults',
+  'glusterfs',
+  'players',
+  'browser',
+  'package',
+  'lab'
+]
 /** Whole clusters are started and healed there, several times. */
 const LAB_MS_MAX = 20 * 60_000
 /** Helpers of the tests, no tests. */

@@ -309,6 +309,22 @@ for (const engine of ENGINES) {
       deepEqual(await groupsOf(), new Set(['north']))
       await untilEmpty('south')
       equal((await filesIn('north')).length, files.size)
+      // What is in the trash stays where it is, and is not passed over in silence.
+      const [trashed] = files.keys()
+      const { generation } = await client.stat(keyOf(trashed!))
+      await client.trash(keyOf(trashed!), generation, Date.now() + 3_600_000)
+      await succeeds(group('undrain', 'south'))
+      await drained('north')
+      const back = group('move', 'north', '--to', 'south')
+      const rest = await tributary(back)
+      equal(rest.exitCode, 1, rest.out)
+      match(rest.err, /1 file in the trash of the group/)
+      await client.trash(keyOf(trashed!), generation, 0)
+      await succeeds(back)
+      await succeeds(group('undrain', 'north'))
+      await drained('south')
+      await succeeds(group('move', 'south', '--to', 'north'))
+      await untilEmpty('south')
       const report = await tributary([
         'fsck',
         join(folder, 'north'),

@@ -54,6 +54,8 @@ export interface MoveReport extends MoveProgress {
   /** Deleted or replaced meanwhile. */
   gone: number
   failed: number
+  /** In the trash of the group: they stay where they are until their time is up, or somebody takes them out. */
+  trashed: number
   /** Of the first ones that failed: the file and why. */
   failures: string[]
   /** Files and bytes by the group that they went to. */
@@ -95,6 +97,7 @@ export class FileMover {
     users: 0,
     gone: 0,
     failed: 0,
+    trashed: 0,
     failures: [],
     targets: {}
   }
@@ -133,7 +136,10 @@ export class FileMover {
       for (;;) {
         const before = this.#report.files
         const seen = await this.#pass(lease)
-        if (seen === 0 || this.#report.files === before) return this.#report
+        if (seen === 0 || this.#report.files === before) {
+          await this.#countTrashed()
+          return this.#report
+        }
         // Files that came meanwhile, from whoever did not know of the drain yet, or that failed.
         this.#report.failed = 0
         this.#report.failures = []
@@ -170,6 +176,19 @@ export class FileMover {
       release: async () => {
         clearInterval(timer)
         await leases.release(LEASE_NAME, holder)
+      }
+    }
+  }
+
+  async #countTrashed(): Promise<void> {
+    const { files } = this.#options.database
+    for (const store of await this.#stores()) {
+      for (let afterPath: string | undefined; ;) {
+        const after = afterPath === undefined ? {} : { afterPath }
+        const page = await files.listStore({ store, limit: PAGE_ROWS, state: 'trashed', ...after })
+        this.#report.trashed += page.length
+        if (page.length < PAGE_ROWS) break
+        afterPath = page.at(-1)!.path
       }
     }
   }

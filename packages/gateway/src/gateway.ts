@@ -201,7 +201,12 @@ class HttpGateway implements Gateway {
       cacheBytes: config.streamCacheBytes,
       filmsMax: config.streamFilmsMax
     })
-    this.#cluster = new ClusterView({ files: this.#files, clock, counts: () => this.#counts() })
+    this.#cluster = new ClusterView({
+      files: this.#files,
+      clock,
+      counts: () => this.#counts(),
+      authorizeAgain: exchange => this.#door.authorizeAgain(exchange, 'read', {})
+    })
     this.#degraded = new DegradedWatch({
       look: () => this.#cluster.now(),
       copy: this.#door.copy,

@@ -80,6 +80,25 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
       ok(performance.now() - revokedMs < DEAD_WITHIN_MS, 'in time')
     })
 
+    it('that is revoked is dead for what goes on, too', async () => {
+      await setReads('token')
+      const { id, secret } = await makeToken([{ application: '*', rights: ['read'] }])
+      const controller = new AbortController()
+      const events = await fetch(`${other.url}/api/v1/cluster/events`, {
+        headers: as(secret),
+        signal: controller.signal
+      })
+      equal(events.status, 200)
+      const ended = (async () => {
+        for await (const chunk of events.body!) void chunk
+      })().catch(() => {})
+      equal((await api(`/tokens/${id}`, { method: 'DELETE' })).status, 204)
+      const isLate = wait(DEAD_WITHIN_MS + 2_000).then(() => 'late')
+      equal(await Promise.race([ended, isLate]), undefined)
+      controller.abort()
+      await setReads('open')
+    })
+
     it('can do what its grants say, and nothing else', async () => {
       const { secret: reader } = await makeToken([{ application: 'media', rights: ['read'] }])
       const { secret: alice } = await makeToken([{ application: 'media', user: 'alice', rights: ['write'] }])

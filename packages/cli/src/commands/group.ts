@@ -177,12 +177,13 @@ async function move(from: string, flags: MoveFlags, database: Database, run: Cli
     pool.close()
     tell(mover.report, isWhole, flags.dryRun ?? false, run)
   }
-  if (mover.report.failed > 0) throw new QuietExit(EXIT_CODES.failure.code)
+  // Whoever reads no more than the exit code is not to take the disks away.
+  if (mover.report.failed > 0 || mover.report.trashed > 0) throw new QuietExit(EXIT_CODES.failure.code)
 }
 
 function tell(report: MoveReport, isWhole: boolean, dryRun: boolean, run: ClientRun): void {
   if (run.json) return run.print(JSON.stringify({ done: isWhole, ...report }))
-  const { files, bytes, users, gone, failed, failures, targets } = report
+  const { files, bytes, users, gone, failed, trashed, failures, targets } = report
   for (const [group, sums] of Object.entries(targets)) {
     run.print(`${group}: ${countText(sums.files, 'file')}, ${bytesText(sums.bytes)}`)
   }
@@ -194,6 +195,11 @@ function tell(report: MoveReport, isWhole: boolean, dryRun: boolean, run: Client
   const what = `${countText(files, 'file')}, ${bytesText(bytes)}`
   run.print([dryRun ? `${what} would be moved` : `${what} moved`, ...rest].join(', '))
   for (const failure of failures) run.remark(visibleText(failure))
+  if (trashed > 0) {
+    run.remark(
+      `${countText(trashed, 'file')} in the trash of the group stay until their time is up: empty the trash or take them out of it, and move again`
+    )
+  }
 }
 
 interface ListedGroup extends GroupRow {

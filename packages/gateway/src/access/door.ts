@@ -253,6 +253,12 @@ export class Door {
     if (waitS > 0) throw tooMany(waitS)
   }
 
+  /** The same of a request that goes on: whether who began it still may. @throws as `authorize` */
+  async authorizeAgain(exchange: Exchange, right: Right | 'none', scope: Scope): Promise<void> {
+    this.#principals.delete(exchange.request)
+    await this.authorize(exchange, right, scope)
+  }
+
   async #known(): Promise<void> {
     if (this.copy.isKnown || (await this.copy.untilKnown())) return
     throw notKnown('who may read what is not known: no tracker answers')

@@ -1,9 +1,9 @@
 /** The cluster as it is now, and as it changes. */
-import type { ServerResponse } from 'node:http'
 import { formatAddress, type ClusterReply } from '@tributary/protocol'
 import type { TrackerProbe } from '@tributary/client'
 import type { Clock } from '@tributary/runtime'
 import type { Cluster, ClusterGroup } from '../contract/index.ts'
+import type { Exchange } from '../exchange.ts'
 import type { FileService } from '../file-service.ts'
 import { HttpProblem } from '../problem.ts'
 import type { ApiHandlers } from './api.ts'
@@ -22,8 +22,12 @@ export interface ClusterOptions {
   files: Pick<FileService, 'groups' | 'trackers'>
   clock: Clock
   counts: () => GatewayCounts
+  /** @throws who began to watch may not any more. */
+  authorizeAgain: (exchange: Exchange) => Promise<void>
 }
 
+/** A token that is revoked is dead everywhere within 5 s. */
+const AGAIN_INTERVAL_MS = 3_000
 /** One look serves everybody who asks within this time. */
 const FRESH_MS = 900
 const EVENT_INTERVAL_MS = 1_000
@@ -59,7 +63,8 @@ export class ClusterView {
   handlers(): Pick<ApiHandlers, 'GET /api/v1/cluster' | 'GET /api/v1/cluster/events'> {
     return {
       'GET /api/v1/cluster': () => this.now(),
-      'GET /api/v1/cluster/events': ({ exchange: { request, response } }) => {
+      'GET /api/v1/cluster/events': ({ exchange }) => {
+        const { request, response } = exchange
         if (this.#watchers >= WATCHERS_MAX) {
           throw new HttpProblem(
             503,
@@ -78,15 +83,16 @@ export class ClusterView {
           response.end()
           return 200
         }
-        return this.#watch(response)
+        return this.#watch(exchange)
       }
     }
   }
 
-  #watch(response: ServerResponse): Promise<number> {
+  #watch(exchange: Exchange): Promise<number> {
+    const { response } = exchange
     this.#watchers++
     let saidMs = -Infinity
-    const { clock } = this.#options
+    const { clock, authorizeAgain } = this.#options
     const tell = async (): Promise<void> => {
       if (response.destroyed || response.writableLength > BACKLOG_BYTES_MAX) {
         response.destroy()
@@ -104,10 +110,14 @@ export class ClusterView {
       if (clock.monotonicMs() - saidMs > SILENCE_MS_MAX) response.write(':\n\n')
     }
     const timer = setInterval(() => void tell(), EVENT_INTERVAL_MS)
+    const again = setInterval(() => {
+      authorizeAgain(exchange).catch(() => response.destroy())
+    }, AGAIN_INTERVAL_MS)
     void tell()
     return new Promise(resolve => {
       response.once('close', () => {
         clearInterval(timer)
+        clearInterval(again)
         this.#watchers--
         resolve(200)
       })

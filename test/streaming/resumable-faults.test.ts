@@ -16,7 +16,7 @@ import { Random } from '../faults/random.ts'
 import { cleanUps } from '../testkit/clean-ups.ts'
 import { until } from '../testkit/tributary-process.ts'
 import { RunningUp, type Role } from '../testkit/up.ts'
-import { diskAgrees } from './agreement.ts'
+import { diskAgrees } from '../cluster/agreement.ts'
 
 const MIB = 1024 * 1024
 const FILM_BYTES = 48 * MIB

@@ -10,7 +10,7 @@ import { derivedKey, type FileKey } from '@tributary/protocol'
 import { makeFilm } from '../testkit/film.ts'
 import { argumentsOf, childrenOf, TributaryProcess, until } from '../testkit/tributary-process.ts'
 import { RunningUp } from '../testkit/up.ts'
-import { ENGINES, type Backing } from './engines.ts'
+import { ENGINES, type Backing } from '../cluster/engines.ts'
 
 const WITHIN_MS = 90_000
 /** Short, so that the test need not wait long; a worker renews it four times within it. */

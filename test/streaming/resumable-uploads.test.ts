@@ -9,7 +9,7 @@ import type { Client, UploadStatus } from '@tributary/client'
 import type { FileKey, TributaryError } from '@tributary/protocol'
 import { RunningUp, type Role } from '../testkit/up.ts'
 import { TributaryProcess, until } from '../testkit/tributary-process.ts'
-import { ENGINES, type Backing } from './engines.ts'
+import { ENGINES, type Backing } from '../cluster/engines.ts'
 
 const MIB = 1024 * 1024
 const FILM_BYTES = 192 * MIB
