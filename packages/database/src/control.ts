@@ -1,4 +1,5 @@
 import { sql, type Compilable, type Insertable, type Kysely } from 'kysely'
+import type { FileKey } from './file-index.ts'
 import type { Schema } from './schema.ts'
 
 /** A statement as Kysely compiles it, and how many rows it has to change; undefined: as many as it does. */
@@ -53,4 +54,9 @@ export function insertNew<T extends keyof Schema>(
   const [column] = Object.keys(row) as [string]
   // Not IGNORE, which would also cut values that do not fit.
   return insert.onDuplicateKeyUpdate({ [column]: sql.ref(column) } as never)
+}
+
+/** The row of one file, in any table that has its key: keys are bytes on both engines. */
+export function keyIs({ application, user, file }: FileKey) {
+  return sql<boolean>`application = ${Buffer.from(application)} AND user = ${Buffer.from(user)} AND file = ${Buffer.from(file)}`
 }

@@ -1,7 +1,7 @@
 /** The library: films as people look for them. A row of `files` is the truth; a row here follows it. */
 import { sql, type Kysely } from 'kysely'
 import { DERIVED_END, DERIVED_PREFIX, isDerivedFileId, parseDerivedFileId } from '@tributary/protocol'
-import { insertNew, statement, type Control, type ControlStatement } from './control.ts'
+import { insertNew, keyIs, statement, type Control, type ControlStatement } from './control.ts'
 import { fileRowOfRecord, hexOf, textOf } from './file-record.ts'
 import { safeIntegerOf, STATE_STORED, STATE_TRASHED } from './file-row.ts'
 import { LibraryPages, type LibraryFilm, type LibraryPage, type LibraryQuestion } from './library-pages.ts'
@@ -428,10 +428,6 @@ function bytesOf(hex: string): Buffer {
 
 function keyBytesOf({ application, user, file }: FileKey) {
   return { application: Buffer.from(application), user: Buffer.from(user), file: Buffer.from(file) }
-}
-
-function keyIs({ application, user, file }: FileKey) {
-  return sql<boolean>`application = ${Buffer.from(application)} AND user = ${Buffer.from(user)} AND file = ${Buffer.from(file)}`
 }
 
 function isBehind({ application, user, file }: FileKey) {

@@ -1,5 +1,4 @@
-import { sql } from 'kysely'
-import { statement, type Control } from './control.ts'
+import { keyIs, statement, type Control } from './control.ts'
 import { hexOf } from './file-record.ts'
 import {
   assertFileKey,
@@ -85,8 +84,4 @@ export class TrashSwitch {
       safeIntegerOf(row.trashed_until_ms) === untilMs
     )
   }
-}
-
-function keyIs({ application, user, file }: FileKey) {
-  return sql<boolean>`application = ${Buffer.from(application)} AND user = ${Buffer.from(user)} AND file = ${Buffer.from(file)}`
 }
