@@ -24,6 +24,7 @@ const TWO_CORES = 2
 const SYSTEM_ORDER = [
   'engines',
   'cluster',
+  'operations',
   'streaming',
   'faults',
   'glusterfs',

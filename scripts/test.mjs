@@ -132,8 +132,8 @@ async function runTests(stage, node, env) {
   const timeoutMs = stage.msMax ?? STAGE_MS_MAX
   const { exitCode, timedOut } = await runToEnd(node, args, { cwd: ROOT, env, stdin: 'ignore', timeoutMs })
   if (timedOut) console.log(`${stage.name} was ended after ${formatDuration(timeoutMs)}.`)
-  const counts = readCounts(countsPath)
-  if (counts === undefined) return { passed: 0, failed: 1, skipped: 0 }
+  const { counts, failures } = readOutcome(countsPath)
+  if (counts === undefined) return { passed: 0, failed: 1, skipped: 0, failures }
   const { passed, skipped } = counts
   let failed = counts.failed + counts.cancelled
   if (exitCode !== 0 && failed === 0) failed = 1 // the run itself broke
@@ -145,14 +145,24 @@ async function runTests(stage, node, env) {
     console.log('Not one test was run: this is a failure.')
     failed = 1
   }
-  return { passed, failed, skipped }
+  return { passed, failed, skipped, failures }
 }
 
-function readCounts(path) {
+/** What count-reporter.mjs wrote; without `counts`, the run ended before its summary. */
+function readOutcome(path) {
+  let text = ''
   try {
-    return JSON.parse(readFileSync(path, 'utf8'))
-  } catch {
-    return undefined // the run ended before its summary
+    text = readFileSync(path, 'utf8')
+  } catch {} // it ended before it began
+  // the last line may have been cut off with the run
+  const lines = text
+    .slice(0, text.lastIndexOf('\n') + 1)
+    .split('\n')
+    .slice(0, -1)
+    .map(JSON.parse)
+  return {
+    counts: lines.find(line => line.counts !== undefined)?.counts,
+    failures: lines.flatMap(({ failure }) => failure ?? [])
   }
 }
 
@@ -161,6 +171,13 @@ function heading(name) {
 }
 
 function report(results) {
+  const failures = results.flatMap(({ name, failures = [] }) =>
+    failures.map(failure => ({ stage: name, ...failure }))
+  )
+  if (failures.length > 0) heading('failed')
+  // Once more, and last: who keeps just the end of what a long run printed still learns why.
+  for (const { stage, name, place, text } of failures)
+    console.log(`✖ ${stage}: ${name}\n  ${place.replace(`${ROOT}/`, '')}\n${text.replace(/^/gm, '    ')}\n`)
   heading('summary')
   for (const { name, ms, passed, failed, skipped } of results) {
     const counts = `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`

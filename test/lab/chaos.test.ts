@@ -22,6 +22,11 @@ const SEED = 2
 const PLAY_ON_S = 8
 const FILM_PATH = '/files/media/players/film'
 
+/** Below what a command may take, so that curl itself says how far it came. */
+const UPLOAD_S = '50'
+const FACTS = ' status %{http_code}, sent %{size_upload} bytes to %{remote_ip} in %{time_total} s\\n'
+const LAST_LINES = 15
+
 /** The run, and then healing and reckoning, which take as long as the machine needs. */
 const CHAOS_MS_MAX = 9 * MINUTE_MS
 
@@ -46,8 +51,14 @@ describe('a cluster of three machines', { skip, timeout: 12 * MINUTE_MS }, () =>
       const { host, port } = lab.address('gateway')
       const url = `http://${host}:${port}${FILM_PATH}`
       const token = (await lab.hosts[0]!.run(['cat', '/etc/tributary/write-token'])).stdout.trim()
-      const put = ['curl', '-sS', '-f', '-T', film!.path, '-H', `Authorization: Bearer ${token}`, url]
-      equal((await lab.exec(put)).exitCode, 0)
+      const put = ['curl', '-sS', '-m', UPLOAD_S, '-w', FACTS, '-T', film!.path]
+      const { exitCode, stdout, stderr } = await lab.exec([
+        ...put,
+        '-H',
+        `Authorization: Bearer ${token}`,
+        url
+      ])
+      ok(exitCode === 0 && stdout.includes('status 201'), `${stdout}${stderr}\n${await lastWords(lab)}`)
       const player = await Player.open(lab, url)
       try {
         const gateway = lab.host((await lab.ownerOf('gateway'))!)
@@ -79,3 +90,15 @@ describe('a cluster of three machines', { skip, timeout: 12 * MINUTE_MS }, () =>
     ok(report.faults > 0 && report.ledger.stored > 0, 'there were faults, and files')
   })
 })
+
+/** The end of what the programs of each host wrote, and who has the address: for a failure that nobody was there to see. */
+async function lastWords(lab: Lab): Promise<string> {
+  const units = ['tributary-gateway', 'tributary-tracker', 'tributary-storage', 'keepalived']
+  const texts = lab.hosts.flatMap(host =>
+    units.map(async unit => {
+      const lines = (await host.logs(unit)).trimEnd().split('\n').slice(-LAST_LINES)
+      return `── ${unit} of ${host.name}\n${lines.join('\n')}`
+    })
+  )
+  return [`the address is at ${await lab.ownerOf('gateway')}`, ...(await Promise.all(texts))].join('\n')
+}

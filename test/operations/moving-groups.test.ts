@@ -21,7 +21,7 @@ import { WirePeer } from '../faults/wire-peer.ts'
 import { cleanUps } from '../testkit/clean-ups.ts'
 import { startRole, type RoleServer } from '../testkit/role-processes.ts'
 import { TributaryProcess, until } from '../testkit/tributary-process.ts'
-import { ENGINES } from './engines.ts'
+import { ENGINES } from '../cluster/engines.ts'
 
 const GROUPS = ['north', 'south']
 const ACTIVE_WITHIN_MS = 40_000
