@@ -113,6 +113,13 @@ export const en = {
   storedAt: 'Stored',
   fileId: 'File id',
   tracks: (count: number) => `${count} tracks`,
+  plays: 'Plays',
+  playsNone: 'Nobody has played it yet.',
+  playsCount: (count: string, one: boolean) => (one ? 'played once' : `played ${count} times`),
+  playsLately: (count: string) => `${count} in the last 30 days`,
+  playsWatched: (time: string) => `${time} watched`,
+  playsToEnd: (share: string) => `${share} to the end`,
+  playsReached: 'How far viewers came',
 
   // Sharing
   shareTitle: 'Share this film',

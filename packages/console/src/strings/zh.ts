@@ -110,6 +110,13 @@ export const zh: Strings = {
   storedAt: '保存时间',
   fileId: '文件编号',
   tracks: count => `${count} 条轨道`,
+  plays: '播放情况',
+  playsNone: '还没有人播放过。',
+  playsCount: count => `播放 ${count} 次`,
+  playsLately: count => `最近 30 天 ${count} 次`,
+  playsWatched: time => `共观看 ${time}`,
+  playsToEnd: share => `${share} 看到结尾`,
+  playsReached: '观众看到的位置',
 
   shareTitle: '分享这部影片',
   shareHint: '得到链接的人在到期前都可以观看，无需登录。',
