@@ -171,6 +171,10 @@ export const en = {
   stored: 'stored',
   cancelled: 'cancelled',
   interrupted: 'interrupted: choose the same file again to go on',
+  interruptedKept: 'interrupted: go on where it was',
+  goOn: 'Go on',
+  fileGone: 'the file is not where it was; choose it again',
+  fileNotPermitted: 'the browser may not read the file; choose it again',
   retrying: 'no connection; it goes on by itself',
   failed: (why: string) => `failed: ${why}`,
   progress: (done: string, total: string, rate: string, left: string) =>

@@ -165,6 +165,10 @@ export const zh: Strings = {
   stored: '已保存',
   cancelled: '已取消',
   interrupted: '已中断：再次选择同一文件即可继续',
+  interruptedKept: '已中断：可以接着上传',
+  goOn: '继续',
+  fileGone: '文件已不在原处，请重新选择',
+  fileNotPermitted: '浏览器不能读取这个文件，请重新选择',
   retrying: '没有连接；恢复后自动继续',
   failed: why => `失败：${why}`,
   progress: (done, total, rate, left) =>
