@@ -62,7 +62,7 @@ describe('a queue of uploads whose browser is closed', { skip, timeout: 170_000 
     for (const type of ['dragEnter', 'dragOver', 'drop'] as const)
       await cdp.send('Input.dispatchDragEvent', { type, x: 400, y: 400, data })
   }
-  const untilBegun = (name: string): Promise<void> =>
+  const untilBegun = (name: string): Promise<unknown> =>
     until(`a part of ${name} is there`, WITHIN_MS, async () => {
       const done = await row(name).locator('progress').getAttribute('value')
       return Number(done) > 0.1
