@@ -223,6 +223,8 @@ describe('a gateway’s copy of tokens and rules', { timeout: 20_000 }, () => {
   const closed = () => ({ application: 'media', reads: 'token' as const, quotas: QUOTAS })
 })
 
+const STORED = { files: 1, bytes: 300, trashedFiles: 0, trashedBytes: 0 }
+const PROMISED = { files: 0, bytes: 100 }
 const QUOTAS = { bytesMax: 0, filesMax: 0, userBytesMax: 0, userFilesMax: 0, requestsPerS: 0 }
 
 describe('room under a quota', () => {
@@ -233,7 +235,7 @@ describe('room under a quota', () => {
       quotas: { ...QUOTAS, bytesMax: 1_000, userFilesMax: 3 }
     }
     const quotas = new Quotas(
-      { index: (async () => ({ files: 1, bytes: 400, trashedFiles: 0, trashedBytes: 0 })) as never },
+      { index: (async (call: string) => (call === 'library.usage' ? STORED : PROMISED)) as never },
       { rulesOf: () => rules } as unknown as AccessCopy,
       new StillClock()
     )
@@ -255,6 +257,24 @@ describe('room under a quota', () => {
     third!.settle(undefined)
     await rejects(quotas.reserve('media', 'bob', 101), { status: 507 })
     ok(await quotas.reserve('media', 'bob', 100))
+  })
+
+  it('is had once by those who ask in the same moment, also where two quotas are asked', async () => {
+    const rules = {
+      application: 'media',
+      reads: 'open' as const,
+      quotas: { ...QUOTAS, bytesMax: 1_000, userBytesMax: 1_000 }
+    }
+    const quotas = new Quotas(
+      { index: (async (call: string) => (call === 'library.usage' ? STORED : PROMISED)) as never },
+      { rulesOf: () => rules } as unknown as AccessCopy,
+      new StillClock()
+    )
+    const asked = await Promise.allSettled([1, 2, 3].map(() => quotas.reserve('media', 'anna', 400)))
+    deepEqual(
+      asked.map(({ status }) => status),
+      ['fulfilled', 'rejected', 'rejected']
+    )
   })
 
   it('is nobody’s business where there is none', async () => {

@@ -554,6 +554,77 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
       ok(!JSON.stringify(entries).includes(url.split('/').at(-1)!), 'the log does not open uploads')
     })
 
+    it('count what uploads under way were promised, at every gateway', async () => {
+      const metadata = `user ${Buffer.from('dora').toString('base64')}`
+      const content = { 'content-type': 'application/offset+octet-stream', 'upload-offset': 0 }
+      const tus = (to: HttpCaller, method: string, url: string, headers: object, body?: string) =>
+        to.ask(url, {
+          method,
+          headers: { 'tus-resumable': '1.0.0', ...as(WRITE_TOKEN), ...headers },
+          ...(body !== undefined && { body })
+        })
+      const begin = (to: HttpCaller, sizeBytes: number, headers: object = {}) =>
+        tus(to, 'POST', '/uploads', { 'upload-length': sizeBytes, 'upload-metadata': metadata, ...headers })
+      const urlOf = ({ headers }: Answer) => String(headers.location)
+      /** Both gateways hold to it. */
+      const setMax = async (userBytesMax: number): Promise<void> => {
+        await setReads('open', { userBytesMax })
+        for (const to of [one, other])
+          await until(async () => {
+            const answer = await begin(to, userBytesMax + 1)
+            if (answer.status === 201) await tus(to, 'DELETE', urlOf(answer), {})
+            return answer.text.includes(`${userBytesMax} bytes`)
+          })
+      }
+      await setMax(50)
+
+      const begun = await begin(one, 40)
+      equal(begun.status, 201, begun.text)
+      const second = await begin(other, 40)
+      equal(second.status, 507)
+      equal(second.json.code, 'QUOTA_EXCEEDED')
+      equal((await begin(other, 40, content)).status, 507, 'with its content')
+      const plain = (bytes: number) =>
+        other.ask('/files/media/dora/plain', {
+          method: 'PUT',
+          body: 'x'.repeat(bytes),
+          headers: as(WRITE_TOKEN)
+        })
+      equal((await plain(11)).status, 507)
+      equal((await plain(10)).status, 201)
+      equal(
+        (await tus(other, 'PATCH', urlOf(begun), content, 'x'.repeat(40))).status,
+        204,
+        'not in its own way'
+      )
+      equal((await begin(other, 1)).status, 507, 'what is stored counts once, and at once')
+      const { bytes } = (await api('/usage?application=media&user=dora')).json
+      equal(bytes, 50)
+
+      await setMax(150)
+      for (let round = 0; round < 5; round++) {
+        const answers = await Promise.all([one, other, one, other].map(to => begin(to, 80)))
+        const good = answers.filter(({ status }) => status === 201)
+        ok(good.length <= 1, answers.map(({ status }) => status).join())
+        for (const answer of good) equal((await tus(one, 'DELETE', urlOf(answer), {})).status, 204)
+      }
+
+      const part = { 'upload-concat': 'partial' }
+      const parts = await Promise.all([one, other].map(to => begin(to, 50, part)))
+      for (const { status, text } of parts) equal(status, 201, text)
+      equal((await begin(one, 1, part)).status, 507, 'parts are bytes, too')
+      for (const each of parts)
+        equal((await tus(one, 'PATCH', urlOf(each), content, 'x'.repeat(50))).status, 204)
+      const list = parts.map(urlOf).join(' ')
+      const joined = await tus(other, 'POST', '/uploads', {
+        'upload-metadata': metadata,
+        'upload-concat': `final;${list}`
+      })
+      equal(joined.status, 201, joined.text)
+      equal((await api('/usage?application=media&user=dora')).json.bytes, 150)
+      await setReads('open', { userBytesMax: null })
+    })
+
     it('tell those who ask too often to wait, each by itself', async () => {
       await api('/applications/media', { method: 'PATCH', json: { requestsPerS: 5 } })
       const ask = async (from: string) =>
