@@ -554,6 +554,35 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
       ok(!JSON.stringify(entries).includes(url.split('/').at(-1)!), 'the log does not open uploads')
     })
 
+    it('join parts for those alone who may write where the parts are', async () => {
+      const { secret } = await makeToken([{ application: 'media', user: 'emil', rights: ['write'] }])
+      const tus = (method: string, url: string, token: string, headers: object, body?: string) =>
+        one.ask(url, {
+          method,
+          headers: { 'tus-resumable': '1.0.0', ...as(token), ...headers },
+          ...(body !== undefined && { body })
+        })
+      const metadata = `user ${Buffer.from('emil').toString('base64')}`
+      const partOf = async (token: string, headers: object): Promise<string> => {
+        const begun = await tus('POST', '/uploads', token, {
+          'upload-length': 1,
+          'upload-concat': 'partial',
+          ...headers
+        })
+        equal(begun.status, 201, begun.text)
+        const url = String(begun.headers.location)
+        const content = { 'content-type': 'application/offset+octet-stream', 'upload-offset': 0 }
+        equal((await tus('PATCH', url, token, content, 'x')).status, 204)
+        return url
+      }
+      const join = (token: string, url: string) =>
+        tus('POST', '/uploads', token, { 'upload-concat': `final;${url}`, 'upload-metadata': metadata })
+      const secretPart = await partOf(WRITE_TOKEN, {})
+      equal((await join(secret, secretPart)).status, 403)
+      equal((await join(WRITE_TOKEN, secretPart)).status, 201)
+      equal((await join(secret, await partOf(secret, { 'upload-metadata': metadata }))).status, 201)
+    })
+
     it('count what uploads under way were promised, at every gateway', async () => {
       const metadata = `user ${Buffer.from('dora').toString('base64')}`
       const content = { 'content-type': 'application/offset+octet-stream', 'upload-offset': 0 }

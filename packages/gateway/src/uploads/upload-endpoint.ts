@@ -128,7 +128,7 @@ export class UploadEndpoint {
     const metadata = readMetadata(rawMetadata)
     const labels = this.#labelsOf(metadata, concat)
     await this.#options.admitWrite(exchange, labels)
-    const sizeBytes = await this.#sizeOf(concat, one(headers['upload-length']))
+    const sizeBytes = await this.#sizeOf(exchange, concat, labels)
     const hasContent = concat.kind !== 'final' && essence(headers['content-type'] ?? '') === CONTENT_TYPE
     const checksum = hasContent ? readChecksum(one(headers['upload-checksum'])) : undefined
     const contentBytes = hasContent ? this.#contentBytes(exchange, sizeBytes, 0) : 0
@@ -207,17 +207,35 @@ export class UploadEndpoint {
     return send(exchange, 204, ['Upload-Offset', String(reached.offsetBytes), ...finished])
   }
 
-  /** Of the whole upload. @throws {HttpProblem} 413: larger than may be. */
-  async #sizeOf(concat: Concat, length: string | undefined): Promise<number> {
+  /** Of the whole upload. @throws {HttpProblem} 413: larger than may be; and as `#checkPart`. */
+  async #sizeOf(exchange: Exchange, concat: Concat, owner: Owner): Promise<number> {
     const { files, uploadBytesMax } = this.#options
+    const length = one(exchange.request.headers['upload-length'])
     let sizeBytes = 0
     if (concat.kind === 'final') {
       if (length !== undefined)
         throw new HttpProblem(400, 'the length of what is joined is that of its parts')
-      for (const id of concat.ids) sizeBytes += (await files.uploads.status(id)).sizeBytes
+      for (const id of concat.ids) {
+        const part = await files.uploads.status(id)
+        await this.#checkPart(exchange, part, owner)
+        sizeBytes += part.sizeBytes
+      }
     } else sizeBytes = readCount('Upload-Length', length)
     if (sizeBytes > uploadBytesMax) throw tooLarge(uploadBytesMax)
     return sizeBytes
+  }
+
+  /**
+   * A part belongs to whose the whole will be, or did not say whose it is; and whoever joins it may write where it is.
+   *
+   * @throws {HttpProblem} 401, 403
+   */
+  async #checkPart(exchange: Exchange, part: UploadStatus, { application, user }: Owner): Promise<void> {
+    if (part.application === application && part.user === user) return
+    await this.#options.admitWrite(exchange, part)
+    const said = readMetadata(part.metadata.split('\n', 1)[0])
+    if (part.application === application && !said.get('user')) return
+    throw new HttpProblem(403, `upload ${part.id} is not a part of ${user}’s`, [], 'ACCESS_DENIED')
   }
 
   /** Of this request; undefined: its end will tell. @throws {HttpProblem} 413: the upload would be longer than it is to be. */
