@@ -31,7 +31,7 @@ import { makePrivate, markPrivate, privateCacheControl } from './access/private-
 import { auditedOf } from './access/audited-request.ts'
 import { nameOf } from './access/principal.ts'
 import { accessHandlers } from './api/access-handlers.ts'
-import { registerApi } from './api/api.ts'
+import { registerApi, type ApiOptions } from './api/api.ts'
 import { ClusterView, type GatewayCounts } from './api/cluster-handlers.ts'
 import { jobsHandlers } from './api/jobs-handlers.ts'
 import { libraryHandlers } from './api/library-handlers.ts'
@@ -66,6 +66,7 @@ import { HttpProblem, isOurFault, problemReply } from './problem.ts'
 import { WebhookCourier } from './access/webhook-courier.ts'
 import { Streaming } from './streaming/streaming.ts'
 import { DASH_PREFIX, HLS_PREFIX } from './streaming/streaming-target.ts'
+import { maySeeTrash } from './stored-film.ts'
 import { lookUpFilm } from './watched-film.ts'
 import { UPLOADS_PREFIX } from './uploads/tus-headers.ts'
 import { UploadEndpoint } from './uploads/upload-endpoint.ts'
@@ -488,7 +489,14 @@ class HttpGateway implements Gateway {
       trashMs: this.#config.trashDays * DAY_MS,
       authorize: this.#door.authorize.bind(this.#door)
     })
-    const pictures = new FilmPictures(this.#files, this.#reader)
+    const pictures = new FilmPictures(this.#files, this.#reader, (exchange, film) => {
+      const authorize: ApiOptions['authorize'] = async (...asked) => {
+        // A page of another site is to see no more than everybody.
+        this.#door.guard.checkOrigin(exchange.request.headers)
+        await this.#door.authorize(...asked)
+      }
+      return maySeeTrash(authorize, exchange, film)
+    })
     const ofFilm = (prefix: string, route: Route, work: (exchange: Exchange) => Promise<number>): void => {
       reading(`${prefix}*`, (request, reply) => {
         this.#run(route, request.raw, reply, exchange => {
@@ -511,7 +519,7 @@ class HttpGateway implements Gateway {
     }
     ofFilm(HLS_PREFIX, 'GET stream', exchange => this.#streaming.get(exchange))
     ofFilm(DASH_PREFIX, 'GET stream', exchange => this.#streaming.get(exchange))
-    ofFilm(SUBTITLES_PREFIX, 'GET file', exchange => sendSubtitles(exchange, this.#reader))
+    ofFilm(SUBTITLES_PREFIX, 'GET file', exchange => sendSubtitles(exchange, this.#files, this.#reader))
     ofFilm(POSTER_PREFIX, 'GET picture', exchange => pictures.poster(exchange))
     ofFilm(THUMBNAILS_PREFIX, 'GET picture', exchange => pictures.thumbnails(exchange))
     void app.register(async api => {

@@ -7,6 +7,7 @@ import type { FilmDetails, Subtitles } from '../contract/index.ts'
 import type { FileService } from '../file-service.ts'
 import { noteInLibrary } from '../library-note.ts'
 import { HttpProblem } from '../problem.ts'
+import { maySeeTrash } from '../stored-film.ts'
 import type { ApiHandlers, ApiOptions } from './api.ts'
 import { readContent } from './content.ts'
 import { derivedOf, filmOf, labelOf, placeOf, renditionOf, subtitlesOf } from './film-view.ts'
@@ -71,8 +72,10 @@ export function libraryHandlers(options: LibraryOptions): Pick<ApiHandlers, Hand
       return { films: page.films.map(filmOf), next: page.next ?? null }
     },
 
-    async 'GET /api/v1/films/{application}/{user}/{file}'({ parameters }): Promise<FilmDetails> {
+    async 'GET /api/v1/films/{application}/{user}/{file}'({ parameters, exchange }): Promise<FilmDetails> {
       const { film: found, facts, derived } = await film(parameters)
+      if (found.trashedUntilMs > 0 && !(await maySeeTrash(authorize, exchange, found)))
+        throw new RejectedError('FILE_NOT_FOUND', 'the film is in the trash')
       const { media, notStreamable } = mediaOf(facts, found.factsState)
       const hasThumbnails = derived.some(({ what }) => what === 'thumbnails.vtt')
       return {

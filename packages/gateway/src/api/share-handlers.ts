@@ -109,7 +109,8 @@ export function shareHandlers({
 
   async function titleOf(share: ShareEntry): Promise<string | null> {
     try {
-      return (await files.index('library.film', keyOf(share))).film.title
+      const { film } = await files.index('library.film', keyOf(share))
+      return film.trashedUntilMs > 0 ? null : film.title
     } catch (error) {
       if (error instanceof RejectedError) return null // deleted meanwhile: the player says so
       throw error
