@@ -487,6 +487,7 @@ class HttpGateway implements Gateway {
       files: this.#files,
       clock: this.#clock,
       trashMs: this.#config.trashDays * DAY_MS,
+      events: this.#door.events,
       authorize: this.#door.authorize.bind(this.#door)
     })
     const pictures = new FilmPictures(this.#files, this.#reader, (exchange, film) => {
@@ -722,10 +723,7 @@ class HttpGateway implements Gateway {
   #audit({ request }: Exchange, status: number, code: string): void {
     const audited = auditedOf(request, status, this.#owner)
     if (!audited) return
-    const { what, outcome, application, user, file } = audited
-    if (outcome === 'done' && DELETES_FILM.has(what)) {
-      this.#door.events.tell({ event: 'deleted', application, facts: { user, file } })
-    }
+    const { outcome } = audited
     const principal = this.#door.knownPrincipal(request)
     // What nobody in particular got wrong is no news: anybody could fill the log with it.
     if (outcome === 'failed' && principal.kind === 'anonymous') return
@@ -838,8 +836,6 @@ class HttpGateway implements Gateway {
   }
 }
 
-/** As the audit log calls them. */
-const DELETES_FILM: ReadonlySet<string> = new Set(['DELETE /files', 'DELETE /api/v1/films…'])
 const NO_HEADERS: readonly string[] = []
 const AWAITS_CONTINUE = new WeakSet<IncomingMessage>()
 const KNOWN_ROUTES: ReadonlySet<string> = new Set<Route>([

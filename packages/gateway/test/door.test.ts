@@ -814,8 +814,29 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
         // Programs store without a gateway.
         const client = new Client({ trackers: [cluster.tracker] })
         const key = { application: 'media', user: 'public', file: `wired-${Math.random()}` }
-        await client.upload(Buffer.from('wire'), { key }).finally(() => client.close())
-        await until(async () => got.some(({ body }) => JSON.parse(body).file === key.file), 30_000)
+        const { generation } = await client.upload(Buffer.from('wire'), { key })
+        const told = (event: string, file: string) =>
+          got.map(({ body }) => JSON.parse(body)).filter(each => each.event === event && each.file === file)
+        await until(async () => told('stored', key.file).length > 0, 30_000)
+        // And they delete without one: whoever sees it first tells it, and nobody a second time.
+        const seen = { ...key, file: `seen-${Math.random()}` }
+        await client.upload(Buffer.from('wire'), { key: seen })
+        await until(async () => told('stored', seen.file).length > 0, 30_000)
+        await client.delete(key)
+        await client.delete(seen)
+        await Promise.all([one, other].map(to => api('/films?user=public&application=media', { to })))
+        client.close()
+        await until(
+          async () => told('deleted', key.file).length > 0 && told('deleted', seen.file).length > 0,
+          30_000
+        )
+        equal(told('deleted', key.file)[0].generation, generation)
+        // Into the trash is deleted; that it goes from there for good is no news.
+        equal((await put('/files/media/public/trashed', 'x')).status, 201)
+        for (const query of ['', '', '?forever=true'])
+          equal((await api(`/films/media/public/trashed${query}`, { method: 'DELETE' })).status, 204)
+        await until(async () => told('deleted', 'trashed').length > 0, 30_000)
+        ok(told('deleted', 'trashed')[0].trashedUntil)
         // Whichever was refused comes again later.
         const ofHooked = () => got.find(({ body }) => body.includes('"hooked"') && body.includes('"stored"'))
         await until(async () => ofHooked() !== undefined, 30_000)
@@ -831,6 +852,10 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
         }, 30_000)
         const ids = got.map(({ headers }) => headers['tributary-delivery'])
         equal(new Set(ids).size, ids.length, 'each one once')
+        for (const file of ['hooked', key.file, seen.file, 'trashed']) {
+          equal(told('stored', file).length, 1, file)
+          equal(told('deleted', file).length, 1, file)
+        }
         equal((await api(`/webhooks/${webhook.id}`, { method: 'DELETE' })).status, 204)
       } finally {
         receiver.close()

@@ -19,6 +19,7 @@ import {
 } from '@tributary/runtime'
 import { FrameServer } from '@tributary/transport'
 import { CallDispatcher } from './calls/call-dispatcher.ts'
+import { tellOfGone } from './calls/event-book.ts'
 import { indexHandlers } from './calls/index-handlers.ts'
 import { Catalog } from './catalog.ts'
 import { Cataloguer } from './cataloguer.ts'
@@ -130,6 +131,7 @@ class RunningTracker implements Tracker {
     })
     const meter = new RequestMeter<CommandName | 'UNKNOWN'>([...commandNamesOf('tracker'), 'UNKNOWN'])
     const allow = allowListOf(config)
+    tellOfGone(database, clock)
     const server = new FrameServer({
       role: 'tracker',
       hostName: config.hostName ?? hostname(),
