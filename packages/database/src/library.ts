@@ -335,7 +335,7 @@ export class Library {
       )
       .select(['noted.application', 'noted.user', 'noted.file'])
       .select(['noted.generation as known', 'stored.generation as now'])
-    if (after) query = query.where(isBehind(after, 'noted.'))
+    if (after) query = query.where(isNotedBehind(after, this.#control.engine))
     const records = await query
       .orderBy('noted.application')
       .orderBy('noted.user')
@@ -483,9 +483,15 @@ function keyBytesOf({ application, user, file }: FileKey) {
   return { application: Buffer.from(application), user: Buffer.from(user), file: Buffer.from(file) }
 }
 
-/** @param table  with its dot, where more than one has these columns. */
-function isBehind({ application, user, file }: FileKey, table: '' | 'noted.' = '') {
+function isBehind({ application, user, file }: FileKey) {
   const [a, u, f] = [Buffer.from(application), Buffer.from(user), Buffer.from(file)]
-  const [ofApplication, ofUser, ofFile] = ['application', 'user', 'file'].map(name => sql.raw(table + name))
-  return sql<boolean>`(${ofApplication} > ${a} OR (${ofApplication} = ${a} AND (${ofUser} > ${u} OR (${ofUser} = ${u} AND ${ofFile} > ${f}))))`
+  return sql<boolean>`(application > ${a} OR (application = ${a} AND (user > ${u} OR (user = ${u} AND file > ${f}))))`
+}
+
+/** Of `noted`. Each engine seeks by its own spelling alone, and reads everything in front by the other's. */
+function isNotedBehind({ application, user, file }: FileKey, engine: Control['engine']) {
+  const [a, u, f] = [Buffer.from(application), Buffer.from(user), Buffer.from(file)]
+  return engine === 'sqlite'
+    ? sql<boolean>`(noted.application, noted.user, noted.file) > (${a}, ${u}, ${f})`
+    : sql<boolean>`(noted.application > ${a} OR (noted.application = ${a} AND (noted.user > ${u} OR (noted.user = ${u} AND noted.file > ${f}))))`
 }
