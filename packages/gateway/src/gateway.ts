@@ -88,7 +88,7 @@ export interface Gateway {
   start(): Promise<{ host: string; port: number }>
   /** Finishes the answers in hand, cuts what is left when `deadline` aborts. Idempotent. */
   stop(deadline: AbortSignal): Promise<void>
-  /** Takes the reloadable keys over: the write token, from the next request on; the certificate, from the next connection on. */
+  /** Takes the reloadable keys over: the write token, from the next request on; certificates, from the next connection on. */
   reload(config: GatewayConfig): void
 }
 
@@ -124,7 +124,8 @@ class HttpGateway implements Gateway {
   readonly #clock: Clock
   readonly #version: string
   readonly #files: FileService
-  readonly #ownsClient: boolean
+  /** Unless it was given one. */
+  readonly #ownClient: Client | undefined
   readonly #owner: Owner
   readonly #door: Door
   readonly #courier: WebhookCourier
@@ -152,16 +153,16 @@ class HttpGateway implements Gateway {
     this.#log = log
     this.#clock = clock
     this.#version = version
-    this.#ownsClient = client === undefined
-    this.#files =
-      client ??
-      new Client({
+    if (client === undefined) {
+      this.#ownClient = new Client({
         trackers: config.trackers.map(({ host, port }) => ({ host, port })),
         version,
         keptContentBytesMax: config.keptContentBytes,
         ...wireSecurityOf(config),
         onEvent: ({ level, text }) => log[level](text)
       })
+    }
+    this.#files = client ?? this.#ownClient!
     this.#owner = { application: config.defaultApp, user: config.defaultUser }
     this.#door = new Door({
       files: this.#files,
@@ -345,6 +346,7 @@ class HttpGateway implements Gateway {
     const { certificate, privateKey } = this.#config
     this.#config = config
     this.#door.guard.useToken(config.writeToken)
+    this.#ownClient?.useTls(wireSecurityOf(config).tls)
     if (config.certificate?.text === certificate?.text && config.privateKey?.text === privateKey?.text) return
     this.#secureServer?.setSecureContext(secureOptions(config))
     this.#tellCertificate('another certificate, for new connections')
@@ -393,7 +395,7 @@ class HttpGateway implements Gateway {
   #release(): void {
     this.#watch.detach()
     void this.#streaming.close()
-    if (this.#ownsClient) this.#files.close()
+    this.#ownClient?.close()
   }
 
   #addRoutes(): void {
