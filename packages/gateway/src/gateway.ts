@@ -554,10 +554,12 @@ class HttpGateway implements Gateway {
       run: this.#run.bind(this),
       fallback: this.#owner,
       isSecure: this.#secureServer !== undefined,
-      lookUp: async (key, request) => {
+      lookUp: async (key, exchange, given) => {
+        const { request, response } = exchange
         this.#door.guard.checkName(request.headers)
-        await this.#door.admitRead({ request }, key)
-        return lookUpFilm(this.#files, key)
+        const wayIn = await this.#door.admitVisitor(exchange, key, given)
+        if (this.#door.isPrivate(key.application)) makePrivate(request, response)
+        return { ...(await lookUpFilm(this.#files, key)), wayIn }
       }
     })
     app.setNotFoundHandler((request, reply) => {

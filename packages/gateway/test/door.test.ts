@@ -453,10 +453,86 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
       )
     })
 
+    it('has a card and an oEmbed for whoever was let in, whose addresses let others in by the same', async () => {
+      const client = new Client({ trackers: [cluster.tracker] })
+      const film = { application: 'media', user: 'public', file: 'film' }
+      const { generation } = (await api('/films/media/public/film')).json.film
+      await client.upload(Buffer.from('a picture'), {
+        key: derivedKey(film, generation, 'poster.jpg'),
+        beside: film,
+        name: film.file,
+        mediaType: 'image/jpeg'
+      })
+      client.close()
+      const page = '/watch/media/public/film'
+      const oEmbed = (path: string, headers = {}, to = other) =>
+        to.ask(`/oembed?${new URLSearchParams({ url: to.url + path })}`, { headers })
+      const { signature, network } = await (async () => {
+        const signatureOf = async (json: object) =>
+          new URL((await sign(json)).file, one.url).searchParams.get('signature')!
+        return {
+          signature: await signatureOf({ expiresInS: 60 }),
+          network: await signatureOf({ expiresInS: 60, network: '198.51.100.0/24' })
+        }
+      })()
+      const make = async (json: object) =>
+        (await api('/films/media/public/film/shares', { method: 'POST', json })).json.id as string
+      const [share, locked] = [await make({ expiresInS: 3_600 }), await make({ password: 'a password' })]
+      const near = { 'x-forwarded-for': '198.51.100.7' }
+
+      const works = async (query: string, headers = {}): Promise<void> => {
+        const answer = await oEmbed(`${page}?${query}`, headers)
+        equal(answer.status, 200, answer.text)
+        match(answer.headers['cache-control']!, /private/)
+        const { html, thumbnail_url: thumbnail } = answer.json
+        ok(html.includes(`src="${other.url}/embed/media/public/film?${query}"`), html)
+        const picture = await other.ask(new URL(thumbnail).pathname, { headers })
+        equal(picture.text, 'a picture')
+        const { text, headers: of } = await other.ask(`${page}?${query}`, { headers })
+        match(of['cache-control']!, /private/)
+        ok(text.includes(`content="${other.url}/embed/media/public/film?${query}"`), text)
+        ok(text.includes(`<link rel="canonical" href="${other.url}${page}?${query}" />`), text)
+        const [, image] = /og:image" content="([^"]+)"/.exec(text)!
+        equal((await other.ask(new URL(image!).pathname, { headers })).text, 'a picture')
+        const [, link] = /json\+oembed" href="([^"]+)"/.exec(text)!
+        const { pathname, search } = new URL(link!.replaceAll('&amp;', '&'))
+        deepEqual((await other.ask(pathname + search, { headers })).json, answer.json)
+      }
+      await works(`signature=${signature}`)
+      await works(`signature=${network}`, near)
+      await works(`share=${share}`)
+      equal((await oEmbed(`/signed/${signature}${page}`)).status, 200)
+
+      const nothing = async (path: string, status: number, headers = {}): Promise<void> => {
+        equal((await oEmbed(path, headers)).status, status, path)
+        const { text } = await other.ask(path, { headers })
+        ok(!text.includes('og:') && !text.includes('oembed'), path)
+      }
+      await nothing(page, 401)
+      await nothing(`${page}?signature=${network}`, 403)
+      await nothing(`${page}?signature=${signature.slice(0, -1)}`, 403)
+      await nothing(`/watch/media/public/second?signature=${signature}`, 403)
+      await nothing(`/watch/media/public/second?share=${share}`, 401)
+      await nothing(`${page}?share=${locked}`, 401)
+      await nothing(`${page}?share=nosuchshare12345`, 401)
+      await nothing(`${page}?share=${'x'.repeat(3_000)}`, 401)
+
+      const { secret } = await makeToken([{ application: 'media', rights: ['read'] }])
+      const own = await oEmbed(page, as(secret))
+      equal(own.status, 200)
+      ok(!/signature|share/.test(own.text), 'a token is not lent')
+      equal((await api(`/shares/${share}`, { method: 'DELETE' })).status, 204)
+      equal((await api(`/shares/${locked}`, { method: 'DELETE' })).status, 204)
+      await until(async () => (await oEmbed(`${page}?share=${share}`)).status === 401)
+    })
+
     it('takes neither signature nor share where a token is demanded', async () => {
       const links = await sign({ expiresInS: 60 })
       await setReads('token')
       equal((await one.ask(links.file)).status, 401)
+      const { search } = new URL(links.file, one.url)
+      const url = `${one.url}/watch/media/public/film${search}`
+      equal((await one.ask(`/oembed?${new URLSearchParams({ url })}`)).status, 401)
       await setReads('signed')
       equal((await one.ask(links.file)).status, 200)
     })

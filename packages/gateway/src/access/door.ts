@@ -1,6 +1,13 @@
 /** The door: who is behind a request, and whether it may do what it asks for. */
 import type { IncomingMessage } from 'node:http'
-import { checkSignature, hashOfSecret, isSecret, takeSignature, TOKEN_PREFIX } from '@tributary/client'
+import {
+  checkSignature,
+  hashOfSecret,
+  isSecret,
+  SIGNATURE_PARAMETER,
+  takeSignature,
+  TOKEN_PREFIX
+} from '@tributary/client'
 import type { ChangedToken, Right } from '@tributary/calls'
 import type { FileKey } from '@tributary/protocol'
 import { AllowList, isLoopbackHost, type Clock, type Log } from '@tributary/runtime'
@@ -26,7 +33,7 @@ import {
 } from './principal.ts'
 import { Quotas } from './quotas.ts'
 import { sessionOf } from './session-cookie.ts'
-import { SHARE_ID_CHARACTERS, ShareBook } from './share-book.ts'
+import { isShareId, SHARE_ID_CHARACTERS, ShareBook, signatureOfShare } from './share-book.ts'
 import { TokenBuckets } from './token-bucket.ts'
 
 export interface DoorOptions {
@@ -180,6 +187,44 @@ export class Door {
         ? `films of ${application} need a token, a signed address or a share link`
         : `films of ${application} need a token`
     )
+  }
+
+  /**
+   * The same of who comes to a film's page, by a signature or a share that its address holds.
+   *
+   * @returns by what they were let in, where it was one of these
+   * @throws as `admitRead`
+   */
+  async admitVisitor(
+    exchange: Pick<Exchange, 'request'>,
+    film: FileKey,
+    { signature, share }: { signature?: string | undefined; share?: string | undefined }
+  ): Promise<{ query: string; signature: string } | undefined> {
+    const { request } = exchange
+    await this.#known()
+    let query: string | undefined
+    if (signature !== undefined && !this.#signatures.has(request)) this.#signatures.set(request, signature)
+    if (share !== undefined && !this.#signatures.has(request)) {
+      const opened = await this.#signatureOfShare(share, film)
+      if (opened !== undefined) {
+        query = `share=${share}`
+        this.#signatures.set(request, opened)
+      }
+    }
+    await this.admitRead(exchange, film)
+    const taken = this.#signatures.get(request)
+    if (taken === undefined || this.knownPrincipal(request).kind !== 'signed') return undefined
+    return { query: query ?? `${SIGNATURE_PARAMETER}=${taken}`, signature: taken }
+  }
+
+  /** What opening it would give; of one with a password, or of another film: nothing. */
+  async #signatureOfShare(id: string, { application, user, file }: FileKey): Promise<string | undefined> {
+    if (!isShareId(id) || this.copy.rulesOf(application)?.reads !== 'signed') return undefined
+    const found = await this.shares.find(id)
+    if (!found || found.share.hasPassword) return undefined
+    const { share } = found
+    if (share.application !== application || share.user !== user || share.file !== file) return undefined
+    return signatureOfShare(found, this.#clock.nowMs()).signature
   }
 
   /** @throws As `admitRead`; 403 also: from another site. */
