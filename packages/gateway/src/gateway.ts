@@ -546,7 +546,8 @@ class HttpGateway implements Gateway {
         },
         authorize: (exchange, right, scope) => this.#door.authorize(exchange, right, scope),
         run: (route, request, reply, work) => this.#run(route, request, reply, work),
-        version: this.#version
+        version: this.#version,
+        contentMs: this.#config.silenceS * 1_000
       })
     })
     addPageRoutes({

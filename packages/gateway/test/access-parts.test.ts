@@ -1,6 +1,6 @@
 /** Parts of the door by themselves: addresses, buckets, copies, quotas, webhooks. */
 import { after, before, describe, it } from 'node:test'
-import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict'
+import { deepEqual, equal, match, notEqual, ok, rejects } from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -10,7 +10,7 @@ import type { AccessChanges, CallName, ChangedToken, TakenDelivery } from '@trib
 import { ProtocolError, UnavailableError } from '@tributary/protocol'
 import { AllowList, silentLog, systemClock, type Clock } from '@tributary/runtime'
 import { AccessCopy } from '../src/access/access-copy.ts'
-import { clientAddressOf } from '../src/access/client-address.ts'
+import { clientAddressOf, customerOf } from '../src/access/client-address.ts'
 import { PlaySums } from '../src/access/play-sums.ts'
 import { grantsCover } from '../src/access/principal.ts'
 import { privateCacheControl } from '../src/access/private-answers.ts'
@@ -51,6 +51,20 @@ describe('the address of a client', () => {
     equal(from('10.0.0.1', '198.51.100.1, x, 10.0.0.2'), '10.0.0.2')
     equal(from('10.0.0.1', ''), '10.0.0.1')
     equal(from('10.0.0.1', `${'1.2.3.4,'.repeat(5_000)}198.51.100.1`), '198.51.100.1')
+  })
+})
+
+describe('who is told to wait', () => {
+  it('is an IPv4 address, and all that one has of IPv6', () => {
+    equal(customerOf('192.0.2.7'), '192.0.2.7')
+    const one = '2001:db8:0:7::/64'
+    for (const address of ['2001:db8:0:7::1', '2001:DB8::7:1:2:3:4', '2001:db8:0:7:ffff:ffff:ffff:ffff'])
+      equal(customerOf(address), one, address)
+    for (const address of ['2001:db8:0:8::1', '2001:db8::7', '::1', 'fe80::1%eth0'])
+      notEqual(customerOf(address), one, address)
+    equal(customerOf('::1'), '0:0:0:0::/64')
+    equal(customerOf('fe80::1%eth0'), 'fe80:0:0:0::/64')
+    equal(customerOf('64:ff9b::192.0.2.7'), '64:ff9b:0:0::/64')
   })
 })
 

@@ -18,7 +18,7 @@ import { HttpProblem } from '../problem.ts'
 import { hostNameOf, WriteGuard } from '../write-guard.ts'
 import { AccessCopy, STALE_READ_MS_MAX, STALE_WRITE_MS_MAX } from './access-copy.ts'
 import { AuditTrail } from './audit-trail.ts'
-import { clientAddressOf, isSecure } from './client-address.ts'
+import { clientAddressOf, customerOf, isSecure } from './client-address.ts'
 import { EventTeller } from './event-teller.ts'
 import { PlaySums } from './play-sums.ts'
 import {
@@ -280,7 +280,9 @@ export class Door {
 
   /** @throws {HttpProblem} 429 */
   limitTries(request: IncomingMessage, what: string, shareId?: string): void {
-    const waits = [this.#buckets.take(`${what} ${this.addressOf(request)}`, TRIES_PER_S, TRIES_BURST)]
+    const waits = [
+      this.#buckets.take(`${what} ${customerOf(this.addressOf(request))}`, TRIES_PER_S, TRIES_BURST)
+    ]
     if (shareId !== undefined)
       waits.push(this.#buckets.take(`share ${shareId}`, SHARE_TRIES_PER_S, SHARE_TRIES_BURST))
     const waitS = Math.max(...waits)
@@ -289,12 +291,16 @@ export class Door {
 
   /** @throws {HttpProblem} 429 */
   limitReports(request: IncomingMessage, perS: number, burst: number): void {
-    const waitS = this.#buckets.take(`report ${this.addressOf(request)}`, perS, burst)
+    const waitS = this.#buckets.take(`report ${customerOf(this.addressOf(request))}`, perS, burst)
     if (waitS > 0) throw tooMany(waitS)
   }
 
   #limit(request: IncomingMessage, principal: Principal, perS: number): void {
-    const waitS = this.#buckets.take(limitKeyOf(principal, this.addressOf(request)), perS, perS * BURST_S)
+    const waitS = this.#buckets.take(
+      limitKeyOf(principal, customerOf(this.addressOf(request))),
+      perS,
+      perS * BURST_S
+    )
     if (waitS > 0) throw tooMany(waitS)
   }
 
