@@ -106,6 +106,21 @@ export class Library {
     return unknown
   }
 
+  /** Those of films that the library has, of this generation. */
+  async known<F extends FileKey & { generation: string }>(films: readonly F[]): Promise<F[]> {
+    await this.#gate.pass()
+    const known: F[] = []
+    for (const film of films) {
+      const row = await this.#queries
+        .selectFrom('library')
+        .select('generation')
+        .where(keyIs(film))
+        .executeTakeFirst()
+      if (row && hexOf(row.generation) === film.generation) known.push(film)
+    }
+    return known
+  }
+
   /** The same for many: `rows` are those of `keys` that are there. */
   async noteRows(keys: readonly FileKey[], rows: readonly FileRow[]): Promise<void> {
     const changes: ControlStatement[] = []

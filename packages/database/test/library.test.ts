@@ -266,6 +266,13 @@ for (const engine of [sqlite(), mysql()]) {
       )
     })
 
+    it('knows which films there are', async () => {
+      const row = await store({ application: 'known' })
+      const other = { ...row, generation: 'e'.repeat(32) }
+      const films = [row, other, { ...row, file: 'none' }]
+      deepEqual(await database.library.known(films), [row])
+    })
+
     it('finds what was deleted behind its back, and says so before it forgets it', async () => {
       const strays = async (): Promise<string[]> => {
         const found: string[] = []

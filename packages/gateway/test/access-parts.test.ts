@@ -14,6 +14,7 @@ import { clientAddressOf, customerOf } from '../src/access/client-address.ts'
 import { PlaySums } from '../src/access/play-sums.ts'
 import { grantsCover } from '../src/access/principal.ts'
 import { privateCacheControl } from '../src/access/private-answers.ts'
+import { AuditTrail } from '../src/access/audit-trail.ts'
 import { Quotas } from '../src/access/quotas.ts'
 import { sessionOf } from '../src/access/session-cookie.ts'
 import { TokenBuckets } from '../src/access/token-bucket.ts'
@@ -298,6 +299,47 @@ describe('room under a quota', () => {
       new StillClock()
     )
     equal(await quotas.reserve('media', 'anna', 1), undefined)
+  })
+})
+
+describe('the audit log', () => {
+  const ENTRY = {
+    who: 'anonymous',
+    token: '',
+    what: 'PUT /files',
+    application: 'media',
+    user: 'u',
+    file: 'f',
+    outcome: 'denied' as const,
+    code: 'ACCESS_DENIED'
+  }
+
+  it('is filled by nobody: not by one customer, whatever they ask for, and not by strangers together', async () => {
+    const clock = new StillClock()
+    const noted: { address: string; outcome: string }[] = []
+    const trail = new AuditTrail(
+      {
+        index: (async (_call: string, { entries }: { entries: never[] }) => noted.push(...entries)) as never
+      },
+      clock,
+      silentLog()
+    )
+    for (let index = 0; index < 1_000; index++)
+      trail.note({ ...ENTRY, application: `a${index}`, address: `2001:db8::${index}` })
+    await trail.flush()
+    ok(noted.length > 0 && noted.length <= 20, `${noted.length} of one customer`)
+    noted.length = 0
+    for (let index = 0; index < 5_000; index++) {
+      clock.atMs += 10
+      trail.note({ ...ENTRY, address: `10.0.${index >> 8}.${index & 255}` })
+    }
+    await trail.flush()
+    ok(noted.length <= 1_000 + 50, `${noted.length} of strangers`)
+    noted.length = 0
+    trail.note({ ...ENTRY, token: 'abcd', who: 'a token', address: '192.0.2.1' })
+    trail.note({ ...ENTRY, outcome: 'done', code: '', address: '192.0.2.1' } as never)
+    await trail.flush()
+    equal(noted.length, 2, 'who has a token is noted, and what was done')
   })
 })
 

@@ -854,6 +854,10 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
       equal((await report({ position: 0.1, before: 0.25 })).status, 204)
       equal((await report({ started: true, position: 0.5 })).status, 204)
       equal((await report({ position: 2 })).status, 400)
+      // Of what is not there nothing is kept, so that nobody fills the index with it.
+      for (const nothing of [{ generation: 'e'.repeat(32) }, { file: 'no-such-film' }])
+        equal((await report({ started: true, position: 1, ...nothing })).status, 204)
+      equal((await api('/films/media/public/no-such-film/plays')).json.starts, 0)
       const { json: plays } = await api('/films/media/public/film/plays')
       equal(plays.starts, 2)
       equal(plays.playedS, 40)
