@@ -174,14 +174,16 @@ export class LargeUpload {
         this.#named = row
         return this.#announce(row)
       })
+      // Before the index was asked: whatever happens to the file from now on is recorded as later.
+      const recordMs = Date.now()
       const outcome = this.#adopted
         ? await switchRow(this.#files, this.#adopted, row)
         : (await enterRows(this.#files, [row], store.durable, store.staleness(wholeMs)))[0]!
       if (outcome.kind === 'stored' || outcome.kind === 'unknown') this.#named = undefined
       switch (outcome.kind) {
         case 'stored':
-          await this.#recordStored(row)
-          return row
+          await this.#recordStored(outcome.row, recordMs)
+          return outcome.row
         case 'unknown':
           // One that moves has a note, by which it is settled.
           if (!this.#adopted) store.unsettled.note(row)
@@ -250,10 +252,10 @@ export class LargeUpload {
     await Promise.all(durable ? [this.#synced, journal.sync()] : [this.#synced])
   }
 
-  async #recordStored(row: FileRow): Promise<void> {
+  async #recordStored(row: FileRow, atMs: number): Promise<void> {
     const { journal, durable } = this.#store
     try {
-      await journal.append([encodeRecord('stored', factsOf(row, Date.now()))])
+      await journal.append([encodeRecord('stored', factsOf(row, atMs))])
       if (durable) await journal.sync()
     } catch (cause) {
       throw new OutcomeUnknownError('the file is stored, but the disk did not confirm it', { cause })
