@@ -28,6 +28,7 @@ export function cutSamples(samples: SampleTable, { first, end }: Cut): SegmentSa
 }
 
 function piecesOf(samples: SampleTable, first: number, end: number): Piece[] {
+  const { front } = samples
   const pieces: Piece[] = []
   const add = (start: number, lengthBytes: number): void => {
     if (lengthBytes === 0) return
@@ -38,7 +39,10 @@ function piecesOf(samples: SampleTable, first: number, end: number): Piece[] {
   for (let index = first; index < end; index++) {
     const several = samples.pieces.get(index)
     if (several) for (const { start, lengthBytes } of several) add(start, lengthBytes)
-    else add(samples.offsets[index]!, samples.sizes[index]!)
+    else {
+      if (front) add(front.start, front.lengthBytes)
+      add(samples.offsets[index]!, samples.sizes[index]! - (front?.lengthBytes ?? 0))
+    }
   }
   return pieces
 }

@@ -23,6 +23,8 @@ export class SampleTable {
   shifts = new Int32Array(FIRST_ROOM)
   durations = new Uint32Array(FIRST_ROOM)
   keys = new Uint8Array(FIRST_ROOM)
+  /** Bytes of the film that go before those of each sample, and count as its own: an MKV keeps what all begin with once. */
+  front: Piece | undefined
   /** Samples whose bytes do not lie together: all their pieces. Ogg cuts them at its pages. */
   readonly pieces = new Map<number, Piece[]>()
 
