@@ -20,7 +20,14 @@ import type { FilmFacts, TrackFacts } from './film-facts.ts'
 import { initSegment } from './init-segment.ts'
 import { segmentBytes, segmentHead } from './media-segment.ts'
 import { isPacked, PACKED_HEAD_BYTES, packedHead } from './packed-audio.ts'
-import { BLOCK_BYTES_MAX, cutSamples, decodeBlock, encodeBlock, type SegmentSamples } from './sample-block.ts'
+import {
+  BLOCK_BYTES_MAX,
+  cutSamples,
+  decodeBlock,
+  encodeBlock,
+  silentBytes,
+  type SegmentSamples
+} from './sample-block.ts'
 import { sampleEntry } from './sample-entry.ts'
 import type { Piece } from './sample-table.ts'
 import type { PackagedCodec, ScannedTrack } from './scanned-film.ts'
@@ -32,10 +39,11 @@ import {
   windingFrames,
   type Cut
 } from './segmentation.ts'
+import { fillBeginning } from './silence.ts'
 import { placeTracks, type PlacedTrack } from './timeline.ts'
 
 const MAGIC = 'TRIBFILM'
-export const INDEX_VERSION = 1
+export const INDEX_VERSION = 2
 /** Changes whenever segments come out otherwise than before: it is part of their addresses. */
 export const PACKAGING_VERSION = 2
 const PREAMBLE_BYTES = 24
@@ -111,8 +119,9 @@ export interface IndexOptions {
 export async function makeIndex(film: Film, options: IndexOptions = {}): Promise<Buffer> {
   const scanned = await film.scan()
   const facts = structuredClone(film.facts)
-  const chosen = chooseTracks(scanned.tracks, facts)
+  const chosen = chooseTracks(scanned.tracks, facts, film.growing)
   const placed = placeTracks(chosen.map(({ track }) => track))
+  for (const [index, track] of placed.entries()) fillBeginning(track, chosen[index]!.facts)
   const picture = placed.find(({ scanned: { kind } }) => kind === 'video')
   let boundaries: readonly number[]
   let independent = true
@@ -176,7 +185,7 @@ interface Chosen {
 }
 
 /** One picture and all its sound; who is left out is told why, and without a picture or a sound of its own nothing is packaged. */
-function chooseTracks(tracks: readonly ScannedTrack[], facts: FilmFacts): Chosen[] {
+function chooseTracks(tracks: readonly ScannedTrack[], facts: FilmFacts, growing: boolean): Chosen[] {
   const chosen: Chosen[] = []
   const unknown = new Set(tracks)
   /** By kind, why the first one was refused that is missed. */
@@ -196,9 +205,9 @@ function chooseTracks(tracks: readonly ScannedTrack[], facts: FilmFacts): Chosen
     else if (codecName === null || codec === null || !PACKAGED.has(codecName)) {
       trackFacts.refusal = `the codec ${codecName ?? 'of it'} is none that is packaged`
     } else if (track.samples.count === 0) {
-      // Recorders make a track for a microphone that nobody had: nothing is missing without it.
       trackFacts.refusal = 'it is empty'
-      continue
+      // Recorders make a track for a microphone that nobody had: nothing is missing without it, once all has come.
+      if (!growing) continue
     } else chosen.push({ track, facts: trackFacts, codec: codecName as PackagedCodec })
     // Stills of chapters, beside the sound of a podcast: players do not show them by themselves.
     const isBeside = STILLS.has(track?.sampleEntryType ?? '') && !trackFacts.default
@@ -461,13 +470,9 @@ export class FilmIndex {
 }
 
 function planOf(run: SegmentSamples, sequence: number): SegmentPlan {
-  const head = segmentHead(run, sequence)
+  const head = Buffer.concat([segmentHead(run, sequence), silentBytes(run)])
   const { pieces } = run
-  return {
-    head,
-    pieces,
-    totalBytes: pieces.reduce((total, { lengthBytes }) => total + lengthBytes, head.byteLength)
-  }
+  return { head, pieces, totalBytes: sizeOf(head, pieces) }
 }
 
 function sizeOf(head: Uint8Array, pieces: readonly Piece[]): number {
@@ -501,6 +506,7 @@ function oneOf(run: SegmentSamples, ordinal: number): SegmentSamples {
     durations: pick(run.durations),
     shifts: pick(run.shifts),
     keys: pick(run.keys),
+    silence: undefined,
     pieces
   }
 }

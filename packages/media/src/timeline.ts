@@ -19,7 +19,7 @@ export interface PlacedTrack {
 
 /**
  * Puts the tracks on one clock, whose zero is when the first of them has something to show.
- * Samples before the first key frame are dropped, and none is shown before it is decoded. The tables are changed.
+ * Samples before the first key frame are dropped, none is shown before it is decoded, and there is one from the first moment on. The tables are changed.
  */
 export function placeTracks(tracks: readonly ScannedTrack[]): PlacedTrack[] {
   let startS = Number.POSITIVE_INFINITY
@@ -40,6 +40,7 @@ export function placeTracks(tracks: readonly ScannedTrack[]): PlacedTrack[] {
   return tracks.map(scanned => {
     const { samples, timescale } = scanned
     const origin = scanned.origin + Math.round(startS * timescale)
+    if (scanned.kind === 'video') showFirstAt(samples, origin)
     const mediaStart = Math.max(0, origin - samples.dts[0]!)
     const shift = mediaStart - origin
     for (let index = 0; index < samples.count; index++) samples.dts[index]! += shift
@@ -95,6 +96,17 @@ function decodeEarlier({ count, dts, shifts }: SampleTable): void {
     dts[index]! += earliest
     shifts[index]! -= earliest
   }
+}
+
+/**
+ * Of a picture that begins late the first one stands until it moves: MediaSource plays only where picture and sound are both
+ * there, and the film would begin there.
+ */
+function showFirstAt(samples: SampleTable, origin: number): void {
+  const gap = samples.pts(0) - origin
+  if (gap <= 0 || firstShown(samples) < samples.pts(0)) return
+  samples.dts[0]! -= gap
+  samples.durations[0]! += gap
 }
 
 /** The first pictures to be decoded are not always the first to be shown. */

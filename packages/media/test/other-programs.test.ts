@@ -4,7 +4,15 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { promisify } from 'node:util'
-import { dashManifest, makeIndex, masterPlaylist, mediaPlaylist, openFilm, readIndex } from '../src/index.ts'
+import {
+  bytesSource,
+  dashManifest,
+  makeIndex,
+  masterPlaylist,
+  mediaPlaylist,
+  openFilm,
+  readIndex
+} from '../src/index.ts'
 import { double, editBoxes, editElements, element } from './editors.ts'
 import {
   AAC,
@@ -99,6 +107,48 @@ describe('a film as other programs make it', { timeout: 120_000 }, () => {
     ok(Math.abs(offS - heard!.seconds) < 0.05, `they are ${offS} s apart`)
   })
 
+  for (const [what, first, second, channels] of [
+    ['sound', [], ['-itsoffset', '7'], 1],
+    ['sound in stereo', [], ['-itsoffset', '7'], 2],
+    ['picture', ['-itsoffset', '7'], [], 1]
+  ] as const) {
+    it(`has ${what} from its first moment on, where that begins late: browsers begin where both are there`, async t => {
+      const folder = await temporaryFolder(t)
+      const path = join(folder, 'late.mp4')
+      await ffmpeg(
+        ...first,
+        ...picture(10),
+        ...second,
+        ...sound(10),
+        ...H264,
+        ...AAC,
+        '-ac',
+        `${channels}`,
+        path
+      )
+      const packaged = await packageFilm(t, path)
+      const at = what === 'picture' ? 0 : 1
+      const track = packaged.index.head.tracks[at]!
+      const list = checkMediaPlaylist(mediaPlaylist(packaged.index, track))
+      ok(list.targetS <= 8, `${list.targetS} s`)
+      const out = join(folder, 'out.mp4')
+      await writeTrack(packaged, track, out)
+      const expected = await decode(path, `0:${at === 0 ? 'v' : 'a'}:0`)
+      const found = await decode(out, '0:0')
+      ok(found[0]!.seconds < 0.03, `it begins at ${found[0]!.seconds} s`)
+      const put = found.length - expected.length
+      if (at === 0) equal(put, 0)
+      else {
+        equal(put, Math.floor((expected[0]!.seconds * 48_000) / 1024))
+        equal(new Set(found.slice(0, put).map(({ hash }) => hash)).size, 1, 'all of it is silence')
+      }
+      for (const [index, { hash, seconds }] of expected.entries()) {
+        equal(found[put + index]!.hash, hash)
+        if (index > 0) ok(Math.abs(found[put + index]!.seconds - seconds) < 0.001)
+      }
+    })
+  }
+
   it('goes on to be cut where its sound goes on behind its picture', async t => {
     const folder = await temporaryFolder(t)
     const path = join(folder, 'outro.mp4')
@@ -129,6 +179,9 @@ describe('a film as other programs make it', { timeout: 120_000 }, () => {
       ['video']
     )
     equal(index.head.facts.tracks[1]!.refusal, 'it is empty')
+    // Of a film that still arrives its first sound may be yet to come.
+    const source = bytesSource(await readFile(path))
+    await rejects(async () => makeIndex(await openFilm(source, { growing: true })), /it is empty/)
   })
 
   it('is packaged as sound where its only pictures are those of chapters', async t => {
