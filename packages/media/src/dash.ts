@@ -114,10 +114,15 @@ function soundSet(
   return `    <AdaptationSet id="${id}" contentType="audio" mimeType="audio/mp4"${lang} segmentAlignment="true" startWithSAP="1">
       <Label>${escaped(name)}</Label>
       <Role schemeIdUri="urn:mpeg:dash:role:2011" value="${role}"/>
-      <Representation id="${escaped(nameOf(entry))}" codecs="${escaped(entry.track.codec)}" bandwidth="${soundRate(entry)}"${rate}>${channelText}
+      <Representation id="${escaped(nameOf(entry))}" codecs="${escaped(soundCodec(entry))}" bandwidth="${soundRate(entry)}"${rate}>${channelText}
 ${template(entry, uri)}
       </Representation>
     </AdaptationSet>`
+}
+
+/** RFC 6381 names MP3 in an MP4 by the number that its description has; HLS has it without an MP4. */
+function soundCodec({ track }: TrackSource): string {
+  return isPacked(track) ? 'mp4a.6B' : track.codec
 }
 
 /** The sizes of an MP3 are of bare segments; in an MP4 each has a head. */

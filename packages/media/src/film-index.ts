@@ -339,7 +339,10 @@ function fastest(
   starts: readonly number[],
   end: number
 ): number {
-  const durations = samples.durations.subarray(unseen, samples.count)
+  let first = unseen
+  // Seen, but decoded before one that is not.
+  while (unseen > 0 && first + 1 < samples.count && samples.durations[first] === 1) first++
+  const durations = samples.durations.subarray(first, samples.count)
   const usual = sum(durations) / durations.length
   let even = true
   for (let index = 0; index < durations.length - 1; index++) {
