@@ -1,6 +1,6 @@
 /** Films: pages, one film, titles, the trash, posters and subtitles. */
 import { deletedEvent, type LibraryDerived, type LibraryFilm } from '@tributary/calls'
-import { subtitlesToWebVtt, UnpackageableError } from '@tributary/media'
+import { languageName, subtitlesToWebVtt, UnpackageableError } from '@tributary/media'
 import { derivedKey, RejectedError, type FileKey } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
 import type { EventTeller } from '../access/event-teller.ts'
@@ -11,7 +11,7 @@ import { HttpProblem } from '../problem.ts'
 import { maySeeTrash } from '../stored-film.ts'
 import type { ApiHandlers, ApiOptions } from './api.ts'
 import { readContent } from './content.ts'
-import { derivedOf, filmOf, labelOf, placeOf, renditionOf, subtitlesOf } from './film-view.ts'
+import { derivedOf, filmOf, placeOf, renditionOf, subtitlesOf } from './film-view.ts'
 import { imageTypeOf } from './image-type.ts'
 import { mediaOf } from './media-view.ts'
 
@@ -163,7 +163,7 @@ export function libraryHandlers(options: LibraryOptions): Pick<ApiHandlers, Hand
       }
       await replaceDerived(found, `subtitles-${language}.vtt`, Buffer.from(text), 'text/vtt')
       const url = `/subtitles${placeOf(found.film)}/${found.film.generation}/${language}.vtt`
-      return { id: language, language, label: query.label ?? labelOf(language), url }
+      return { id: language, language, label: query.label ?? languageName(language), url }
     },
 
     'DELETE /api/v1/films/{application}/{user}/{file}/subtitles/{language}': ({ parameters }) => {
