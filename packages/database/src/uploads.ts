@@ -7,7 +7,7 @@ import { sql } from 'kysely'
 import { insertNew, statement, type ChangeOutcome, type Control, type ControlStatement } from './control.ts'
 import { CommitOutcomeUnknownError } from './errors.ts'
 import { hexOf, textOf } from './file-record.ts'
-import { safeIntegerOf, uuidOfHex } from './file-row.ts'
+import { assertLimit, safeIntegerOf, uuidOfHex } from './file-row.ts'
 import type { FileKey } from './file-index.ts'
 import type { SchemaGate } from './schema-gate.ts'
 import type { Schema, UploadsTable } from './schema.ts'
@@ -76,6 +76,18 @@ export interface UploadRow {
   expiresMs: number
 }
 
+export interface PromisedQuestion {
+  application: string
+  user?: string | undefined
+  before?: string | undefined
+  except?: readonly string[] | undefined
+}
+
+export interface OpenUploads {
+  count: number
+  first: UploadRow[]
+}
+
 const NO_GENERATION = '0'.repeat(32)
 
 export class Uploads {
@@ -122,6 +134,44 @@ export class Uploads {
       .limit(sql.lit(1))
       .executeTakeFirst()
     return record && rowOf(record)
+  }
+
+  /**
+   * What those under way will need, by the length that each of them announced. A part is no file; what is joined has its bytes
+   * in its parts.
+   *
+   * @param before Only those begun before this one, and none of its parts.
+   */
+  async promised(
+    { application, user, before, except = [] }: PromisedQuestion,
+    nowMs: number
+  ): Promise<{ files: number; bytes: number }> {
+    await this.#gate.pass()
+    let query = this.#queries
+      .selectFrom('uploads')
+      .select(['kind', sql<number>`count(*)`.as('files'), sql<string>`sum(size_bytes)`.as('bytes')])
+      .where('application', '=', Buffer.from(application))
+      .where('state', '=', stateOf('open'))
+      .where('expires_ms', '>', nowMs)
+    if (user !== undefined) query = query.where('user', '=', Buffer.from(user))
+    const row = before === undefined ? undefined : await this.find(before)
+    if (row) {
+      const { createdMs, id } = row
+      query = query.where(({ or, and, eb }) =>
+        or([
+          eb('created_ms', '<', createdMs),
+          and([eb('created_ms', '=', createdMs), eb('id', '<', bytesOf(id))])
+        ])
+      )
+    }
+    const left = [...except, ...(row?.layout.parts ?? [])]
+    if (left.length > 0) query = query.where('id', 'not in', left.map(bytesOf))
+    const promised = { files: 0, bytes: 0 }
+    for (const { kind, files, bytes } of await query.groupBy('kind').execute()) {
+      if (UPLOAD_KINDS[kind] !== 'part') promised.files += safeIntegerOf(files)
+      if (UPLOAD_KINDS[kind] !== 'joined') promised.bytes += safeIntegerOf(bytes)
+    }
+    return promised
   }
 
   /** All that share a folder. */
@@ -237,6 +287,24 @@ export class Uploads {
   async remove({ id, fence }: UploadRow): Promise<boolean> {
     const query = this.#queries.deleteFrom('uploads').where('id', '=', bytesOf(id)).where('fence', '=', fence)
     return this.#sure([statement(query, 1)], async () => (await this.find(id)) === undefined)
+  }
+
+  /**
+   * Those that somebody may still go on with in a group; the one that is kept longest comes first.
+   *
+   * @param limit 1..UPLOADS_PAGE_MAX
+   */
+  async openIn(group: string, nowMs: number, limit: number): Promise<OpenUploads> {
+    assertLimit(limit, UPLOADS_PAGE_MAX)
+    await this.#gate.pass()
+    const open = this.#queries
+      .selectFrom('uploads')
+      .where('group_name', '=', Buffer.from(group))
+      .where('state', '=', stateOf('open'))
+      .where('expires_ms', '>', nowMs)
+    const { count } = await open.select(sql<number>`count(*)`.as('count')).executeTakeFirstOrThrow()
+    const records = await open.selectAll().orderBy('expires_ms', 'desc').limit(sql.lit(limit)).execute()
+    return { count: safeIntegerOf(count), first: records.map(rowOf) }
   }
 
   /** Those of a store whose time is over. */

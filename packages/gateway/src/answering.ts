@@ -23,8 +23,6 @@ export interface AnsweringParts {
 }
 
 const NO_HEADERS: readonly string[] = []
-/** As the audit log calls them. */
-const DELETES_FILM: ReadonlySet<string> = new Set(['DELETE /files', 'DELETE /api/v1/films…'])
 /** Their senders wait for `100 Continue`. */
 const AWAITS_CONTINUE = new WeakSet<IncomingMessage>()
 
@@ -106,10 +104,7 @@ export class Answering {
     const { door, owner } = this.#parts
     const audited = auditedOf(request, status, owner)
     if (!audited) return
-    const { what, outcome, application, user, file } = audited
-    if (outcome === 'done' && DELETES_FILM.has(what)) {
-      door.events.tell({ event: 'deleted', application, facts: { user, file } })
-    }
+    const { outcome } = audited
     const principal = door.knownPrincipal(request)
     // What nobody in particular got wrong is no news: anybody could fill the log with it.
     if (outcome === 'failed' && principal.kind === 'anonymous') return

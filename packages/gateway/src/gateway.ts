@@ -14,10 +14,10 @@ import {
 } from '@tributary/runtime'
 import { DegradedWatch } from './access/degraded-watch.ts'
 import { Door } from './access/door.ts'
-import { privateCacheControl } from './access/private-answers.ts'
+import { makePrivate, privateCacheControl } from './access/private-answers.ts'
 import { WebhookCourier } from './access/webhook-courier.ts'
 import { accessHandlers } from './api/access-handlers.ts'
-import { registerApi } from './api/api.ts'
+import { registerApi, type ApiOptions } from './api/api.ts'
 import { ClusterView, type GatewayCounts } from './api/cluster-handlers.ts'
 import { jobsHandlers } from './api/jobs-handlers.ts'
 import { libraryHandlers } from './api/library-handlers.ts'
@@ -45,6 +45,7 @@ import { HttpProblem } from './problem.ts'
 import { addServiceRoutes } from './service-routes.ts'
 import { Streaming } from './streaming/streaming.ts'
 import { DASH_PREFIX, HLS_PREFIX } from './streaming/streaming-target.ts'
+import { maySeeTrash } from './stored-film.ts'
 import { UPLOADS_PREFIX } from './uploads/tus-headers.ts'
 import { UploadEndpoint } from './uploads/upload-endpoint.ts'
 import { lookUpFilm } from './watched-film.ts'
@@ -66,7 +67,7 @@ export interface Gateway {
   start(): Promise<{ host: string; port: number }>
   /** Finishes the answers in hand, cuts what is left when `deadline` aborts. Idempotent. */
   stop(deadline: AbortSignal): Promise<void>
-  /** Takes the reloadable keys over: the write token, from the next request on; the certificate, from the next connection on. */
+  /** Takes the reloadable keys over: the write token, from the next request on; certificates, from the next connection on. */
   reload(config: GatewayConfig): void
 }
 
@@ -83,7 +84,8 @@ class HttpGateway implements Gateway {
   readonly #clock: Clock
   readonly #version: string
   readonly #files: FileService
-  readonly #ownsClient: boolean
+  /** Unless it was given one. */
+  readonly #ownClient: Client | undefined
   readonly #owner: Owner
   readonly #door: Door
   readonly #courier: WebhookCourier
@@ -110,16 +112,16 @@ class HttpGateway implements Gateway {
     this.#config = config
     this.#clock = clock
     this.#version = version
-    this.#ownsClient = client === undefined
-    this.#files =
-      client ??
-      new Client({
+    if (client === undefined) {
+      this.#ownClient = new Client({
         trackers: config.trackers.map(({ host, port }) => ({ host, port })),
         version,
         keptContentBytesMax: config.keptContentBytes,
         ...wireSecurityOf(config),
         onEvent: ({ level, text }) => log[level](text)
       })
+    }
+    this.#files = client ?? this.#ownClient!
     this.#owner = { application: config.defaultApp, user: config.defaultUser }
     this.#door = new Door({
       files: this.#files,
@@ -269,6 +271,7 @@ class HttpGateway implements Gateway {
     const { certificate, privateKey } = this.#config
     this.#config = config
     this.#door.guard.useToken(config.writeToken)
+    this.#ownClient?.useTls(wireSecurityOf(config).tls)
     if (config.certificate?.text === certificate?.text && config.privateKey?.text === privateKey?.text) return
     this.#listener.useCertificate(config)
   }
@@ -294,7 +297,7 @@ class HttpGateway implements Gateway {
   #release(): void {
     this.#listener.release()
     void this.#streaming.close()
-    if (this.#ownsClient) this.#files.close()
+    this.#ownClient?.close()
   }
 
   /** Every request, before any route has it. */
@@ -359,9 +362,17 @@ class HttpGateway implements Gateway {
       files: this.#files,
       clock: this.#clock,
       trashMs: this.#config.trashDays * DAY_MS,
+      events: this.#door.events,
       authorize: this.#door.authorize.bind(this.#door)
     })
-    const pictures = new FilmPictures(this.#files, this.#reader)
+    const pictures = new FilmPictures(this.#files, this.#reader, (exchange, film) => {
+      const authorize: ApiOptions['authorize'] = async (...asked) => {
+        // A page of another site is to see no more than everybody.
+        this.#door.guard.checkOrigin(exchange.request.headers)
+        await this.#door.authorize(...asked)
+      }
+      return maySeeTrash(authorize, exchange, film)
+    })
     const ofFilm = (prefix: string, route: Route, work: Work): void => {
       app.route({
         method: ['GET', 'HEAD'],
@@ -387,7 +398,7 @@ class HttpGateway implements Gateway {
     }
     ofFilm(HLS_PREFIX, 'GET stream', exchange => this.#streaming.get(exchange))
     ofFilm(DASH_PREFIX, 'GET stream', exchange => this.#streaming.get(exchange))
-    ofFilm(SUBTITLES_PREFIX, 'GET file', exchange => sendSubtitles(exchange, this.#reader))
+    ofFilm(SUBTITLES_PREFIX, 'GET file', exchange => sendSubtitles(exchange, this.#files, this.#reader))
     ofFilm(POSTER_PREFIX, 'GET picture', exchange => pictures.poster(exchange))
     ofFilm(THUMBNAILS_PREFIX, 'GET picture', exchange => pictures.thumbnails(exchange))
     void app.register(async api => {
@@ -411,7 +422,8 @@ class HttpGateway implements Gateway {
         },
         authorize: (exchange, right, scope) => this.#door.authorize(exchange, right, scope),
         run: answering.run.bind(answering),
-        version: this.#version
+        version: this.#version,
+        contentMs: this.#config.silenceS * 1_000
       })
     })
     addPageRoutes({
@@ -419,10 +431,12 @@ class HttpGateway implements Gateway {
       run: answering.run.bind(answering),
       fallback: this.#owner,
       isSecure: this.#listener.isSecure,
-      lookUp: async (key, request) => {
+      lookUp: async (key, exchange, given) => {
+        const { request, response } = exchange
         this.#door.guard.checkName(request.headers)
-        await this.#door.admitRead({ request }, key)
-        return lookUpFilm(this.#files, key)
+        const wayIn = await this.#door.admitVisitor(exchange, key, given)
+        if (this.#door.isPrivate(key.application)) makePrivate(request, response)
+        return { ...(await lookUpFilm(this.#files, key)), wayIn }
       }
     })
     app.setNotFoundHandler((request, reply) => {

@@ -25,7 +25,8 @@ describe('the scope of a request', () => {
             () => reply.raw.end()
           )
         },
-        version: '1'
+        version: '1',
+        contentMs: 1_000
       })
     })
     for (const [name, endpoint] of Object.entries(ENDPOINTS as Record<string, Endpoint>)) {

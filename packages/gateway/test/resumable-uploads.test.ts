@@ -465,6 +465,30 @@ describe('resumable uploads over HTTP', { timeout: 120_000 }, () => {
       )
     })
 
+    it('takes nobody else’s parts', async () => {
+      const partOf = async (metadata: Record<string, string>): Promise<string> => {
+        const concat = { 'upload-concat': 'partial', 'upload-metadata': metadataOf(metadata) }
+        const url = await create(10, concat)
+        equal((await patch(url, 0, film.subarray(0, 10))).status, 204)
+        return url
+      }
+      const join = (metadata: Record<string, string>, ...urls: string[]): Promise<Answer> => {
+        const concat = `final;${urls.join(' ')}`
+        return tus('POST', '/uploads', { 'upload-concat': concat, 'upload-metadata': metadataOf(metadata) })
+      }
+      const [ofAnna, another] = [await partOf({ user: 'anna' }), await partOf({ user: 'anna' })]
+      const nobodys = await partOf({})
+      const refused = await join({ user: 'bob' }, nobodys, ofAnna)
+      equal(refused.status, 403)
+      equal(refused.json.code, 'ACCESS_DENIED')
+      equal((await join({ user: 'anna' }, await partOf({ user: 'public' }))).status, 403)
+      equal((await join({ app: 'other', user: 'anna' }, ofAnna)).status, 403)
+      equal((await join({ app: 'other' }, nobodys)).status, 403)
+      const file = `annas-${made++}`
+      equal((await join({ user: 'anna', file }, ofAnna, another, nobodys)).status, 201)
+      equal((await http.ask(`/files/media/anna/${file}`)).body.byteLength, 30)
+    })
+
     it('copies nothing of parts that said where they belong', async () => {
       const whole = randomBytes(16).toString('hex')
       const partBytes = Math.floor(film.byteLength / 3)
