@@ -118,6 +118,9 @@ describe('the API', { timeout: 60_000 }, () => {
       headers: { 'content-type': 'application/json' }
     })
     equal(torn.status, 400)
+    const unknown = await send('PATCH', pathOf('rip-x264.mp4'), { title: 'A', titel: 'B' })
+    equal(unknown.status, 400)
+    match(unknown.text, /the content is not as expected: there is no titel/)
     match(torn.text, /JSON/)
     const plain = await ask(pathOf('rip-x264.mp4'), {
       method: 'PATCH',

@@ -13,6 +13,7 @@ import type {
 } from 'fastify'
 import type { TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
+import type { TLocalizedValidationError } from 'typebox/error'
 import { Convert } from 'typebox/value'
 import type { BodyOf, Endpoint, ParametersOf, QueryOf, ReplyOf, Right } from '../contract/endpoint.ts'
 import { ENDPOINTS, type EndpointName, type EndpointOf } from '../contract/endpoints.ts'
@@ -96,10 +97,9 @@ export async function registerApi(
     return data => {
       const value: unknown = isText ? Convert(schema as TSchema, data) : data
       if (validator.Check(value)) return { value }
-      const complaints = validator.Errors(value).slice(0, COMPLAINTS_MAX)
-      const text = complaints
-        .map(({ instancePath, message }) => `${instancePath.slice(1) || 'it'} ${message}`)
-        .join('; ')
+      // A field that may not be fails once by itself and once as one that its object has not.
+      const complaints = validator.Errors(value).filter(({ keyword }) => keyword !== 'boolean')
+      const text = complaints.slice(0, COMPLAINTS_MAX).map(textOf).join('; ')
       return {
         error: new HttpProblem(400, `${isText ? 'the query' : 'the content'} is not as expected: ${text}`)
       }
@@ -169,6 +169,12 @@ function addRoute(
   })
 }
 
+function textOf({ keyword, params, instancePath, message }: TLocalizedValidationError): string {
+  const place = instancePath.slice(1)
+  if (keyword !== 'additionalProperties') return `${place || 'it'} ${message}`
+  return `there is no ${params.additionalProperties.map(name => (place ? `${place}/${name}` : name)).join(', no ')}`
+}
+
 /** Content that a handler reads itself, or that nobody asked for, goes past the parser. */
 function takeNoBody(request: FastifyRequest, _reply: FastifyReply, done: () => void): void {
   request.headers['content-type'] = UNPARSED
@@ -186,7 +192,8 @@ function schemaOf(
     summary,
     tags: [path.split('/')[3]!],
     ...(query && { querystring: query }),
-    ...(body && { body }),
+    // A field that nobody knows is a mistake: what it was to bring about would silently not happen.
+    ...(body && { body: { ...body, additionalProperties: false } }),
     ...(types && { consumes: types }),
     ...(names.length > 0 && {
       params: {
