@@ -49,3 +49,17 @@ export function storedEvent({
   const facts = { user, file, generation, name, sizeBytes, mediaType }
   return { event: 'stored', application, facts, identity: generation }
 }
+
+/** A film was deleted for good; `trashedUntil`: it was put into the trash, which may happen to it more than once. */
+export function deletedEvent(
+  {
+    application,
+    user,
+    file,
+    generation
+  }: { application: string; user: string; file: string; generation: string },
+  trashedUntil?: string
+): Happening {
+  const facts = { user, file, generation, ...(trashedUntil !== undefined && { trashedUntil }) }
+  return { event: 'deleted', application, facts, ...(trashedUntil === undefined && { identity: generation }) }
+}

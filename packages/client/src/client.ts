@@ -94,6 +94,11 @@ export class Client {
     )
   }
 
+  /** A certificate that was renewed, and authorities, for new connections; those that are open stay. */
+  useTls(tls: ClientOptions['tls']): void {
+    for (const pool of Object.values(this.#pools)) pool.useTls(tls)
+  }
+
   /**
    * Stores a new file. A server that fails is replaced by another one where the bytes can be read again (paths,
    * bytes, short streams); a lost reply is settled by asking. Legacy servers need to know the size beforehand.

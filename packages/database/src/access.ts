@@ -1,4 +1,4 @@
-import { sql, type RawBuilder, type Selectable } from 'kysely'
+import { sql, type RawBuilder, type Selectable, type SelectQueryBuilder } from 'kysely'
 import {
   ACCESS_STATE,
   type SigningKeysTable,
@@ -8,6 +8,10 @@ import {
 import { insertNew, statement, type Control, type ControlStatement } from './control.ts'
 import { textOf } from './file-record.ts'
 import { safeIntegerOf } from './file-row.ts'
+import type { Schema } from './schema.ts'
+
+/** Tables whose rows have the revision of their last change. */
+type RevisedTable = 'tokens' | 'application_rules' | 'signing_keys'
 
 export interface TokenRow {
   id: string
@@ -69,28 +73,12 @@ export class Access {
     const now = await this.#revision()
     const empty = { revision: now, more: false, tokens: [], rules: [], keys: [] }
     if (since >= now) return empty
+    const page = <Row>(rows: SelectQueryBuilder<Schema, RevisedTable, Row>): Promise<Row[]> =>
+      rows.where('revision', '>', since).orderBy('revision').limit(sql.lit(limit)).execute()
     const [tokens, rules, keys] = await Promise.all([
-      queries
-        .selectFrom('tokens')
-        .selectAll()
-        .where('revision', '>', since)
-        .orderBy('revision')
-        .limit(sql.lit(limit))
-        .execute(),
-      queries
-        .selectFrom('application_rules')
-        .selectAll()
-        .where('revision', '>', since)
-        .orderBy('revision')
-        .limit(sql.lit(limit))
-        .execute(),
-      queries
-        .selectFrom('signing_keys')
-        .selectAll()
-        .where('revision', '>', since)
-        .orderBy('revision')
-        .limit(sql.lit(limit))
-        .execute()
+      page(queries.selectFrom('tokens').selectAll()),
+      page(queries.selectFrom('application_rules').selectAll()),
+      page(queries.selectFrom('signing_keys').selectAll())
     ])
     const all = [tokens, rules, keys].map(rows => rows.map(({ revision }) => safeIntegerOf(revision)))
     // Of a list that was cut nothing is known behind its last entry: that is how far all three are given. One revision is one change.

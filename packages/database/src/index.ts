@@ -24,7 +24,7 @@ export type { ShareRow } from './shares.ts'
 export type { DeliveryRow, WebhookRow } from './webhooks.ts'
 export { JOB_ATTEMPTS_MAX, type JobsQuestion, type Jobs, type NewJob } from './jobs.ts'
 export type { Job } from './job-row.ts'
-export { kindOf, type FilmFindings, type Library } from './library.ts'
+export { kindOf, type FilmFindings, type GoneFilm, type Library } from './library.ts'
 export {
   UPLOAD_METADATA_BYTES_MAX,
   type OpenUploads,

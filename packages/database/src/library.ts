@@ -31,7 +31,15 @@ export interface FilmFindings {
   title: string | undefined
 }
 
+/** A film that the library had, and whose file is gone. */
+export type GoneFilm = FileKey & { generation: string }
+
 export class Library {
+  /**
+   * Told of films that go from the library with their files, out of no trash: before their rows go, and again where that failed.
+   * While it fails, they stay.
+   */
+  onGone: ((films: readonly GoneFilm[]) => Promise<void>) | undefined
   readonly #control: Control
   readonly #queries: Kysely<Schema>
   readonly #gate: SchemaGate
@@ -98,9 +106,25 @@ export class Library {
     return unknown
   }
 
+  /** Those of films that the library has, of this generation. */
+  async known<F extends FileKey & { generation: string }>(films: readonly F[]): Promise<F[]> {
+    await this.#gate.pass()
+    const known: F[] = []
+    for (const film of films) {
+      const row = await this.#queries
+        .selectFrom('library')
+        .select('generation')
+        .where(keyIs(film))
+        .executeTakeFirst()
+      if (row && hexOf(row.generation) === film.generation) known.push(film)
+    }
+    return known
+  }
+
   /** The same for many: `rows` are those of `keys` that are there. */
   async noteRows(keys: readonly FileKey[], rows: readonly FileRow[]): Promise<void> {
     const changes: ControlStatement[] = []
+    const gone: GoneFilm[] = []
     const byKey = new Map(rows.map(row => [textKeyOf(row), row]))
     for (const key of keys) {
       const known = await this.#queries
@@ -118,9 +142,15 @@ export class Library {
         changes.push(statement(this.#queries.updateTable('library').set(values).where(keyIs(key))))
         continue
       }
-      if (known) changes.push(...this.#removal(key, textOf(known.title)))
+      if (known) {
+        const { application, user, file } = key
+        if (known.state === STATE_STORED)
+          gone.push({ application, user, file, generation: hexOf(known.generation) })
+        changes.push(...this.#removal(key, textOf(known.title)))
+      }
       if (isShown) changes.push(...this.#insertion(row))
     }
+    if (gone.length > 0) await this.onGone?.(gone)
     if (changes.length > 0) await this.#control.jot(...changes)
   }
 
@@ -285,6 +315,44 @@ export class Library {
     return next && { application: textOf(next.application), user: textOf(next.user) }
   }
 
+  /**
+   * Films of the library whose file is gone, or is another one: of the next `limit` films behind `after`, in the order of their
+   * keys.
+   *
+   * @returns next  where to go on; undefined: these were the last.
+   */
+  async strays(
+    after: FileKey | undefined,
+    limit: number
+  ): Promise<{ films: FileKey[]; next: FileKey | undefined }> {
+    await this.#gate.pass()
+    let query = this.#queries
+      .selectFrom('library as noted')
+      .leftJoin('files as stored', join =>
+        join
+          .onRef('stored.application', '=', 'noted.application')
+          .onRef('stored.user', '=', 'noted.user')
+          .onRef('stored.file', '=', 'noted.file')
+          .on('stored.state', 'in', [STATE_STORED, STATE_TRASHED])
+      )
+      .select(['noted.application', 'noted.user', 'noted.file'])
+      .select(['noted.generation as known', 'stored.generation as now'])
+    if (after) query = query.where(isNotedBehind(after, this.#control.engine))
+    const records = await query
+      .orderBy('noted.application')
+      .orderBy('noted.user')
+      .orderBy('noted.file')
+      .limit(sql.lit(limit))
+      .execute()
+    const films: FileKey[] = []
+    let last: FileKey | undefined
+    for (const { application, user, file, known, now } of records) {
+      last = { application: textOf(application), user: textOf(user), file: textOf(file) }
+      if (now === null || hexOf(now) !== hexOf(known)) films.push(last)
+    }
+    return { films, next: records.length < limit ? undefined : last }
+  }
+
   /** Rows of `files` in the order in which they were stored: what was stored since, and has to be noted. */
   async storedSince(
     since: { storedAtMs: number; key: FileKey | undefined },
@@ -420,4 +488,12 @@ function keyBytesOf({ application, user, file }: FileKey) {
 function isBehind({ application, user, file }: FileKey) {
   const [a, u, f] = [Buffer.from(application), Buffer.from(user), Buffer.from(file)]
   return sql<boolean>`(application > ${a} OR (application = ${a} AND (user > ${u} OR (user = ${u} AND file > ${f}))))`
+}
+
+/** Of `noted`. Each engine seeks by its own spelling alone, and reads everything in front by the other's. */
+function isNotedBehind({ application, user, file }: FileKey, engine: Control['engine']) {
+  const [a, u, f] = [Buffer.from(application), Buffer.from(user), Buffer.from(file)]
+  return engine === 'sqlite'
+    ? sql<boolean>`(noted.application, noted.user, noted.file) > (${a}, ${u}, ${f})`
+    : sql<boolean>`(noted.application > ${a} OR (noted.application = ${a} AND (noted.user > ${u} OR (noted.user = ${u} AND noted.file > ${f}))))`
 }

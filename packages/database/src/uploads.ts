@@ -76,6 +76,13 @@ export interface UploadRow {
   expiresMs: number
 }
 
+export interface PromisedQuestion {
+  application: string
+  user?: string | undefined
+  before?: string | undefined
+  except?: readonly string[] | undefined
+}
+
 export interface OpenUploads {
   count: number
   first: UploadRow[]
@@ -127,6 +134,44 @@ export class Uploads {
       .limit(sql.lit(1))
       .executeTakeFirst()
     return record && rowOf(record)
+  }
+
+  /**
+   * What those under way will need, by the length that each of them announced. A part is no file; what is joined has its bytes
+   * in its parts.
+   *
+   * @param before Only those begun before this one, and none of its parts.
+   */
+  async promised(
+    { application, user, before, except = [] }: PromisedQuestion,
+    nowMs: number
+  ): Promise<{ files: number; bytes: number }> {
+    await this.#gate.pass()
+    let query = this.#queries
+      .selectFrom('uploads')
+      .select(['kind', sql<number>`count(*)`.as('files'), sql<string>`sum(size_bytes)`.as('bytes')])
+      .where('application', '=', Buffer.from(application))
+      .where('state', '=', stateOf('open'))
+      .where('expires_ms', '>', nowMs)
+    if (user !== undefined) query = query.where('user', '=', Buffer.from(user))
+    const row = before === undefined ? undefined : await this.find(before)
+    if (row) {
+      const { createdMs, id } = row
+      query = query.where(({ or, and, eb }) =>
+        or([
+          eb('created_ms', '<', createdMs),
+          and([eb('created_ms', '=', createdMs), eb('id', '<', bytesOf(id))])
+        ])
+      )
+    }
+    const left = [...except, ...(row?.layout.parts ?? [])]
+    if (left.length > 0) query = query.where('id', 'not in', left.map(bytesOf))
+    const promised = { files: 0, bytes: 0 }
+    for (const { kind, files, bytes } of await query.groupBy('kind').execute()) {
+      if (UPLOAD_KINDS[kind] !== 'part') promised.files += safeIntegerOf(files)
+      if (UPLOAD_KINDS[kind] !== 'joined') promised.bytes += safeIntegerOf(bytes)
+    }
+    return promised
   }
 
   /** All that share a folder. */

@@ -1,8 +1,8 @@
-import { deepEqual, equal, ok } from 'node:assert/strict'
+import { deepEqual, equal, ok, rejects } from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { derivedFileId } from '@tributary/protocol'
-import type { Database, FileRow, LibraryQuestion } from '@tributary/database'
+import type { Database, FileKey, FileRow, GoneFilm, LibraryQuestion } from '@tributary/database'
 import { migrated, mysql, sqlite } from './engines.ts'
 import { fileRow, keyOf } from './file-rows.ts'
 
@@ -264,6 +264,58 @@ for (const engine of [sqlite(), mysql()]) {
           { application: 'usage', user: 'b' }
         ]
       )
+    })
+
+    it('knows which films there are', async () => {
+      const row = await store({ application: 'known' })
+      const other = { ...row, generation: 'e'.repeat(32) }
+      const films = [row, other, { ...row, file: 'none' }]
+      deepEqual(await database.library.known(films), [row])
+    })
+
+    it('finds what was deleted behind its back, and says so before it forgets it', async () => {
+      const strays = async (): Promise<string[]> => {
+        const found: string[] = []
+        let after: FileKey | undefined
+        do {
+          const { films, next } = await database.library.strays(after, 2)
+          found.push(...films.filter(({ application }) => application === 'strays').map(({ file }) => file))
+          after = next
+        } while (after)
+        return found
+      }
+      const rows: FileRow[] = []
+      for (const file of ['a', 'b', 'c', 'd', 'e', 'f'])
+        rows.push(await store({ application: 'strays', user: `u${rows.length % 2}`, file }))
+      const [gone, replaced, marked, trashed, thrown] = rows as [FileRow, FileRow, FileRow, FileRow, FileRow]
+      deepEqual(await strays(), [])
+      const untilMs = Date.now() + 60_000
+      for (const row of [trashed, thrown]) {
+        ok(await database.files.setTrashed(keyOf(row), row.generation, row.store, untilMs))
+      }
+      for (const row of [gone, replaced, marked, thrown]) {
+        if (row === thrown)
+          ok(await database.files.markExpired(keyOf(row), row.generation, row.store, untilMs))
+        else ok(await database.files.markDeleting(keyOf(row), row.generation, row.store))
+        if (row !== marked) ok(await database.files.remove(keyOf(row), row.generation))
+      }
+      await database.files.insert([{ ...fileRow(), ...keyOf(replaced), storedAtMs: stamp++ }])
+      deepEqual((await strays()).toSorted(), ['a', 'b', 'c', 'e'])
+
+      const told: GoneFilm[] = []
+      database.library.onGone = () => Promise.reject(new Error('nobody can be told'))
+      await rejects(database.library.note(keyOf(gone)), /nobody/)
+      deepEqual((await strays()).toSorted(), ['a', 'b', 'c', 'e'], 'it stays until somebody was told')
+      database.library.onGone = async films => void told.push(...films)
+      for (const row of rows) await database.library.note(keyOf(row))
+      for (const row of rows) await database.library.note(keyOf(row))
+      database.library.onGone = undefined
+      deepEqual(
+        told.toSorted((a, b) => a.file.localeCompare(b.file)),
+        [gone, replaced, marked].map(row => ({ ...keyOf(row), generation: row.generation })),
+        'what went out of the trash was told when it went there'
+      )
+      deepEqual(await strays(), [])
     })
 
     it('finds what was stored behind its back, in the order of the times', async () => {

@@ -1,10 +1,12 @@
 /** Pictures that were made from a film: its poster, and the thumbnails of its seek bar. */
 import { derivedKey, RejectedError, type FileKey } from '@tributary/protocol'
+import { markPrivate } from './access/private-answers.ts'
 import type { Exchange } from './exchange.ts'
 import type { FileReader } from './file-reader.ts'
 import type { FileService } from './file-service.ts'
 import { FILES_PREFIX, parseTarget } from './file-target.ts'
 import { HttpProblem } from './problem.ts'
+import { checkStored } from './stored-film.ts'
 
 export const POSTER_PREFIX = '/poster/'
 export const THUMBNAILS_PREFIX = '/thumbnails/'
@@ -15,16 +17,22 @@ const THUMBNAILS = new Set(['thumbnails.vtt', 'thumbnails.jpg'])
 export class FilmPictures {
   readonly #files: Pick<FileService, 'stat' | 'index'>
   readonly #reader: FileReader
+  readonly #maySeeTrash: (exchange: Exchange, film: FileKey) => Promise<boolean>
 
-  constructor(files: Pick<FileService, 'stat' | 'index'>, reader: FileReader) {
+  constructor(
+    files: Pick<FileService, 'stat' | 'index'>,
+    reader: FileReader,
+    maySeeTrash: (exchange: Exchange, film: FileKey) => Promise<boolean>
+  ) {
     this.#files = files
     this.#reader = reader
+    this.#maySeeTrash = maySeeTrash
   }
 
   /** `/poster/{application}/{user}/{file}`: of the film that has this address now. */
   async poster(exchange: Exchange): Promise<number> {
     const film = filmOf(pathOf(exchange).slice(POSTER_PREFIX.length))
-    const generation = await this.#generationOf(film)
+    const generation = await this.#generationOf(exchange, film)
     return this.#answer(exchange, derivedKey(film, generation, 'poster.jpg'), 'the film has no poster')
   }
 
@@ -36,15 +44,17 @@ export class FilmPictures {
     const film = filmOf(segments.join('/'))
     if (!THUMBNAILS.has(what) || !GENERATION.test(generation))
       throw new HttpProblem(404, 'expected …/{generation}/thumbnails.vtt or thumbnails.jpg')
+    await checkStored(this.#files, film, generation)
     return this.#answer(exchange, derivedKey(film, generation, what), 'the film has no thumbnails')
   }
 
-  async #generationOf(film: FileKey): Promise<string> {
+  async #generationOf(exchange: Exchange, film: FileKey): Promise<string> {
     try {
       return (await this.#files.stat(film)).generation
     } catch (error) {
-      if (!isMissing(error)) throw error
+      if (!isMissing(error) || !(await this.#maySeeTrash(exchange, film))) throw error
       // Of a film in the trash only the library tells.
+      markPrivate(exchange.request)
       return (await this.#files.index('library.film', film)).film.generation
     }
   }

@@ -2,14 +2,20 @@
 import { checkFileKey, derivedKey, RejectedError } from '@tributary/protocol'
 import type { Exchange } from './exchange.ts'
 import type { FileReader } from './file-reader.ts'
+import type { FileService } from './file-service.ts'
 import { HttpProblem } from './problem.ts'
+import { checkStored } from './stored-film.ts'
 
 export const SUBTITLES_PREFIX = '/subtitles/'
 const GENERATION = /^[0-9a-f]{32}$/
 const LANGUAGE_FILE = /^([a-z0-9-]{1,40})\.vtt$/
 
 /** @returns the status that was answered. */
-export async function sendSubtitles(exchange: Exchange, reader: FileReader): Promise<number> {
+export async function sendSubtitles(
+  exchange: Exchange,
+  files: Pick<FileService, 'stat'>,
+  reader: FileReader
+): Promise<number> {
   const { request } = exchange
   const [path = ''] = request.url!.split('?', 1)
   const segments = path.slice(SUBTITLES_PREFIX.length).split('/').map(decoded)
@@ -18,7 +24,9 @@ export async function sendSubtitles(exchange: Exchange, reader: FileReader): Pro
   if (segments.length !== 5 || !GENERATION.test(generation) || language === undefined) {
     throw new HttpProblem(404, 'expected /subtitles/{application}/{user}/{file}/{generation}/{language}.vtt')
   }
-  const key = derivedKey(checkFileKey({ application, user, file }), generation, `subtitles-${language}.vtt`)
+  const film = checkFileKey({ application, user, file })
+  await checkStored(files, film, generation)
+  const key = derivedKey(film, generation, `subtitles-${language}.vtt`)
   try {
     return await (request.method === 'HEAD' ? reader.head(exchange, key, '') : reader.get(exchange, key, ''))
   } catch (error) {

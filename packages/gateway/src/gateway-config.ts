@@ -188,7 +188,8 @@ export const gatewayConfig = defineConfig(
       default: 30,
       min: 0.1,
       max: 3_600,
-      describe: 'An upload whose sender says nothing for so long is given up.'
+      describe:
+        'An upload whose sender says nothing for so long is given up; JSON for the API has to be there within it.'
     },
     stall_s: {
       type: 'number',

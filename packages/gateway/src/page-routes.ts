@@ -1,10 +1,11 @@
 /** Routes of the console, of a film's page and of its frame, and what they tell programs of a film. */
 import type { IncomingMessage } from 'node:http'
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import { takeSignature } from '@tributary/client'
 import type { FileKey } from '@tributary/protocol'
+import type { Answering, Work } from './answering.ts'
 import { sendJson, type Exchange } from './exchange.ts'
 import { FILES_PREFIX, parseTarget, type Owner } from './file-target.ts'
-import type { Route } from './http-meter.ts'
 import { Page, PAGE_ROUTES } from './page.ts'
 import { HttpProblem } from './problem.ts'
 import { oEmbedOf, watchHead, type WatchedFilm } from './watch-page.ts'
@@ -17,25 +18,28 @@ const URL_CHARACTERS_MAX = 4_096
 export interface PageRoutesOptions {
   app: FastifyInstance
   /** Answers a request that came through the router. */
-  run(
-    route: Route,
-    request: IncomingMessage,
-    reply: FastifyReply,
-    work: (exchange: Exchange) => number | Promise<number>
-  ): void
+  run: Answering['run']
   fallback: Owner
   isSecure: boolean
   /**
    * What whoever asks may know of a film.
    *
+   * @param given  what the address holds that lets them in
    * @throws it is not there, or not for them: the page is the same then.
    */
-  lookUp(key: FileKey, request: IncomingMessage): Promise<WatchedFilm>
+  lookUp(key: FileKey, exchange: Exchange, given: GivenWayIn): Promise<WatchedFilm>
+}
+
+/** Unchecked. */
+export interface GivenWayIn {
+  /** Of an address within the request; that of its own the door has taken. */
+  signature?: string | undefined
+  share?: string | undefined
 }
 
 export function addPageRoutes({ app, run, fallback, isSecure, lookUp }: PageRoutesOptions): void {
   const page = new Page()
-  const reading = (url: string, work: (exchange: Exchange) => number | Promise<number>): void => {
+  const reading = (url: string, work: Work): void => {
     app.route({
       method: ['GET', 'HEAD'],
       url,
@@ -50,7 +54,10 @@ export function addPageRoutes({ app, run, fallback, isSecure, lookUp }: PageRout
     reading(`/${prefix}/*`, async exchange => {
       const key = keyOf(pathOf(exchange.request.url!), prefix, fallback)
       const base = baseOf(exchange.request, isSecure)
-      const film = base === undefined ? undefined : await within(() => lookUp(key, exchange.request))
+      const film =
+        base === undefined
+          ? undefined
+          : await within(() => lookUp(key, exchange, { share: shareIn(exchange.request.url!) }))
       const head = film && base !== undefined ? watchHead(film, base) : ''
       return page.send(exchange, { head, framed: prefix === 'embed' })
     })
@@ -61,10 +68,13 @@ export function addPageRoutes({ app, run, fallback, isSecure, lookUp }: PageRout
     const query = new URLSearchParams(request.url!.split('?', 2)[1] ?? '')
     if ((query.get('format') ?? 'json') !== 'json') throw new HttpProblem(501, 'the only format is json')
     const base = baseOf(request, isSecure)
-    const path = pathBelow(query.get('url') ?? '', request.headers.host ?? '')
-    if (base === undefined || path === undefined)
+    const asked = pageBelow(query.get('url') ?? '', request.headers.host ?? '')
+    if (base === undefined || asked === undefined)
       throw new HttpProblem(404, 'url is not the address of a film here, as in /watch/app/user/film')
-    const film = await lookUp(keyOf(path, path.startsWith('/embed/') ? 'embed' : 'watch', fallback), request)
+    const { target, signature } = asked
+    const path = pathOf(target)
+    const key = keyOf(path, path.startsWith('/embed/') ? 'embed' : 'watch', fallback)
+    const film = await lookUp(key, exchange, { signature, share: shareIn(target) })
     const pixels = (name: string): number | undefined => {
       const text = query.get(name)
       if (text === null) return undefined
@@ -91,12 +101,18 @@ function pathOf(url: string): string {
   return url.split('?', 1)[0]!
 }
 
-/** Of a whole address that leads here; undefined where it leads elsewhere, or to no film. */
-function pathBelow(text: string, host: string): string | undefined {
+/** Path and parameters of a whole address that leads here, and its signature; undefined where it leads elsewhere, or to no film. */
+function pageBelow(text: string, host: string): { target: string; signature?: string } | undefined {
   if (text.length > URL_CHARACTERS_MAX || !URL.canParse(text)) return undefined
   const url = new URL(text)
   const ours = /^https?:$/.test(url.protocol) && url.host === host.toLowerCase().replace(/:(80|443)$/, '')
-  return ours && /^\/(watch|embed)\//.test(url.pathname) ? url.pathname : undefined
+  const given = url.pathname + url.search
+  const asked = takeSignature(given) ?? { target: given }
+  return ours && /^\/(watch|embed)\//.test(asked.target) ? asked : undefined
+}
+
+function shareIn(target: string): string | undefined {
+  return new URLSearchParams(target.split('?', 2)[1] ?? '').get('share') ?? undefined
 }
 
 /** Scheme and host by which the reader came; undefined where its Host is none. */

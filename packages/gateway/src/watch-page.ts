@@ -2,6 +2,7 @@
  * What others than people read of a film's page: Open Graph for the card under a link, oEmbed for those who put the player
  * into their own page. Everything in it comes from strangers' names and is escaped here, and nowhere else.
  */
+import { signedPath } from '@tributary/client'
 import type { FileKey } from '@tributary/protocol'
 
 /** Of the player's frame, where its reader does not say what fits. */
@@ -19,6 +20,15 @@ export interface WatchedFilm {
   height?: number | undefined
   durationS?: number | undefined
   hasPoster: boolean
+  /** By what whoever asks came to a film that is not everybody's: its addresses let others in by the same, and by no more. */
+  wayIn?: WayIn | undefined
+}
+
+export interface WayIn {
+  /** As it stands behind the address of the page: `signature=…` or `share=…`. */
+  query: string
+  /** That opens what belongs to the film. */
+  signature: string
 }
 
 /** https://oembed.com, 2.3.4.2: a video. */
@@ -44,8 +54,8 @@ export function filmPath(prefix: string, { application, user, file }: FileKey): 
 /** @param base  scheme and host as the reader knows them, without a slash at the end. */
 export function watchHead(film: WatchedFilm, base: string): string {
   const title = titleOf(film)
-  const page = base + filmPath('watch', film.key)
-  const frame = base + filmPath('embed', film.key)
+  const page = base + pagePath('watch', film)
+  const frame = base + pagePath('embed', film)
   const oembed = `${base}/oembed?${new URLSearchParams({ url: page, format: 'json' })}`
   const { width, height } = frameSize(film, undefined, undefined)
   const properties: [string, string][] = [
@@ -59,7 +69,7 @@ export function watchHead(film: WatchedFilm, base: string): string {
     ['og:video:height', String(height)]
   ]
   if (film.durationS !== undefined) properties.push(['og:video:duration', String(Math.round(film.durationS))])
-  if (film.hasPoster) properties.push(['og:image', base + filmPath('poster', film.key)])
+  if (film.hasPoster) properties.push(['og:image', base + posterPath(film)])
   return [
     ...properties.map(([name, value]) => `<meta property="${name}" content="${escape(value)}" />`),
     `<meta name="twitter:card" content="${film.hasPoster ? 'summary_large_image' : 'summary'}" />`,
@@ -76,8 +86,8 @@ export function oEmbedOf(
 ): OEmbed {
   const size = frameSize(film, maxWidth, maxHeight)
   const title = titleOf(film)
-  const source = escape(base + filmPath('embed', film.key))
-  const poster = film.hasPoster ? base + filmPath('poster', film.key) : undefined
+  const source = escape(base + pagePath('embed', film))
+  const poster = film.hasPoster ? base + posterPath(film) : undefined
   return {
     version: '1.0',
     type: 'video',
@@ -93,6 +103,15 @@ export function oEmbedOf(
       thumbnail_height: film.height ?? FRAME_HEIGHT
     })
   }
+}
+
+function pagePath(prefix: 'watch' | 'embed', { key, wayIn }: WatchedFilm): string {
+  return filmPath(prefix, key) + (wayIn ? `?${wayIn.query}` : '')
+}
+
+function posterPath({ key, wayIn }: WatchedFilm): string {
+  const path = filmPath('poster', key)
+  return wayIn ? signedPath(wayIn.signature, path) : path
 }
 
 function titleOf({ title, key }: WatchedFilm): string {

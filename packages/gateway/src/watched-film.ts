@@ -13,6 +13,7 @@ export async function lookUpFilm(
 ): Promise<WatchedFilm> {
   try {
     const { film } = await files.index('library.film', key)
+    if (film.trashedUntilMs > 0) throw new RejectedError('FILE_NOT_FOUND', 'the film is in the trash')
     return {
       key,
       title: film.title,

@@ -1,6 +1,6 @@
 /** Parts of the door by themselves: addresses, buckets, copies, quotas, webhooks. */
 import { after, before, describe, it } from 'node:test'
-import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict'
+import { deepEqual, equal, match, notEqual, ok, rejects } from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -10,10 +10,11 @@ import type { AccessChanges, CallName, ChangedToken, TakenDelivery } from '@trib
 import { ProtocolError, UnavailableError } from '@tributary/protocol'
 import { AllowList, silentLog, systemClock, type Clock } from '@tributary/runtime'
 import { AccessCopy } from '../src/access/access-copy.ts'
-import { clientAddressOf } from '../src/access/client-address.ts'
+import { clientAddressOf, customerOf } from '../src/access/client-address.ts'
 import { PlaySums } from '../src/access/play-sums.ts'
 import { grantsCover } from '../src/access/principal.ts'
 import { privateCacheControl } from '../src/access/private-answers.ts'
+import { AuditTrail } from '../src/access/audit-trail.ts'
 import { Quotas } from '../src/access/quotas.ts'
 import { sessionOf } from '../src/access/session-cookie.ts'
 import { TokenBuckets } from '../src/access/token-bucket.ts'
@@ -51,6 +52,20 @@ describe('the address of a client', () => {
     equal(from('10.0.0.1', '198.51.100.1, x, 10.0.0.2'), '10.0.0.2')
     equal(from('10.0.0.1', ''), '10.0.0.1')
     equal(from('10.0.0.1', `${'1.2.3.4,'.repeat(5_000)}198.51.100.1`), '198.51.100.1')
+  })
+})
+
+describe('who is told to wait', () => {
+  it('is an IPv4 address, and all that one has of IPv6', () => {
+    equal(customerOf('192.0.2.7'), '192.0.2.7')
+    const one = '2001:db8:0:7::/64'
+    for (const address of ['2001:db8:0:7::1', '2001:DB8::7:1:2:3:4', '2001:db8:0:7:ffff:ffff:ffff:ffff'])
+      equal(customerOf(address), one, address)
+    for (const address of ['2001:db8:0:8::1', '2001:db8::7', '::1', 'fe80::1%eth0'])
+      notEqual(customerOf(address), one, address)
+    equal(customerOf('::1'), '0:0:0:0::/64')
+    equal(customerOf('fe80::1%eth0'), 'fe80:0:0:0::/64')
+    equal(customerOf('64:ff9b::192.0.2.7'), '64:ff9b:0:0::/64')
   })
 })
 
@@ -223,6 +238,8 @@ describe('a gateway’s copy of tokens and rules', { timeout: 20_000 }, () => {
   const closed = () => ({ application: 'media', reads: 'token' as const, quotas: QUOTAS })
 })
 
+const STORED = { files: 1, bytes: 300, trashedFiles: 0, trashedBytes: 0 }
+const PROMISED = { files: 0, bytes: 100 }
 const QUOTAS = { bytesMax: 0, filesMax: 0, userBytesMax: 0, userFilesMax: 0, requestsPerS: 0 }
 
 describe('room under a quota', () => {
@@ -233,7 +250,7 @@ describe('room under a quota', () => {
       quotas: { ...QUOTAS, bytesMax: 1_000, userFilesMax: 3 }
     }
     const quotas = new Quotas(
-      { index: (async () => ({ files: 1, bytes: 400, trashedFiles: 0, trashedBytes: 0 })) as never },
+      { index: (async (call: string) => (call === 'library.usage' ? STORED : PROMISED)) as never },
       { rulesOf: () => rules } as unknown as AccessCopy,
       new StillClock()
     )
@@ -257,6 +274,24 @@ describe('room under a quota', () => {
     ok(await quotas.reserve('media', 'bob', 100))
   })
 
+  it('is had once by those who ask in the same moment, also where two quotas are asked', async () => {
+    const rules = {
+      application: 'media',
+      reads: 'open' as const,
+      quotas: { ...QUOTAS, bytesMax: 1_000, userBytesMax: 1_000 }
+    }
+    const quotas = new Quotas(
+      { index: (async (call: string) => (call === 'library.usage' ? STORED : PROMISED)) as never },
+      { rulesOf: () => rules } as unknown as AccessCopy,
+      new StillClock()
+    )
+    const asked = await Promise.allSettled([1, 2, 3].map(() => quotas.reserve('media', 'anna', 400)))
+    deepEqual(
+      asked.map(({ status }) => status),
+      ['fulfilled', 'rejected', 'rejected']
+    )
+  })
+
   it('is nobody’s business where there is none', async () => {
     const quotas = new Quotas(
       { index: (() => Promise.reject(new Error('asked'))) as never },
@@ -264,6 +299,47 @@ describe('room under a quota', () => {
       new StillClock()
     )
     equal(await quotas.reserve('media', 'anna', 1), undefined)
+  })
+})
+
+describe('the audit log', () => {
+  const ENTRY = {
+    who: 'anonymous',
+    token: '',
+    what: 'PUT /files',
+    application: 'media',
+    user: 'u',
+    file: 'f',
+    outcome: 'denied' as const,
+    code: 'ACCESS_DENIED'
+  }
+
+  it('is filled by nobody: not by one customer, whatever they ask for, and not by strangers together', async () => {
+    const clock = new StillClock()
+    const noted: { address: string; outcome: string }[] = []
+    const trail = new AuditTrail(
+      {
+        index: (async (_call: string, { entries }: { entries: never[] }) => noted.push(...entries)) as never
+      },
+      clock,
+      silentLog()
+    )
+    for (let index = 0; index < 1_000; index++)
+      trail.note({ ...ENTRY, application: `a${index}`, address: `2001:db8::${index}` })
+    await trail.flush()
+    ok(noted.length > 0 && noted.length <= 20, `${noted.length} of one customer`)
+    noted.length = 0
+    for (let index = 0; index < 5_000; index++) {
+      clock.atMs += 10
+      trail.note({ ...ENTRY, address: `10.0.${index >> 8}.${index & 255}` })
+    }
+    await trail.flush()
+    ok(noted.length <= 1_000 + 50, `${noted.length} of strangers`)
+    noted.length = 0
+    trail.note({ ...ENTRY, token: 'abcd', who: 'a token', address: '192.0.2.1' })
+    trail.note({ ...ENTRY, outcome: 'done', code: '', address: '192.0.2.1' } as never)
+    await trail.flush()
+    equal(noted.length, 2, 'who has a token is noted, and what was done')
   })
 })
 

@@ -34,7 +34,7 @@ export async function openApi(): Promise<string> {
   ) as unknown as ApiHandlers
   let document: unknown
   void app.register(async api => {
-    await registerApi(api, { handlers, authorize: () => {}, run: () => {}, version: '1' })
+    await registerApi(api, { handlers, authorize: () => {}, run: () => {}, version: '1', contentMs: 1_000 })
     api.addHook('onReady', async () => {
       document = api.swagger()
     })

@@ -20,12 +20,13 @@ describe('the scope of a request', () => {
         authorize: (_exchange, _right, scope) => void scopes.set(asked, scope),
         run: (_route, request, reply, work) => {
           reply.hijack()
-          work({ request, response: reply.raw, errorHeaders: [] } as never).then(
+          Promise.resolve(work({ request, response: reply.raw, errorHeaders: [] } as never)).then(
             () => reply.raw.end(),
             () => reply.raw.end()
           )
         },
-        version: '1'
+        version: '1',
+        contentMs: 1_000
       })
     })
     for (const [name, endpoint] of Object.entries(ENDPOINTS as Record<string, Endpoint>)) {

@@ -7,6 +7,7 @@ import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import { Client } from '@tributary/client'
+import { derivedKey } from '@tributary/protocol'
 import { startCluster, type Cluster } from './support/cluster.ts'
 import type { Answer, Ask, HttpCaller } from './support/http-caller.ts'
 
@@ -313,6 +314,21 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
       equal((await other.ask('/files/media/public', { headers: as(secret) })).status, 200)
     })
 
+    it('tells its rules to whoever has a token for it, and no others', async () => {
+      const { secret } = await makeToken([{ application: 'media', rights: ['read'] }])
+      const rules = (path: string, headers = as(secret)) => api(`/applications${path}`, { headers })
+      const { status, json } = await rules('?application=media')
+      equal(status, 200)
+      deepEqual(
+        json.applications.map((one: { application: string; reads: string }) => [one.application, one.reads]),
+        [['media', 'signed']]
+      )
+      equal((await rules('')).status, 403)
+      const { secret: alice } = await makeToken([{ application: 'media', user: 'alice', rights: ['admin'] }])
+      equal((await rules('?application=media', as(alice))).status, 403)
+      equal((await rules('?application=media', { authorization: '' })).status, 401)
+    })
+
     it('plays under one signature, and no other film does', async () => {
       const links = await sign({ expiresInS: 60 })
       const signature = new URL(links.file, one.url).searchParams.get('signature')!
@@ -452,12 +468,158 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
       )
     })
 
+    it('has a card and an oEmbed for whoever was let in, whose addresses let others in by the same', async () => {
+      const client = new Client({ trackers: [cluster.tracker] })
+      const film = { application: 'media', user: 'public', file: 'film' }
+      const { generation } = (await api('/films/media/public/film')).json.film
+      await client.upload(Buffer.from('a picture'), {
+        key: derivedKey(film, generation, 'poster.jpg'),
+        beside: film,
+        name: film.file,
+        mediaType: 'image/jpeg'
+      })
+      client.close()
+      const page = '/watch/media/public/film'
+      const oEmbed = (path: string, headers = {}, to = other) =>
+        to.ask(`/oembed?${new URLSearchParams({ url: to.url + path })}`, { headers })
+      const { signature, network } = await (async () => {
+        const signatureOf = async (json: object) =>
+          new URL((await sign(json)).file, one.url).searchParams.get('signature')!
+        return {
+          signature: await signatureOf({ expiresInS: 60 }),
+          network: await signatureOf({ expiresInS: 60, network: '198.51.100.0/24' })
+        }
+      })()
+      const make = async (json: object) =>
+        (await api('/films/media/public/film/shares', { method: 'POST', json })).json.id as string
+      const [share, locked] = [await make({ expiresInS: 3_600 }), await make({ password: 'a password' })]
+      const near = { 'x-forwarded-for': '198.51.100.7' }
+
+      const works = async (query: string, headers = {}): Promise<void> => {
+        const answer = await oEmbed(`${page}?${query}`, headers)
+        equal(answer.status, 200, answer.text)
+        match(answer.headers['cache-control']!, /private/)
+        const { html, thumbnail_url: thumbnail } = answer.json
+        ok(html.includes(`src="${other.url}/embed/media/public/film?${query}"`), html)
+        const picture = await other.ask(new URL(thumbnail).pathname, { headers })
+        equal(picture.text, 'a picture')
+        const { text, headers: of } = await other.ask(`${page}?${query}`, { headers })
+        match(of['cache-control']!, /private/)
+        ok(text.includes(`content="${other.url}/embed/media/public/film?${query}"`), text)
+        ok(text.includes(`<link rel="canonical" href="${other.url}${page}?${query}" />`), text)
+        const [, image] = /og:image" content="([^"]+)"/.exec(text)!
+        equal((await other.ask(new URL(image!).pathname, { headers })).text, 'a picture')
+        const [, link] = /json\+oembed" href="([^"]+)"/.exec(text)!
+        const { pathname, search } = new URL(link!.replaceAll('&amp;', '&'))
+        deepEqual((await other.ask(pathname + search, { headers })).json, answer.json)
+      }
+      await works(`signature=${signature}`)
+      await works(`signature=${network}`, near)
+      await works(`share=${share}`)
+      equal((await oEmbed(`/signed/${signature}${page}`)).status, 200)
+
+      const nothing = async (path: string, status: number, headers = {}): Promise<void> => {
+        equal((await oEmbed(path, headers)).status, status, path)
+        const { text } = await other.ask(path, { headers })
+        ok(!text.includes('og:') && !text.includes('oembed'), path)
+      }
+      await nothing(page, 401)
+      await nothing(`${page}?signature=${network}`, 403)
+      await nothing(`${page}?signature=${signature.slice(0, -1)}`, 403)
+      await nothing(`/watch/media/public/second?signature=${signature}`, 403)
+      await nothing(`/watch/media/public/second?share=${share}`, 401)
+      await nothing(`${page}?share=${locked}`, 401)
+      await nothing(`${page}?share=nosuchshare12345`, 401)
+      await nothing(`${page}?share=${'x'.repeat(3_000)}`, 401)
+
+      const { secret } = await makeToken([{ application: 'media', rights: ['read'] }])
+      const own = await oEmbed(page, as(secret))
+      equal(own.status, 200)
+      ok(!/signature|share/.test(own.text), 'a token is not lent')
+      equal((await api(`/shares/${share}`, { method: 'DELETE' })).status, 204)
+      equal((await api(`/shares/${locked}`, { method: 'DELETE' })).status, 204)
+      await until(async () => (await oEmbed(`${page}?share=${share}`)).status === 401)
+    })
+
     it('takes neither signature nor share where a token is demanded', async () => {
       const links = await sign({ expiresInS: 60 })
       await setReads('token')
       equal((await one.ask(links.file)).status, 401)
+      const { search } = new URL(links.file, one.url)
+      const url = `${one.url}/watch/media/public/film${search}`
+      equal((await one.ask(`/oembed?${new URLSearchParams({ url })}`)).status, 401)
       await setReads('signed')
       equal((await one.ask(links.file)).status, 200)
+    })
+  })
+
+  describe('a film in the trash', () => {
+    it('shows nothing of itself to readers, at any gateway, until it is taken out', async () => {
+      const client = new Client({ trackers: [cluster.tracker] })
+      const film = { application: 'media', user: 'fritz', file: 'm.mp4' }
+      const place = '/media/fritz/m.mp4'
+      equal((await put(`/files${place}`, 'M')).status, 201)
+      const { generation } = (await api(`/films${place}`)).json.film
+      const derive = (what: string, mediaType: string, text: string) =>
+        client.upload(Buffer.from(text), {
+          key: derivedKey(film, generation, what),
+          beside: film,
+          name: film.file,
+          mediaType
+        })
+      await derive('poster.jpg', 'image/jpeg', 'a picture')
+      await derive('thumbnails.vtt', 'text/vtt', 'WEBVTT')
+      await derive('thumbnails.jpg', 'image/jpeg', 'pictures')
+      await derive('subtitles-de.vtt', 'text/vtt', 'WEBVTT')
+      client.close()
+      const shown = [
+        `/files${place}`,
+        `/poster${place}`,
+        `/poster${place}?v=${generation.slice(0, 8)}`,
+        `/thumbnails${place}/${generation}/thumbnails.vtt`,
+        `/thumbnails${place}/${generation}/thumbnails.jpg`,
+        `/subtitles${place}/${generation}/de.vtt`,
+        `/api/v1/films${place}`,
+        `/oembed?url=${encodeURIComponent(`http://localhost/watch${place}`)}`
+      ]
+      const { secret: reader } = await makeToken([{ application: '*', rights: ['read'] }])
+      const { secret: writer } = await makeToken([{ application: 'media', rights: ['write'] }])
+      const statuses = async (to: HttpCaller, headers: Record<string, string>) => {
+        const answers = await Promise.all(
+          shown.map(path => to.ask(path, { headers: { host: 'localhost', ...headers } }))
+        )
+        return answers.map(({ status }) => status)
+      }
+      const card = async (to: HttpCaller) => (await to.ask(`/watch${place}`)).text.includes('og:title')
+      const everywhere = async (status: number): Promise<void> => {
+        for (const to of [one, other]) {
+          for (const headers of [{}, as(reader)])
+            deepEqual(
+              await statuses(to, headers),
+              Array.from(shown, () => status)
+            )
+          equal(await card(to), status === 200)
+          for (const path of [`/hls${place}/master.m3u8`, `/dash${place}/manifest.mpd`])
+            equal((await to.ask(path)).status, status === 200 ? 415 : status, path)
+        }
+      }
+      await everywhere(200)
+      const share = await api(`/films${place}/shares`, { method: 'POST', json: {} })
+      equal(share.status, 201, share.text)
+      const opened = (to: HttpCaller) =>
+        to.ask(`/api/v1/shares/${share.json.id}/open`, {
+          method: 'POST',
+          body: '{}',
+          headers: { 'content-type': 'application/json' }
+        })
+      equal((await opened(other)).json.title, 'm')
+      equal((await api(`/films${place}`, { method: 'DELETE' })).status, 204)
+      await everywhere(404)
+      equal((await opened(other)).json.title, null)
+      equal((await other.ask(`/poster${place}`, { headers: as(writer) })).status, 200)
+      equal((await api(`/films${place}`, { to: other, headers: as(writer) })).status, 200)
+      equal((await api(`/films${place}/restore`, { method: 'POST' })).status, 200)
+      await everywhere(200)
     })
   })
 
@@ -554,6 +716,106 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
       ok(!JSON.stringify(entries).includes(url.split('/').at(-1)!), 'the log does not open uploads')
     })
 
+    it('join parts for those alone who may write where the parts are', async () => {
+      const { secret } = await makeToken([{ application: 'media', user: 'emil', rights: ['write'] }])
+      const tus = (method: string, url: string, token: string, headers: object, body?: string) =>
+        one.ask(url, {
+          method,
+          headers: { 'tus-resumable': '1.0.0', ...as(token), ...headers },
+          ...(body !== undefined && { body })
+        })
+      const metadata = `user ${Buffer.from('emil').toString('base64')}`
+      const partOf = async (token: string, headers: object): Promise<string> => {
+        const begun = await tus('POST', '/uploads', token, {
+          'upload-length': 1,
+          'upload-concat': 'partial',
+          ...headers
+        })
+        equal(begun.status, 201, begun.text)
+        const url = String(begun.headers.location)
+        const content = { 'content-type': 'application/offset+octet-stream', 'upload-offset': 0 }
+        equal((await tus('PATCH', url, token, content, 'x')).status, 204)
+        return url
+      }
+      const join = (token: string, url: string) =>
+        tus('POST', '/uploads', token, { 'upload-concat': `final;${url}`, 'upload-metadata': metadata })
+      const secretPart = await partOf(WRITE_TOKEN, {})
+      equal((await join(secret, secretPart)).status, 403)
+      equal((await join(WRITE_TOKEN, secretPart)).status, 201)
+      equal((await join(secret, await partOf(secret, { 'upload-metadata': metadata }))).status, 201)
+    })
+
+    it('count what uploads under way were promised, at every gateway', async () => {
+      const metadata = `user ${Buffer.from('dora').toString('base64')}`
+      const content = { 'content-type': 'application/offset+octet-stream', 'upload-offset': 0 }
+      const tus = (to: HttpCaller, method: string, url: string, headers: object, body?: string) =>
+        to.ask(url, {
+          method,
+          headers: { 'tus-resumable': '1.0.0', ...as(WRITE_TOKEN), ...headers },
+          ...(body !== undefined && { body })
+        })
+      const begin = (to: HttpCaller, sizeBytes: number, headers: object = {}) =>
+        tus(to, 'POST', '/uploads', { 'upload-length': sizeBytes, 'upload-metadata': metadata, ...headers })
+      const urlOf = ({ headers }: Answer) => String(headers.location)
+      /** Both gateways hold to it. */
+      const setMax = async (userBytesMax: number): Promise<void> => {
+        await setReads('open', { userBytesMax })
+        for (const to of [one, other])
+          await until(async () => {
+            const answer = await begin(to, userBytesMax + 1)
+            if (answer.status === 201) await tus(to, 'DELETE', urlOf(answer), {})
+            return answer.text.includes(`${userBytesMax} bytes`)
+          })
+      }
+      await setMax(50)
+
+      const begun = await begin(one, 40)
+      equal(begun.status, 201, begun.text)
+      const second = await begin(other, 40)
+      equal(second.status, 507)
+      equal(second.json.code, 'QUOTA_EXCEEDED')
+      equal((await begin(other, 40, content)).status, 507, 'with its content')
+      const plain = (bytes: number) =>
+        other.ask('/files/media/dora/plain', {
+          method: 'PUT',
+          body: 'x'.repeat(bytes),
+          headers: as(WRITE_TOKEN)
+        })
+      equal((await plain(11)).status, 507)
+      equal((await plain(10)).status, 201)
+      equal(
+        (await tus(other, 'PATCH', urlOf(begun), content, 'x'.repeat(40))).status,
+        204,
+        'not in its own way'
+      )
+      equal((await begin(other, 1)).status, 507, 'what is stored counts once, and at once')
+      const { bytes } = (await api('/usage?application=media&user=dora')).json
+      equal(bytes, 50)
+
+      await setMax(150)
+      for (let round = 0; round < 5; round++) {
+        const answers = await Promise.all([one, other, one, other].map(to => begin(to, 80)))
+        const good = answers.filter(({ status }) => status === 201)
+        ok(good.length <= 1, answers.map(({ status }) => status).join())
+        for (const answer of good) equal((await tus(one, 'DELETE', urlOf(answer), {})).status, 204)
+      }
+
+      const part = { 'upload-concat': 'partial' }
+      const parts = await Promise.all([one, other].map(to => begin(to, 50, part)))
+      for (const { status, text } of parts) equal(status, 201, text)
+      equal((await begin(one, 1, part)).status, 507, 'parts are bytes, too')
+      for (const each of parts)
+        equal((await tus(one, 'PATCH', urlOf(each), content, 'x'.repeat(50))).status, 204)
+      const list = parts.map(urlOf).join(' ')
+      const joined = await tus(other, 'POST', '/uploads', {
+        'upload-metadata': metadata,
+        'upload-concat': `final;${list}`
+      })
+      equal(joined.status, 201, joined.text)
+      equal((await api('/usage?application=media&user=dora')).json.bytes, 150)
+      await setReads('open', { userBytesMax: null })
+    })
+
     it('tell those who ask too often to wait, each by itself', async () => {
       await api('/applications/media', { method: 'PATCH', json: { requestsPerS: 5 } })
       const ask = async (from: string) =>
@@ -607,6 +869,10 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
       equal((await report({ position: 0.1, before: 0.25 })).status, 204)
       equal((await report({ started: true, position: 0.5 })).status, 204)
       equal((await report({ position: 2 })).status, 400)
+      // Of what is not there nothing is kept, so that nobody fills the index with it.
+      for (const nothing of [{ generation: 'e'.repeat(32) }, { file: 'no-such-film' }])
+        equal((await report({ started: true, position: 1, ...nothing })).status, 204)
+      equal((await api('/films/media/public/no-such-film/plays')).json.starts, 0)
       const { json: plays } = await api('/films/media/public/film/plays')
       equal(plays.starts, 2)
       equal(plays.playedS, 40)
@@ -643,10 +909,33 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
         // Programs store without a gateway.
         const client = new Client({ trackers: [cluster.tracker] })
         const key = { application: 'media', user: 'public', file: `wired-${Math.random()}` }
-        await client.upload(Buffer.from('wire'), { key }).finally(() => client.close())
-        await until(async () => got.some(({ body }) => JSON.parse(body).file === key.file), 30_000)
-        const [stored] = got.filter(({ body }) => body.includes('"hooked"') && body.includes('"stored"'))
-        ok(stored)
+        const { generation } = await client.upload(Buffer.from('wire'), { key })
+        const told = (event: string, file: string) =>
+          got.map(({ body }) => JSON.parse(body)).filter(each => each.event === event && each.file === file)
+        await until(async () => told('stored', key.file).length > 0, 30_000)
+        // And they delete without one: whoever sees it first tells it, and nobody a second time.
+        const seen = { ...key, file: `seen-${Math.random()}` }
+        await client.upload(Buffer.from('wire'), { key: seen })
+        await until(async () => told('stored', seen.file).length > 0, 30_000)
+        await client.delete(key)
+        await client.delete(seen)
+        await Promise.all([one, other].map(to => api('/films?user=public&application=media', { to })))
+        client.close()
+        await until(
+          async () => told('deleted', key.file).length > 0 && told('deleted', seen.file).length > 0,
+          30_000
+        )
+        equal(told('deleted', key.file)[0].generation, generation)
+        // Into the trash is deleted; that it goes from there for good is no news.
+        equal((await put('/files/media/public/trashed', 'x')).status, 201)
+        for (const query of ['', '', '?forever=true'])
+          equal((await api(`/films/media/public/trashed${query}`, { method: 'DELETE' })).status, 204)
+        await until(async () => told('deleted', 'trashed').length > 0, 30_000)
+        ok(told('deleted', 'trashed')[0].trashedUntil)
+        // Whichever was refused comes again later.
+        const ofHooked = () => got.find(({ body }) => body.includes('"hooked"') && body.includes('"stored"'))
+        await until(async () => ofHooked() !== undefined, 30_000)
+        const stored = ofHooked()!
         const [, time, mac] = /^t=(\d+),v1=([0-9a-f]{64})$/.exec(
           String(stored.headers['tributary-signature'])
         )!
@@ -656,8 +945,15 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
           const { json } = await api('/webhooks')
           return json.webhooks[0].waiting === 0 && json.webhooks[0].lastStatus === 'delivered'
         }, 30_000)
+        const { at, ...last } = (await api('/webhooks')).json.webhooks[0].lastDelivery
+        deepEqual(last, { event: 'stored', state: 'done', tries: 1, failure: '' })
+        ok(Math.abs(Date.parse(at) - Date.now()) < 60_000)
         const ids = got.map(({ headers }) => headers['tributary-delivery'])
         equal(new Set(ids).size, ids.length, 'each one once')
+        for (const file of ['hooked', key.file, seen.file, 'trashed']) {
+          equal(told('stored', file).length, 1, file)
+          equal(told('deleted', file).length, 1, file)
+        }
         equal((await api(`/webhooks/${webhook.id}`, { method: 'DELETE' })).status, 204)
       } finally {
         receiver.close()

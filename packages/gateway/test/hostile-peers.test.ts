@@ -111,6 +111,24 @@ describe('a receiver', () => {
     ok(files.piecesGiven < 90)
   })
 
+  it('that never ends what it says to the API is told so, and let go', async t => {
+    const { http } = await memoryGateway(t, { silenceS: 0.4 })
+    for (const path of ['/api/v1/session', '/api/v1/plays', `/api/v1/shares/${'a'.repeat(16)}/open`]) {
+      const socket = await open(http)
+      let answer = ''
+      socket.on('data', (chunk: Buffer) => (answer += chunk.toString('latin1')))
+      socket.write(
+        `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{`
+      )
+      // A byte now and then is no content, either.
+      const dripping = setInterval(() => socket.write(' '), 100)
+      await once(socket, 'close').finally(() => clearInterval(dripping))
+      match(answer, /^HTTP\/1\.1 408 /, path)
+      equal(answer.match(/HTTP\/1\.1/g)!.length, 1)
+    }
+    equal((await http.ask('/healthz')).status, 200)
+  })
+
   it('that is slow holds two pieces and no more', async t => {
     const { http, files } = await memoryGateway(t)
     files.put(key('film'), film)

@@ -135,11 +135,15 @@ describe('work on films, over HTTP', { timeout: 60_000 }, () => {
     equal((await ask(place, { method: 'PUT', body: 'x' })).status, 404)
   })
 
-  it('shows a poster of a film in the trash as well', async () => {
+  it('shows a poster of a film in the trash to those who could put it back, and keeps caches out', async () => {
     const film = await store('Phantom.mp4')
     await made(film, 'poster.jpg', JPEG, 'image/jpeg')
     equal((await ask(pathOf('Phantom.mp4'), { method: 'DELETE' })).status, 204)
-    equal((await ask('/poster/media/alice/Phantom.mp4')).status, 200)
+    const seen = await ask('/poster/media/alice/Phantom.mp4')
+    equal(seen.status, 200)
+    match(seen.headers['cache-control']!, /private/)
+    const elsewhere = { 'sec-fetch-site': 'cross-site' }
+    equal((await ask('/poster/media/alice/Phantom.mp4', { headers: elsewhere })).status, 404)
   })
 
   it('shows thumbnails of one generation, the sprite beside the cues that name it', async () => {

@@ -77,6 +77,19 @@ describe('resumable uploads over HTTP', { timeout: 120_000 }, () => {
       equal(head.headers['tributary-file'], `/files/media/anna/${file}`)
     })
 
+    it('is counted by its methods', async () => {
+      const url = await create(2)
+      await patch(url, 0, Buffer.from('ab'))
+      const { text } = await http.ask('/metrics')
+      for (const [method, status] of [
+        ['POST', 201],
+        ['PATCH', 204]
+      ]) {
+        const labels = `route="upload",method="${method}",status="${status}"`
+        match(text, new RegExp(`responses_total\\{${labels}\\} [1-9]`))
+      }
+    })
+
     it('tells with HEAD the offset, even 0, and the length, the metadata as they came, and forbids to cache it', async () => {
       const metadata = `filename ${base64('a.mkv')},is_confidential,note ${base64('ä')}`
       const url = await create(100, { 'upload-metadata': metadata })
@@ -450,6 +463,30 @@ describe('resumable uploads over HTTP', { timeout: 120_000 }, () => {
         (await tus('POST', '/uploads', { 'upload-concat': `final;${part}`, 'upload-length': 10 })).status,
         400
       )
+    })
+
+    it('takes nobody else’s parts', async () => {
+      const partOf = async (metadata: Record<string, string>): Promise<string> => {
+        const concat = { 'upload-concat': 'partial', 'upload-metadata': metadataOf(metadata) }
+        const url = await create(10, concat)
+        equal((await patch(url, 0, film.subarray(0, 10))).status, 204)
+        return url
+      }
+      const join = (metadata: Record<string, string>, ...urls: string[]): Promise<Answer> => {
+        const concat = `final;${urls.join(' ')}`
+        return tus('POST', '/uploads', { 'upload-concat': concat, 'upload-metadata': metadataOf(metadata) })
+      }
+      const [ofAnna, another] = [await partOf({ user: 'anna' }), await partOf({ user: 'anna' })]
+      const nobodys = await partOf({})
+      const refused = await join({ user: 'bob' }, nobodys, ofAnna)
+      equal(refused.status, 403)
+      equal(refused.json.code, 'ACCESS_DENIED')
+      equal((await join({ user: 'anna' }, await partOf({ user: 'public' }))).status, 403)
+      equal((await join({ app: 'other', user: 'anna' }, ofAnna)).status, 403)
+      equal((await join({ app: 'other' }, nobodys)).status, 403)
+      const file = `annas-${made++}`
+      equal((await join({ user: 'anna', file }, ofAnna, another, nobodys)).status, 201)
+      equal((await http.ask(`/files/media/anna/${file}`)).body.byteLength, 30)
     })
 
     it('copies nothing of parts that said where they belong', async () => {

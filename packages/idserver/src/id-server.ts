@@ -42,6 +42,8 @@ export interface IdServer {
   start(): Promise<HostPort>
   /** Refuses new work, finishes what is in hand, cuts what is left when `deadline` aborts. Idempotent. */
   stop(deadline: AbortSignal): Promise<void>
+  /** Takes the reloadable keys over: the certificate of the wire, for new connections. */
+  reload(config: IdServerConfig): void
   /** Where health and metrics are served; undefined where they are not. */
   readonly adminAddress: HostPort | undefined
 }
@@ -54,6 +56,7 @@ class RunningIdServer implements IdServer {
   readonly #deps: IdServerDeps
   readonly #life: Lifespan<HostPort>
   #adminAddress: HostPort | undefined
+  #server: FrameServer<'id'> | undefined
 
   constructor(deps: IdServerDeps) {
     this.#deps = deps
@@ -73,6 +76,11 @@ class RunningIdServer implements IdServer {
 
   stop(deadline: AbortSignal): Promise<void> {
     return this.#life.stop(deadline)
+  }
+
+  reload(config: IdServerConfig): void {
+    const { tls } = wireServerSecurityOf(config)
+    if (tls) this.#server?.useTls(tls)
   }
 
   async #open(): Promise<HostPort> {
@@ -125,6 +133,7 @@ class RunningIdServer implements IdServer {
     metrics.gauge('database_up', '1 while the database answers', () => Number(watch.isUp))
     if (port) life.onEnd(metrics.addProcess(port))
 
+    this.#server = server
     const address = await server.start({ host: config.host, port: config.port })
     life.onEnd(deadline => server.stop(deadline))
     this.#adminAddress = await serveAdmin(config, life, { readiness, metrics, log })

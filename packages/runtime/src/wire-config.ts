@@ -19,16 +19,19 @@ export const WIRE_KEYS = {
   wire_authorities: {
     type: 'file',
     optional: true,
+    reloadable: 'while-set',
     describe: 'PEM file of the authorities of the cluster: with it the wire protocol is spoken over TLS'
   },
   wire_certificate: {
     type: 'file',
     optional: true,
+    reloadable: 'while-set',
     describe: "PEM file of this program's certificate for the wire protocol, and its chain"
   },
   wire_private_key: {
     type: 'file',
     optional: true,
+    reloadable: 'while-set',
     describe: "PEM file of that certificate's key, without a passphrase"
   }
 } as const satisfies ConfigKeys

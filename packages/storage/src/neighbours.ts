@@ -43,6 +43,12 @@ export class Neighbours {
     })
   }
 
+  /** For new connections. */
+  useTls(tls: Greeting['tls']): void {
+    this.#trackerPool.useTls(tls)
+    this.#memberPool.useTls(tls)
+  }
+
   /**
    * Which group has a file now, and members of it; one tracker after the other is asked.
    *

@@ -178,6 +178,8 @@ class RunningStorageServer implements StorageServer {
 
   reload(config: StorageConfig): void {
     this.#deps = { ...this.#deps, config }
+    const { tls } = wireSecurityOf(config)
+    for (const link of this.#links) link.useTls(tls)
     for (const { supervisor } of this.#workers)
       supervisor.send({ type: 'reload', config } satisfies ReloadMessage)
   }

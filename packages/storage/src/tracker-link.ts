@@ -35,6 +35,7 @@ export interface TrackerLinkOptions {
 
 export class TrackerLink {
   readonly #options: TrackerLinkOptions
+  #greeting: Greeting
   #connection: Connection | undefined
   readonly #leaving = new AbortController()
   #stopping = false
@@ -49,6 +50,12 @@ export class TrackerLink {
 
   constructor(options: TrackerLinkOptions) {
     this.#options = options
+    this.#greeting = options.greeting
+  }
+
+  /** For the next connection. */
+  useTls(tls: Greeting['tls']): void {
+    this.#greeting = { ...this.#greeting, tls }
   }
 
   get name(): string {
@@ -111,7 +118,8 @@ export class TrackerLink {
   async #connected(): Promise<Connection> {
     if (this.#connection?.alive) return this.#connection
     this.#joined = false
-    const { tracker, greeting } = this.#options
+    const { tracker } = this.#options
+    const greeting = this.#greeting
     const { signal } = this.#leaving
     const options = { timeoutMs: CONNECT_TIMEOUT_MS, signal, tls: greeting.tls }
     let connection = await Connection.open('tracker', tracker, options)

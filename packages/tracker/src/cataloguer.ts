@@ -7,8 +7,7 @@ import { randomUUID } from 'node:crypto'
 import { eventOf, storedEvent } from '@tributary/calls'
 import type { Database, FileKey, FileRow } from '@tributary/database'
 import type { Clock } from '@tributary/runtime'
-import { enterEvent } from './calls/event-book.ts'
-import { isReady } from './calls/ready-handlers.ts'
+import { enterEvent, isWanted } from './calls/event-book.ts'
 
 const LEASE = 'cataloguer'
 const LEASE_MS = 15_000
@@ -24,6 +23,11 @@ const BUSY_ROWS = 200
 const LOOK_BACK_MS = 5_000
 const LONG_LOOK_BACK_MS = 900_000
 const LONG_LOOK_INTERVAL_MS = 300_000
+/** Films of the library looked at together, whether their files are there; and for how long in a round. */
+const STRAYS_STEP_ROWS = 500
+const STRAYS_MS_MAX = 50
+/** From one walk through the library to the next. */
+const STRAYS_INTERVAL_MS = 2_000
 
 export interface CataloguerOptions {
   database: Pick<Database, 'leases' | 'library' | 'files' | 'access'>
@@ -38,6 +42,9 @@ export class Cataloguer {
   /** Where the walk is: files behind it are in the library. Lost with the process; the next one begins at the start. */
   #at: { storedAtMs: number; key: FileKey | undefined } = { storedAtMs: 0, key: undefined }
   #longLookMs = -Infinity
+  /** Where the walk through the library is that looks for what was deleted; undefined: at its start. */
+  #deletesAt: FileKey | undefined
+  #nextDeletesMs = -Infinity
   #noted = 0
 
   constructor(options: CataloguerOptions) {
@@ -73,6 +80,7 @@ export class Cataloguer {
       this.#longLookMs = nowMs
       this.#stepBack(LONG_LOOK_BACK_MS)
     } else this.#stepBack(LOOK_BACK_MS)
+    await this.#followDeletes(signal)
     let isBusy = false
     for (let step = 0; step < (isBusy ? STEPS_BUSY : STEPS_IDLE) && !signal.aborted; step++) {
       const rows = await database.library.storedSince(this.#at, STEP_ROWS)
@@ -92,12 +100,28 @@ export class Cataloguer {
     const { database, clock } = this.#options
     const nowMs = clock.nowMs()
     const young = rows.filter(row => nowMs - row.storedAtMs < LONG_LOOK_BACK_MS)
-    if (young.length === 0 || !(await isReady(database.access))) return
+    if (young.length === 0 || !(await isWanted(database.access, 'stored'))) return
     const { webhooks } = database.access
-    if (!(await webhooks.list()).some(({ events }) => events.includes('stored'))) return
     for (const row of await database.library.unknown(young)) {
       await enterEvent(webhooks, eventOf(storedEvent(row), nowMs), nowMs)
     }
+  }
+
+  /**
+   * What programs deleted by themselves goes from the library, which tells webhooks of it. Only where one wants to know: pages put
+   * right what they meet anyway.
+   */
+  async #followDeletes(signal: AbortSignal): Promise<void> {
+    const { database, clock } = this.#options
+    const startMs = clock.monotonicMs()
+    const isPaused = this.#deletesAt === undefined && startMs < this.#nextDeletesMs
+    if (isPaused || !(await isWanted(database.access, 'deleted'))) return
+    do {
+      const { films, next } = await database.library.strays(this.#deletesAt, STRAYS_STEP_ROWS)
+      for (const film of films) await database.library.note(film)
+      this.#deletesAt = next
+      if (next === undefined) this.#nextDeletesMs = startMs + STRAYS_INTERVAL_MS
+    } while (this.#deletesAt && clock.monotonicMs() - startMs < STRAYS_MS_MAX && !signal.aborted)
   }
 
   #stepBack(ms: number): void {

@@ -19,6 +19,7 @@ import {
 } from '@tributary/runtime'
 import { FrameServer } from '@tributary/transport'
 import { CallDispatcher } from './calls/call-dispatcher.ts'
+import { tellOfGone } from './calls/event-book.ts'
 import { indexHandlers } from './calls/index-handlers.ts'
 import { Catalog } from './catalog.ts'
 import { Cataloguer } from './cataloguer.ts'
@@ -53,6 +54,8 @@ export interface Tracker {
   start(): Promise<HostPort>
   /** Refuses new work, finishes what is in hand, cuts what is left when `deadline` aborts. Idempotent. */
   stop(deadline: AbortSignal): Promise<void>
+  /** Takes the reloadable keys over: the certificate of the wire, for new connections. */
+  reload(config: TrackerConfig): void
   /** Where health and metrics are served; undefined where they are not. */
   readonly adminAddress: HostPort | undefined
 }
@@ -68,6 +71,7 @@ class RunningTracker implements Tracker {
   readonly #deps: TrackerDeps
   readonly #life: Lifespan<HostPort>
   #adminAddress: HostPort | undefined
+  #server: FrameServer<'tracker'> | undefined
 
   constructor(deps: TrackerDeps) {
     this.#deps = deps
@@ -87,6 +91,11 @@ class RunningTracker implements Tracker {
 
   stop(deadline: AbortSignal): Promise<void> {
     return this.#life.stop(deadline)
+  }
+
+  reload(config: TrackerConfig): void {
+    const { tls } = wireServerSecurityOf(config)
+    if (tls) this.#server?.useTls(tls)
   }
 
   async #open(): Promise<HostPort> {
@@ -130,6 +139,7 @@ class RunningTracker implements Tracker {
     })
     const meter = new RequestMeter<CommandName | 'UNKNOWN'>([...commandNamesOf('tracker'), 'UNKNOWN'])
     const allow = allowListOf(config)
+    tellOfGone(database, clock)
     const server = new FrameServer({
       role: 'tracker',
       hostName: config.hostName ?? hostname(),
@@ -158,6 +168,7 @@ class RunningTracker implements Tracker {
     metrics.gauge('database_up', '1 while the database answers', () => Number(watch.isUp))
     if (port) life.onEnd(metrics.addProcess(port))
 
+    this.#server = server
     const address = await server.start({ host: config.host, port: config.port })
     life.onEnd(deadline => server.stop(deadline))
     this.#adminAddress = await serveAdmin(config, life, { readiness, metrics, log })

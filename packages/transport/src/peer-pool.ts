@@ -5,6 +5,7 @@
 import { formatAddress, UnavailableError, type Address, type Role } from '@tributary/protocol'
 import { cancelled, Connection, type CallOptions } from './connection.ts'
 import type { Greeting } from './greeting.ts'
+import type { WireTls } from './wire-tls.ts'
 
 export interface PeerPoolOptions {
   role: Role
@@ -68,7 +69,7 @@ interface Patience {
 
 export class PeerPool {
   readonly #role: Role
-  readonly #greeting: Greeting
+  #greeting: Greeting
   readonly #connectionsMax: number
   readonly #connectTimeoutMs: number
   readonly #idleMs: number
@@ -86,6 +87,11 @@ export class PeerPool {
     this.#cutsSilent = options.cutsSilent ?? false
     this.#sweep = setInterval(() => this.#forgetIdle(), Math.min(this.#idleMs, SWEEP_INTERVAL_MS_MAX))
     this.#sweep.unref()
+  }
+
+  /** A certificate that was renewed, and authorities, for new connections; those that are open stay. */
+  useTls(tls: WireTls | undefined): void {
+    this.#greeting = { ...this.#greeting, tls }
   }
 
   /**

@@ -55,6 +55,8 @@ export interface Worker {
   start(): Promise<HostPort>
   /** Takes nothing new and gives back at once what it has. Idempotent. */
   stop(deadline: AbortSignal): Promise<void>
+  /** Takes the reloadable keys over: the certificate of the wire, for new connections. */
+  reload(config: WorkerConfig): void
 }
 
 export function createWorker(deps: WorkerDeps): Worker {
@@ -68,6 +70,8 @@ class RunningWorker implements Worker {
   readonly #running = new Map<string, { kind: JobKind; done: Promise<void> }>()
   readonly #ends = new Map<string, number>()
   readonly #readiness = new Readiness(['tracker'])
+  /** Unless it was given one. */
+  #client: Client | undefined
   #tools: Tools = { pictures: false, renditions: false, toneMapping: false, version: '', lacks: [] }
 
   constructor(deps: WorkerDeps) {
@@ -85,6 +89,10 @@ class RunningWorker implements Worker {
 
   stop(deadline: AbortSignal): Promise<void> {
     return this.#life.stop(deadline)
+  }
+
+  reload(config: WorkerConfig): void {
+    this.#client?.useTls(wireSecurityOf(config).tls)
   }
 
   async #open(): Promise<HostPort> {
@@ -152,6 +160,7 @@ class RunningWorker implements Worker {
       onEvent: ({ level, text }) => log[level](text)
     })
     this.#life.onEnd(() => client.close())
+    this.#client = client
     return client
   }
 

@@ -190,12 +190,12 @@ export function checkWire(roles: Roles, nowMs: number): Findings {
         )
     }
     if (!wireCertificate) continue
+    const renew = `Renew it, then run systemctl reload tributary-${role}.`
     const endsMs = new X509Certificate(wireCertificate.text).validToDate.getTime()
     const date = new Date(endsMs).toISOString().slice(0, 10)
-    if (endsMs <= nowMs)
-      findings.problem(role, `its wire certificate expired on ${date}`, 'Renew it, and restart.')
+    if (endsMs <= nowMs) findings.problem(role, `its wire certificate expired on ${date}`, renew)
     else if (endsMs - nowMs < EXPIRES_SOON_MS) {
-      findings.warning(role, `its wire certificate expires on ${date}`, 'Renew it, and restart.')
+      findings.warning(role, `its wire certificate expires on ${date}`, renew)
     }
   }
   return findings

@@ -3,6 +3,8 @@ import { randomBytes } from 'node:crypto'
 import { AUDIT_BATCH_MAX, type AuditEntry } from '@tributary/calls'
 import type { Clock, Log } from '@tributary/runtime'
 import type { FileService } from '../file-service.ts'
+import { customerOf } from './client-address.ts'
+import { TokenBuckets } from './token-bucket.ts'
 
 const FLUSH_INTERVAL_MS = 1_000
 /** Entries that wait while no tracker answers; of more, each goes to the log alone. */
@@ -12,6 +14,12 @@ const ID_BYTES = 8
 /** Refusals of one address within this time count as one entry: a scan fills no log. */
 const SAME_WITHIN_MS = 10_000
 const SAME_MAX = 5_000
+/** Of one customer, whatever they ask for: more are not noted. */
+const REFUSALS_PER_S = 1 / 10
+const REFUSALS_BURST = 20
+/** Of all who have no token together: the log has a bound, and strangers are not to push out what others did. */
+const STRANGERS_PER_S = 1
+const STRANGERS_BURST = 1_000
 
 export class AuditTrail {
   readonly #files: Pick<FileService, 'index'>
@@ -22,11 +30,15 @@ export class AuditTrail {
   #timer: NodeJS.Timeout | undefined
   #flushing: Promise<void> | undefined
   #lost = 0
+  readonly #buckets: TokenBuckets
+  /** Refusals that were too many to be noted, since that was last said. */
+  #unnoted = 0
 
   constructor(files: Pick<FileService, 'index'>, clock: Clock, log: Log) {
     this.#files = files
     this.#clock = clock
     this.#log = log
+    this.#buckets = new TokenBuckets(clock)
   }
 
   /** Entries that could not be kept, for want of trackers. */
@@ -46,11 +58,14 @@ export class AuditTrail {
   }
 
   note(entry: Omit<AuditEntry, 'atMs'>): void {
-    if (
-      entry.outcome === 'denied' &&
-      this.#isRepeated(`${entry.address}\0${entry.code}\0${entry.application}`)
-    )
-      return
+    if (entry.outcome === 'denied') {
+      const customer = customerOf(entry.address)
+      if (this.#isRepeated(`${customer}\0${entry.code}\0${entry.application}`)) return
+      if (this.#isTooMuch(customer, entry.token === '')) {
+        this.#unnoted++
+        return
+      }
+    }
     if (this.#waiting.length >= WAITING_MAX) {
       this.#lost++
       this.#log.warn(
@@ -76,6 +91,10 @@ export class AuditTrail {
   }
 
   async #flush(): Promise<void> {
+    if (this.#unnoted > 0) {
+      this.#log.warn({ refusals: this.#unnoted }, 'refusals were too many for the audit log')
+      this.#unnoted = 0
+    }
     while (this.#waiting.length > 0) {
       const entries = this.#waiting.slice(0, AUDIT_BATCH_MAX)
       try {
@@ -86,6 +105,11 @@ export class AuditTrail {
       }
       this.#waiting.splice(0, entries.length)
     }
+  }
+
+  #isTooMuch(customer: string, isStranger: boolean): boolean {
+    if (this.#buckets.take(customer, REFUSALS_PER_S, REFUSALS_BURST) > 0) return true
+    return isStranger && this.#buckets.take('strangers', STRANGERS_PER_S, STRANGERS_BURST) > 0
   }
 
   #isRepeated(what: string): boolean {

@@ -30,3 +30,19 @@ export function isSecure({ socket, headers }: IncomingMessage, proxies: AllowLis
   if (socket instanceof TLSSocket) return true
   return headers['x-forwarded-proto'] === 'https' && proxies.allows(plainAddress(socket.remoteAddress ?? ''))
 }
+
+const GROUPS = 8
+/** Of an IPv6 address what a provider gives to one customer, who has all the addresses behind it. */
+const CUSTOMER_GROUPS = 4
+
+/** Addresses that count as one where somebody is told to wait: an IPv4 address, or the /64 of an IPv6 one. */
+export function customerOf(address: string): string {
+  if (isIP(address) !== 6) return address
+  const [bare = ''] = address.split('%', 1)
+  const [front, back] = bare.split('::').map(part => part.split(':').filter(group => group !== ''))
+  // An IPv4 address at the end stands for two.
+  const backGroups = back?.reduce((sum, group) => sum + (group.includes('.') ? 2 : 1), 0) ?? 0
+  const zeros = Array.from({ length: Math.max(0, GROUPS - front!.length - backGroups) }, () => '0')
+  const groups = [...front!, ...zeros, ...(back ?? [])].slice(0, CUSTOMER_GROUPS)
+  return `${groups.map(group => Number.parseInt(group, 16).toString(16)).join(':')}::/64`
+}

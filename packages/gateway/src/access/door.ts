@@ -1,6 +1,13 @@
 /** The door: who is behind a request, and whether it may do what it asks for. */
 import type { IncomingMessage } from 'node:http'
-import { checkSignature, hashOfSecret, isSecret, takeSignature, TOKEN_PREFIX } from '@tributary/client'
+import {
+  checkSignature,
+  hashOfSecret,
+  isSecret,
+  SIGNATURE_PARAMETER,
+  takeSignature,
+  TOKEN_PREFIX
+} from '@tributary/client'
 import type { ChangedToken, Right } from '@tributary/calls'
 import type { FileKey } from '@tributary/protocol'
 import { AllowList, isLoopbackHost, type Clock, type Log } from '@tributary/runtime'
@@ -11,7 +18,7 @@ import { HttpProblem } from '../problem.ts'
 import { hostNameOf, WriteGuard } from '../write-guard.ts'
 import { AccessCopy, STALE_READ_MS_MAX, STALE_WRITE_MS_MAX } from './access-copy.ts'
 import { AuditTrail } from './audit-trail.ts'
-import { clientAddressOf, isSecure } from './client-address.ts'
+import { clientAddressOf, customerOf, isSecure } from './client-address.ts'
 import { EventTeller } from './event-teller.ts'
 import { PlaySums } from './play-sums.ts'
 import {
@@ -26,7 +33,7 @@ import {
 } from './principal.ts'
 import { Quotas } from './quotas.ts'
 import { sessionOf } from './session-cookie.ts'
-import { SHARE_ID_CHARACTERS, ShareBook } from './share-book.ts'
+import { isShareId, SHARE_ID_CHARACTERS, ShareBook, signatureOfShare } from './share-book.ts'
 import { TokenBuckets } from './token-bucket.ts'
 
 export interface DoorOptions {
@@ -182,6 +189,44 @@ export class Door {
     )
   }
 
+  /**
+   * The same of who comes to a film's page, by a signature or a share that its address holds.
+   *
+   * @returns by what they were let in, where it was one of these
+   * @throws as `admitRead`
+   */
+  async admitVisitor(
+    exchange: Pick<Exchange, 'request'>,
+    film: FileKey,
+    { signature, share }: { signature?: string | undefined; share?: string | undefined }
+  ): Promise<{ query: string; signature: string } | undefined> {
+    const { request } = exchange
+    await this.#known()
+    let query: string | undefined
+    if (signature !== undefined && !this.#signatures.has(request)) this.#signatures.set(request, signature)
+    if (share !== undefined && !this.#signatures.has(request)) {
+      const opened = await this.#signatureOfShare(share, film)
+      if (opened !== undefined) {
+        query = `share=${share}`
+        this.#signatures.set(request, opened)
+      }
+    }
+    await this.admitRead(exchange, film)
+    const taken = this.#signatures.get(request)
+    if (taken === undefined || this.knownPrincipal(request).kind !== 'signed') return undefined
+    return { query: query ?? `${SIGNATURE_PARAMETER}=${taken}`, signature: taken }
+  }
+
+  /** What opening it would give; of one with a password, or of another film: nothing. */
+  async #signatureOfShare(id: string, { application, user, file }: FileKey): Promise<string | undefined> {
+    if (!isShareId(id) || this.copy.rulesOf(application)?.reads !== 'signed') return undefined
+    const found = await this.shares.find(id)
+    if (!found || found.share.hasPassword) return undefined
+    const { share } = found
+    if (share.application !== application || share.user !== user || share.file !== file) return undefined
+    return signatureOfShare(found, this.#clock.nowMs()).signature
+  }
+
   /** @throws As `admitRead`; 403 also: from another site. */
   admitWrite(exchange: Exchange, scope: Scope): Promise<void> {
     return this.authorize(exchange, 'write', scope)
@@ -235,7 +280,9 @@ export class Door {
 
   /** @throws {HttpProblem} 429 */
   limitTries(request: IncomingMessage, what: string, shareId?: string): void {
-    const waits = [this.#buckets.take(`${what} ${this.addressOf(request)}`, TRIES_PER_S, TRIES_BURST)]
+    const waits = [
+      this.#buckets.take(`${what} ${customerOf(this.addressOf(request))}`, TRIES_PER_S, TRIES_BURST)
+    ]
     if (shareId !== undefined)
       waits.push(this.#buckets.take(`share ${shareId}`, SHARE_TRIES_PER_S, SHARE_TRIES_BURST))
     const waitS = Math.max(...waits)
@@ -244,12 +291,16 @@ export class Door {
 
   /** @throws {HttpProblem} 429 */
   limitReports(request: IncomingMessage, perS: number, burst: number): void {
-    const waitS = this.#buckets.take(`report ${this.addressOf(request)}`, perS, burst)
+    const waitS = this.#buckets.take(`report ${customerOf(this.addressOf(request))}`, perS, burst)
     if (waitS > 0) throw tooMany(waitS)
   }
 
   #limit(request: IncomingMessage, principal: Principal, perS: number): void {
-    const waitS = this.#buckets.take(limitKeyOf(principal, this.addressOf(request)), perS, perS * BURST_S)
+    const waitS = this.#buckets.take(
+      limitKeyOf(principal, customerOf(this.addressOf(request))),
+      perS,
+      perS * BURST_S
+    )
     if (waitS > 0) throw tooMany(waitS)
   }
 

@@ -7,7 +7,7 @@ import type { AccessCopy } from './access-copy.ts'
 
 /** What is stored was reckoned so long ago at most; what this gateway took since is added. */
 const FRESH_MS = 5_000
-/** A reckoning that takes long is repeated less often: at most this part of the time is spent on it. */
+/** One that takes long is repeated less often: at most this part of the time is spent on it. */
 const SHARE_OF_TIME = 20
 const OWNERS_MAX = 2_000
 
@@ -15,7 +15,8 @@ interface Usage {
   files: number
   bytes: number
   atMs: number
-  freshMs: number
+  /** It took so long. */
+  costMs: number
 }
 
 /** Room that an upload in progress has for itself. */
@@ -26,6 +27,23 @@ export interface Reservation {
   settle(storedBytes: number | undefined): void
 }
 
+interface ResumableUpload {
+  application: string
+  user: string
+  sizeBytes: number
+}
+
+/** A quota that says something, and what there is of it. */
+interface Bound {
+  key: string
+  bytesMax: number
+  filesMax: number
+  whose: string
+  stored: Usage
+  promised: { files: number; bytes: number }
+}
+
+const ALSO_COUNTS = 'what is in the trash counts, and what uploads under way will need'
 const NOTHING = { files: 0, bytes: 0 }
 
 export class Quotas {
@@ -55,59 +73,102 @@ export class Quotas {
     user: string,
     sizeBytes: number | undefined
   ): Promise<Reservation | undefined> {
-    const quotas = this.#copy.rulesOf(application)?.quotas
-    if (!quotas) return undefined
-    const { bytesMax, filesMax, userBytesMax, userFilesMax } = quotas
-    if (bytesMax + filesMax + userBytesMax + userFilesMax === 0) return undefined
-    for (const [most, whose] of [
-      [bytesMax, 'this application'],
-      [userBytesMax, 'one user']
-    ] as const) {
-      if (most > 0 && sizeBytes !== undefined && sizeBytes > most) {
-        throw new HttpProblem(413, `${whose} may store ${most} bytes in all`, [], 'QUOTA_EXCEEDED')
-      }
-    }
-    let roomBytes = Infinity
-    const keys: string[] = []
-    for (const [most, mostFiles, owner, whose] of [
-      [bytesMax, filesMax, undefined, 'of this application'],
-      [userBytesMax, userFilesMax, user, 'of this user']
-    ] as const) {
-      if (most === 0 && mostFiles === 0) continue
-      const key = keyOf(application, owner)
-      keys.push(key)
-      const usage = await this.#usageOf(key, application, owner)
-      const reserved = this.#reserved.get(key) ?? NOTHING
-      if (mostFiles > 0 && usage.files + reserved.files >= mostFiles) {
-        throw full(
-          `the quota ${whose} is ${mostFiles} files, and so many are stored; those in the trash count`
-        )
-      }
-      if (most === 0) continue
-      const leftBytes = Math.max(0, most - usage.bytes - reserved.bytes)
-      roomBytes = Math.min(roomBytes, leftBytes)
-      if (leftBytes === 0 || (sizeBytes !== undefined && sizeBytes > leftBytes)) {
-        throw full(
-          `the quota ${whose} is ${most} bytes, of which ${leftBytes} are left; what is in the trash counts`
-        )
-      }
-    }
-    for (const key of keys) this.#reserve(key, 1, sizeBytes ?? 0)
+    const bounds = await this.#boundsOf(application, user, {}, FRESH_MS)
+    if (bounds.length === 0) return undefined
+    // From here to the reservation nothing is waited for: who asks at the same time finds it.
+    const roomBytes = this.#roomIn(bounds, sizeBytes)
+    for (const { key } of bounds) this.#reserve(key, 1, sizeBytes ?? 0)
     let settled = false
     return {
       roomBytes,
       settle: storedBytes => {
         if (settled) return
         settled = true
-        for (const key of keys) {
+        for (const { key } of bounds) {
           this.#reserve(key, -1, -(sizeBytes ?? 0))
-          const usage = this.#usage.get(key)
-          if (!usage || storedBytes === undefined) continue
-          usage.files++
-          usage.bytes += storedBytes
+          if (storedBytes !== undefined) this.#count(key, storedBytes)
         }
       }
     }
+  }
+
+  /**
+   * Whether there is room for a resumable upload. The index knows what each was promised, so nothing is kept of it here; as it
+   * may go on for days, what is stored is reckoned now, as far as SHARE_OF_TIME allows.
+   *
+   * @param beside  which others count. `except`: it is new, and joined of these. `before`: it has begun, under this id; those
+   *   that began later do not count, so that of two that have no room together one goes on, whichever gateways they come through.
+   * @throws {HttpProblem} as `reserve`
+   */
+  async check(
+    { application, user, sizeBytes }: ResumableUpload,
+    beside: { except: readonly string[] } | { before: string }
+  ): Promise<void> {
+    const bounds = await this.#boundsOf(application, user, beside, 0)
+    this.#roomIn(bounds, sizeBytes)
+  }
+
+  /** What had been promised is stored: it counts from now on, before it is reckoned anew. */
+  noteStored({ application, user, sizeBytes }: ResumableUpload): void {
+    for (const owner of [undefined, user]) this.#count(keyOf(application, owner), sizeBytes)
+  }
+
+  async #boundsOf(
+    application: string,
+    user: string,
+    { except, ...beside }: { before?: string; except?: readonly string[] },
+    freshMs: number
+  ): Promise<Bound[]> {
+    const quotas = this.#copy.rulesOf(application)?.quotas
+    if (!quotas) return []
+    const { bytesMax, filesMax, userBytesMax, userFilesMax } = quotas
+    const others = { ...beside, ...(except !== undefined && { except: [...except] }) }
+    const bounds = [
+      { bytesMax, filesMax, owner: undefined, whose: 'this application' },
+      { bytesMax: userBytesMax, filesMax: userFilesMax, owner: user, whose: 'this user' }
+    ].filter(bound => bound.bytesMax > 0 || bound.filesMax > 0)
+    return Promise.all(
+      bounds.map(async ({ owner, ...bound }) => {
+        const key = keyOf(application, owner)
+        const scope = { application, ...(owner !== undefined && { user: owner }) }
+        // What is promised is asked first: what is stored meanwhile counts twice, rather than not at all.
+        const waiting = await this.#files.index('uploads.promised', { ...scope, ...others })
+        const stored = await this.#usageOf(key, application, owner, freshMs)
+        return { ...bound, key, stored, promised: waiting }
+      })
+    )
+  }
+
+  /** @returns how many bytes there is room for. @throws {HttpProblem} 413, 507 */
+  #roomIn(bounds: readonly Bound[], sizeBytes: number | undefined): number {
+    let roomBytes = Infinity
+    for (const { bytesMax, whose } of bounds) {
+      if (bytesMax > 0 && sizeBytes !== undefined && sizeBytes > bytesMax) {
+        throw new HttpProblem(413, `${whose} may store ${bytesMax} bytes in all`, [], 'QUOTA_EXCEEDED')
+      }
+    }
+    for (const { key, bytesMax, filesMax, whose, stored, promised } of bounds) {
+      const reserved = this.#reserved.get(key) ?? NOTHING
+      if (filesMax > 0 && stored.files + promised.files + reserved.files >= filesMax) {
+        throw full(`the quota of ${whose} is ${filesMax} files, and there are so many; ${ALSO_COUNTS}`)
+      }
+      if (bytesMax === 0) continue
+      const leftBytes = Math.max(0, bytesMax - stored.bytes - promised.bytes - reserved.bytes)
+      roomBytes = Math.min(roomBytes, leftBytes)
+      if (leftBytes === 0 || (sizeBytes !== undefined && sizeBytes > leftBytes)) {
+        throw full(
+          `the quota of ${whose} is ${bytesMax} bytes, of which ${leftBytes} are left; ${ALSO_COUNTS}`
+        )
+      }
+    }
+    return roomBytes
+  }
+
+  #count(key: string, storedBytes: number): void {
+    const usage = this.#usage.get(key)
+    if (!usage) return
+    usage.files++
+    usage.bytes += storedBytes
   }
 
   #reserve(key: string, files: number, bytes: number): void {
@@ -117,9 +178,17 @@ export class Quotas {
     else this.#reserved.set(key, now)
   }
 
-  async #usageOf(key: string, application: string, user: string | undefined): Promise<Usage> {
+  async #usageOf(
+    key: string,
+    application: string,
+    user: string | undefined,
+    freshMs: number
+  ): Promise<Usage> {
     const known = this.#usage.get(key)
-    if (known && this.#clock.monotonicMs() - known.atMs < known.freshMs) return known
+    if (known) {
+      const ageMs = this.#clock.monotonicMs() - known.atMs
+      if (ageMs < Math.max(freshMs, known.costMs * SHARE_OF_TIME)) return known
+    }
     let asking = this.#asking.get(key)
     if (!asking) {
       asking = this.#ask(key, application, user).finally(() => this.#asking.delete(key))
@@ -135,12 +204,7 @@ export class Quotas {
       ...(user !== undefined && { user })
     })
     const atMs = this.#clock.monotonicMs()
-    const usage = {
-      files,
-      bytes,
-      atMs,
-      freshMs: Math.max(FRESH_MS, (atMs - askedMs) * SHARE_OF_TIME)
-    }
+    const usage = { files, bytes, atMs, costMs: atMs - askedMs }
     this.#usage.set(key, usage)
     return usage
   }

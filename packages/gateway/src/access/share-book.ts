@@ -2,6 +2,7 @@
 import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { OpenableShare } from '@tributary/calls'
+import { signFilm } from '@tributary/client'
 import { RejectedError } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
 import type { FileService } from '../file-service.ts'
@@ -23,6 +24,28 @@ export const SHARE_ID_CHARACTERS = 16
 const TRIES_MAX = 2
 /** More than so many do not wait: they are told to come back. */
 const WAITING_MAX = 100
+
+/** What opening a share gives is good for so long, and then the share is opened again. */
+const SIGNATURE_MS = 12 * 3_600_000
+const SHARE_ID = new RegExp(`^[a-z0-9]{${SHARE_ID_CHARACTERS}}$`)
+
+export function isShareId(text: string): boolean {
+  return SHARE_ID.test(text)
+}
+
+/** Signed with the share's own key, so that it ends when the share does. */
+export function signatureOfShare(
+  { share, secret }: OpenableShare,
+  nowMs: number
+): { signature: string; expiresS: number } {
+  const { id, application, user, file } = share
+  const latestMs = nowMs + SIGNATURE_MS
+  const endMs = share.expiresAtMs === 0 ? latestMs : Math.min(latestMs, share.expiresAtMs)
+  const expiresS = Math.ceil(endMs / 1_000)
+  const network = share.network === '' ? undefined : share.network
+  const film = { application, user, file }
+  return { signature: signFilm({ id, secret }, { film, expiresS, network }), expiresS }
+}
 
 interface Known {
   /** undefined: there is none of that id. */

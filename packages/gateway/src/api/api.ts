@@ -3,12 +3,20 @@
  * OpenAPI document of them all.
  */
 import swagger from '@fastify/swagger'
-import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest, FastifySchema } from 'fastify'
+import type {
+  FastifyError,
+  FastifyInstance,
+  FastifyReply,
+  FastifyRequest,
+  FastifySchema,
+  onRequestHookHandler
+} from 'fastify'
 import type { TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { Convert } from 'typebox/value'
 import type { BodyOf, Endpoint, ParametersOf, QueryOf, ReplyOf, Right } from '../contract/endpoint.ts'
 import { ENDPOINTS, type EndpointName, type EndpointOf } from '../contract/endpoints.ts'
+import type { Answering } from '../answering.ts'
 import { sendJson, sendWhole, type Exchange } from '../exchange.ts'
 import type { Route } from '../http-meter.ts'
 import { HttpProblem } from '../problem.ts'
@@ -40,13 +48,10 @@ export interface ApiOptions {
   /** @throws {HttpProblem} 401, 403 */
   authorize: (exchange: Exchange, right: Right, scope: Scope) => void | Promise<void>
   /** Answers a request, and reckons with it. */
-  run: (
-    route: Route,
-    request: FastifyRequest['raw'],
-    reply: FastifyReply,
-    work: (exchange: Exchange) => Promise<number>
-  ) => void
+  run: Answering['run']
   version: string
+  /** The content of a request that is JSON is whole within this time, or the request is given up. */
+  contentMs: number
 }
 
 /** Of a JSON body. */
@@ -58,7 +63,7 @@ const COMPLAINTS_MAX = 3
 
 export async function registerApi(
   app: FastifyInstance,
-  { handlers, authorize, run, version }: ApiOptions
+  { handlers, authorize, run, version, contentMs }: ApiOptions
 ): Promise<void> {
   await app.register(swagger, {
     openapi: {
@@ -105,8 +110,19 @@ export async function registerApi(
   app.setErrorHandler((error: FastifyError, request, reply) => {
     run('other', request.raw, reply, () => Promise.reject(problemOf(error)))
   })
+  const boundContent: onRequestHookHandler = (request, reply, done) => {
+    const timer = setTimeout(() => {
+      // Whoever holds a connection with it holds no other: there would be none left for anybody.
+      reply.raw.once('close', () => request.raw.destroy())
+      reply.raw.once('finish', () => request.raw.destroy())
+      const late = new HttpProblem(408, 'the content did not come in time', ['Connection', 'close'])
+      run('other', request.raw, reply, () => Promise.reject(late))
+    }, contentMs)
+    for (const event of ['end', 'close'] as const) request.raw.once(event, () => clearTimeout(timer))
+    done()
+  }
   for (const name of Object.keys(handlers) as EndpointName[])
-    addRoute(app, name, handlers[name]!, authorize, run)
+    addRoute(app, name, handlers[name]!, { authorize, run, boundContent })
   app.get(`${PREFIX}/openapi.json`, { schema: { hide: true } as FastifySchema }, (request, reply) => {
     run('GET api', request.raw, reply, async exchange => {
       sendJson(exchange, 200, app.swagger())
@@ -119,8 +135,11 @@ function addRoute(
   app: FastifyInstance,
   name: EndpointName,
   handler: ApiHandlers[EndpointName],
-  authorize: ApiOptions['authorize'],
-  run: ApiOptions['run']
+  {
+    authorize,
+    run,
+    boundContent
+  }: Pick<ApiOptions, 'authorize' | 'run'> & { boundContent: onRequestHookHandler }
 ): void {
   const endpoint: Endpoint = ENDPOINTS[name]
   const [method, path] = name.split(' ') as [string, string]
@@ -129,7 +148,7 @@ function addRoute(
     method,
     url: path.replaceAll(/\{(\w+)\}/g, ':$1'),
     schema: schemaOf(endpoint, path),
-    ...(endpoint.body ? {} : { onRequest: takeNoBody }),
+    onRequest: endpoint.body ? boundContent : takeNoBody,
     handler: (request, reply) => {
       run(meterAs, request.raw, reply, async exchange => {
         const call = {

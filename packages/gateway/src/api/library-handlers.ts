@@ -1,15 +1,17 @@
 /** Films: pages, one film, titles, the trash, posters and subtitles. */
-import type { LibraryDerived, LibraryFilm } from '@tributary/calls'
-import { subtitlesToWebVtt, UnpackageableError } from '@tributary/media'
+import { deletedEvent, type LibraryDerived, type LibraryFilm } from '@tributary/calls'
+import { languageName, subtitlesToWebVtt, UnpackageableError } from '@tributary/media'
 import { derivedKey, RejectedError, type FileKey } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
+import type { EventTeller } from '../access/event-teller.ts'
 import type { FilmDetails, Subtitles } from '../contract/index.ts'
 import type { FileService } from '../file-service.ts'
 import { noteInLibrary } from '../library-note.ts'
 import { HttpProblem } from '../problem.ts'
+import { maySeeTrash } from '../stored-film.ts'
 import type { ApiHandlers, ApiOptions } from './api.ts'
 import { readContent } from './content.ts'
-import { derivedOf, filmOf, labelOf, placeOf, renditionOf, subtitlesOf } from './film-view.ts'
+import { derivedOf, filmOf, placeOf, renditionOf, subtitlesOf } from './film-view.ts'
 import { imageTypeOf } from './image-type.ts'
 import { mediaOf } from './media-view.ts'
 
@@ -19,6 +21,7 @@ export interface LibraryOptions {
   /** How long a film stays in the trash. */
   trashMs: number
   authorize: ApiOptions['authorize']
+  events: EventTeller
 }
 
 const LIMIT_DEFAULT = 60
@@ -35,7 +38,7 @@ type LibraryEndpoint = Extract<
 type Handled = Exclude<LibraryEndpoint, `${string}/${'jobs' | 'shares' | 'signature' | 'plays'}`>
 
 export function libraryHandlers(options: LibraryOptions): Pick<ApiHandlers, Handled> {
-  const { files, clock, trashMs, authorize } = options
+  const { files, clock, trashMs, authorize, events } = options
 
   const film = (key: FileKey) => files.index('library.film', key)
 
@@ -71,8 +74,10 @@ export function libraryHandlers(options: LibraryOptions): Pick<ApiHandlers, Hand
       return { films: page.films.map(filmOf), next: page.next ?? null }
     },
 
-    async 'GET /api/v1/films/{application}/{user}/{file}'({ parameters }): Promise<FilmDetails> {
+    async 'GET /api/v1/films/{application}/{user}/{file}'({ parameters, exchange }): Promise<FilmDetails> {
       const { film: found, facts, derived } = await film(parameters)
+      if (found.trashedUntilMs > 0 && !(await maySeeTrash(authorize, exchange, found)))
+        throw new RejectedError('FILE_NOT_FOUND', 'the film is in the trash')
       const { media, notStreamable } = mediaOf(facts, found.factsState)
       const hasThumbnails = derived.some(({ what }) => what === 'thumbnails.vtt')
       return {
@@ -101,7 +106,10 @@ export function libraryHandlers(options: LibraryOptions): Pick<ApiHandlers, Hand
       const { film: found } = await film(parameters)
       if (query.forever) await files.deleteGeneration(keyOf(found), found.generation)
       else if (found.trashedUntilMs === 0) {
-        await files.trash(keyOf(found), found.generation, Math.round(clock.nowMs() + trashMs))
+        const untilMs = Math.round(clock.nowMs() + trashMs)
+        await files.trash(keyOf(found), found.generation, untilMs)
+        // That it goes for good is no news then.
+        events.tell(deletedEvent(found, new Date(untilMs).toISOString()))
       }
       await noteInLibrary(files, found)
     },
@@ -155,7 +163,7 @@ export function libraryHandlers(options: LibraryOptions): Pick<ApiHandlers, Hand
       }
       await replaceDerived(found, `subtitles-${language}.vtt`, Buffer.from(text), 'text/vtt')
       const url = `/subtitles${placeOf(found.film)}/${found.film.generation}/${language}.vtt`
-      return { id: language, language, label: query.label ?? labelOf(language), url }
+      return { id: language, language, label: query.label ?? languageName(language), url }
     },
 
     'DELETE /api/v1/films/{application}/{user}/{file}/subtitles/{language}': ({ parameters }) => {

@@ -1,11 +1,12 @@
 /** Signed addresses and share links of a film. */
 import { randomBytes } from 'node:crypto'
 import { filmPath, makeAccessId, SIGNATURE_PARAMETER, signedPath, signFilm } from '@tributary/client'
-import type { OpenableShare, ShareEntry } from '@tributary/calls'
+import type { ShareEntry } from '@tributary/calls'
 import { checkFileKey, RejectedError, type FileKey } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
 import type { Door } from '../access/door.ts'
 import { nameOf } from '../access/principal.ts'
+import { signatureOfShare } from '../access/share-book.ts'
 import type { FilmDetails, Share, SignedLinks } from '../contract/index.ts'
 import type { FileService } from '../file-service.ts'
 import { HttpProblem } from '../problem.ts'
@@ -20,8 +21,6 @@ export interface ShareHandlersOptions {
   clock: Clock
 }
 
-/** What opening a share gives is good for so long, and then the share is opened again. */
-const SHARE_LINKS_MS = 12 * 3_600_000
 const PAGE = 500
 const SECRET_BYTES = 32
 
@@ -93,23 +92,19 @@ export function shareHandlers({
           throw new HttpProblem(403, 'this is not the password of this share', [], 'WRONG_PASSWORD')
         }
       }
-      return { needsPassword: false, title: await titleOf(share), links: shareLinks(found) }
+      const { signature, expiresS } = signatureOfShare(found, clock.nowMs())
+      return {
+        needsPassword: false,
+        title: await titleOf(share),
+        links: linksOf(keyOf(share), signature, expiresS)
+      }
     }
-  }
-
-  /** Signed with the share's own key, so that they end when the share does. */
-  function shareLinks({ share, secret }: OpenableShare): SignedLinks {
-    const film = keyOf(share)
-    const latestMs = clock.nowMs() + SHARE_LINKS_MS
-    const endMs = share.expiresAtMs === 0 ? latestMs : Math.min(latestMs, share.expiresAtMs)
-    const expiresS = Math.ceil(endMs / 1_000)
-    const network = share.network === '' ? undefined : share.network
-    return linksOf(film, signFilm({ id: share.id, secret }, { film, expiresS, network }), expiresS)
   }
 
   async function titleOf(share: ShareEntry): Promise<string | null> {
     try {
-      return (await files.index('library.film', keyOf(share))).film.title
+      const { film } = await files.index('library.film', keyOf(share))
+      return film.trashedUntilMs > 0 ? null : film.title
     } catch (error) {
       if (error instanceof RejectedError) return null // deleted meanwhile: the player says so
       throw error

@@ -120,7 +120,6 @@ export class UploadEndpoint {
 
   async #create(exchange: Exchange): Promise<number> {
     const { headers, socket } = exchange.request
-    const { uploads } = this.#options.files
     if (headers['upload-defer-length'] !== undefined) {
       throw new HttpProblem(400, 'the length has to be known: creation-defer-length is not offered')
     }
@@ -129,45 +128,42 @@ export class UploadEndpoint {
     const metadata = readMetadata(rawMetadata)
     const labels = this.#labelsOf(metadata, concat)
     await this.#options.admitWrite(exchange, labels)
-    const sizeBytes = await this.#sizeOf(concat, one(headers['upload-length']))
+    const sizeBytes = await this.#sizeOf(exchange, concat, labels)
     const hasContent = concat.kind !== 'final' && essence(headers['content-type'] ?? '') === CONTENT_TYPE
     const checksum = hasContent ? readChecksum(one(headers['upload-checksum'])) : undefined
     const contentBytes = hasContent ? this.#contentBytes(exchange, sizeBytes, 0) : 0
-    return this.#withRoom({ ...labels, sizeBytes }, async () => {
-      const created = await uploads.create({
-        ...labels,
-        sizeBytes,
-        // A header has no line feed: what follows one is the other header as it came.
-        metadata: `${rawMetadata ?? ''}\n${one(headers['upload-concat']) ?? ''}`,
-        clientIp: socket.remoteAddress
-      })
-      const answered = ['Location', `${UPLOADS_PREFIX}/${created.id}`]
-      let upload = created
-      if (hasContent) {
-        upload = await this.#append(exchange, created, contentBytes, checksum)
-        answered.push('Upload-Offset', String(upload.offsetBytes))
-      }
-      return send(exchange, 201, [...answered, ...(await this.#finish(upload))])
+    const created = await this.#begin(labels, sizeBytes, {
+      // A header has no line feed: what follows one is the other header as it came.
+      metadata: `${rawMetadata ?? ''}\n${one(headers['upload-concat']) ?? ''}`,
+      clientIp: socket.remoteAddress
     })
+    const answered = ['Location', `${UPLOADS_PREFIX}/${created.id}`]
+    let upload = created
+    if (hasContent) {
+      upload = await this.#append(exchange, created, contentBytes, checksum)
+      answered.push('Upload-Offset', String(upload.offsetBytes))
+    }
+    return send(exchange, 201, [...answered, ...(await this.#finish(upload))])
   }
 
-  /**
-   * Where there is no room for all of it, nothing more of it is taken. A part is a file only when it is joined: it holds no
-   * room, but there has to be some.
-   *
-   * @throws {HttpProblem} 413, 507
-   */
-  async #withRoom<T>(
-    { application, user, sizeBytes, file }: Owner & { sizeBytes: number; file?: string | undefined },
-    work: () => Promise<T>
-  ): Promise<T> {
-    const room = await this.#options.quotas.reserve(application, user, sizeBytes)
-    if (!file) room?.settle(undefined)
+  /** @throws {HttpProblem} 413, 507: there is no room for all of it. */
+  async #begin(
+    labels: Omit<CreateUploadOptions, 'sizeBytes'>,
+    sizeBytes: number,
+    more: Pick<CreateUploadOptions, 'metadata' | 'clientIp'>
+  ): Promise<UploadStatus> {
+    const { quotas, files } = this.#options
+    const { application, user, joins = [] } = labels
+    await quotas.check({ application, user, sizeBytes }, { except: joins })
+    const created = await files.uploads.create({ ...labels, ...more, sizeBytes })
     try {
-      return await work()
-    } finally {
-      room?.settle(undefined) // what is stored is counted when it is reckoned next
+      await quotas.check(created, { before: created.id })
+    } catch (error) {
+      // Another one was begun at the same moment, and before this one.
+      await files.uploads.abort(created.id).catch(() => {})
+      throw error
     }
+    return created
   }
 
   async #head(exchange: Exchange, id: string): Promise<number> {
@@ -205,24 +201,41 @@ export class UploadEndpoint {
       throw new HttpProblem(409, detail, ['Upload-Offset', String(upload.offsetBytes)], 'UPLOAD_OFFSET')
     }
     const contentBytes = this.#contentBytes(exchange, upload.sizeBytes, offsetBytes)
-    return this.#withRoom(upload, async () => {
-      const reached = await this.#append(exchange, upload, contentBytes, checksum)
-      const finished = await this.#finish(reached)
-      return send(exchange, 204, ['Upload-Offset', String(reached.offsetBytes), ...finished])
-    })
+    await this.#options.quotas.check(upload, { before: upload.id })
+    const reached = await this.#append(exchange, upload, contentBytes, checksum)
+    const finished = await this.#finish(reached)
+    return send(exchange, 204, ['Upload-Offset', String(reached.offsetBytes), ...finished])
   }
 
-  /** Of the whole upload. @throws {HttpProblem} 413: larger than may be. */
-  async #sizeOf(concat: Concat, length: string | undefined): Promise<number> {
+  /** Of the whole upload. @throws {HttpProblem} 413: larger than may be; and as `#checkPart`. */
+  async #sizeOf(exchange: Exchange, concat: Concat, owner: Owner): Promise<number> {
     const { files, uploadBytesMax } = this.#options
+    const length = one(exchange.request.headers['upload-length'])
     let sizeBytes = 0
     if (concat.kind === 'final') {
       if (length !== undefined)
         throw new HttpProblem(400, 'the length of what is joined is that of its parts')
-      for (const id of concat.ids) sizeBytes += (await files.uploads.status(id)).sizeBytes
+      for (const id of concat.ids) {
+        const part = await files.uploads.status(id)
+        await this.#checkPart(exchange, part, owner)
+        sizeBytes += part.sizeBytes
+      }
     } else sizeBytes = readCount('Upload-Length', length)
     if (sizeBytes > uploadBytesMax) throw tooLarge(uploadBytesMax)
     return sizeBytes
+  }
+
+  /**
+   * A part belongs to whose the whole will be, or did not say whose it is; and whoever joins it may write where it is.
+   *
+   * @throws {HttpProblem} 401, 403
+   */
+  async #checkPart(exchange: Exchange, part: UploadStatus, { application, user }: Owner): Promise<void> {
+    if (part.application === application && part.user === user) return
+    await this.#options.admitWrite(exchange, part)
+    const said = readMetadata(part.metadata.split('\n', 1)[0])
+    if (part.application === application && !said.get('user')) return
+    throw new HttpProblem(403, `upload ${part.id} is not a part of ${user}’s`, [], 'ACCESS_DENIED')
   }
 
   /** Of this request; undefined: its end will tell. @throws {HttpProblem} 413: the upload would be longer than it is to be. */
@@ -309,6 +322,7 @@ export class UploadEndpoint {
     const key = { application: upload.application, user: upload.user, file: upload.file }
     if (upload.generation === undefined) {
       const stored = await files.uploads.commit(upload.id)
+      this.#options.quotas.noteStored(upload)
       this.#options.events.tell(uploadedEvent(stored, upload.name))
       await noteInLibrary(files, key)
     }

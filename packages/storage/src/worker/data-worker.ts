@@ -121,6 +121,8 @@ export class DataWorker {
   #mediaTypes: MediaTypeFinder | undefined
   #uploads: PartUploads | undefined
   #server: FrameServer<'storage'> | undefined
+  /** As it is now, in its reloadable keys. */
+  #config: OrderMessage['config']
   #databaseState = { ok: true, reason: '' }
   #sweep: SweepReport | undefined
   #scrubber: Scrubber | undefined
@@ -130,9 +132,20 @@ export class DataWorker {
 
   constructor(order: OrderMessage, log: Log, usage: ProcessUsage, needs: ProcessNeeds) {
     this.#order = order
+    this.#config = order.config
     this.#log = log
     this.#usage = usage
     this.#needs = needs
+  }
+
+  /** Takes the reloadable keys over: the certificate of the wire, for new connections. */
+  reload(config: OrderMessage['config']): void {
+    this.#config = config
+    const { tls } = wireSecurityOf(config)
+    this.#ids?.useTls(tls)
+    this.#neighbours?.useTls(tls)
+    const { tls: ofServer } = wireServerSecurityOf(config)
+    if (ofServer) this.#server?.useTls(ofServer)
   }
 
   async start(): Promise<void> {
@@ -144,7 +157,7 @@ export class DataWorker {
       onEvent: ({ level, text }) => (level === 'info' ? this.#log.info(text) : throttle.warn(text, {}, text))
     })
     const cluster = await this.#database.clusterId()
-    const greeting = { role: 'storage' as const, cluster, version, ...wireSecurityOf(config) }
+    const greeting = { role: 'storage' as const, cluster, version, ...wireSecurityOf(this.#config) }
     this.#ids = new PeerPool({ role: 'id', greeting, connectionsPerPeerMax: CALL_ID_CONNECTIONS_MAX })
     await this.#openStores(cluster)
 
@@ -177,7 +190,7 @@ export class DataWorker {
       role: 'storage',
       hostName,
       greeting,
-      ...wireServerSecurityOf(config),
+      ...wireServerSecurityOf(this.#config),
       handlers: storageHandlers({
         index,
         files: this.#files,

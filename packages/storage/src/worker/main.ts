@@ -18,9 +18,6 @@ await runMain(processPort(process), async port => {
     port.send({ type: 'ask' })
   })
   const log = createLog({ name: `storage.${order.index}`, level: order.config.logLevel })
-  port.onMessage(message => {
-    if (isReload(message)) log.setLevel(message.config.logLevel)
-  })
   const worker: DataWorker = new DataWorker(
     order,
     log,
@@ -36,6 +33,11 @@ await runMain(processPort(process), async port => {
       }
     }
   )
+  port.onMessage(message => {
+    if (!isReload(message)) return
+    log.setLevel(message.config.logLevel)
+    worker.reload(message.config)
+  })
   await runUntilSignal(
     { start: () => worker.start(), stop: deadline => worker.stop(deadline) },
     {

@@ -14,7 +14,7 @@ const UPKEEP_INTERVAL_MS = 600_000
 const TRIMS_MAX = 100
 
 export function auditHandlers({
-  database: { access },
+  database: { access, library },
   clock
 }: Pick<IndexParts, 'database' | 'clock'>): CallHandlers<AuditCallName> {
   const { audit, plays } = access
@@ -49,7 +49,8 @@ export function auditHandlers({
 
     async 'plays.add'({ sums }) {
       for (const sum of sums) checkFileKey(sum)
-      await plays.add(sums)
+      // Anybody may report: of films that there are, or rows would come of nothing.
+      await plays.add(await library.known(sums))
       void keepUp().catch(() => {})
       return {}
     },

@@ -1,5 +1,7 @@
-import { DELIVERIES_WAITING_MAX } from '@tributary/calls'
-import type { Database } from '@tributary/database'
+import { deletedEvent, DELIVERIES_WAITING_MAX, eventOf, type WebhookEvent } from '@tributary/calls'
+import type { Database, GoneFilm } from '@tributary/database'
+import type { Clock } from '@tributary/runtime'
+import { isReady } from './ready-handlers.ts'
 
 type Webhooks = Database['access']['webhooks']
 
@@ -20,4 +22,22 @@ export async function enterEvent(
     interested.map(row => row.id),
     { id, event, body, nowMs }
   )
+}
+
+/** Whether any webhook wants to hear of it. */
+export async function isWanted(access: Database['access'], event: WebhookEvent): Promise<boolean> {
+  if (!(await isReady(access))) return false
+  return (await access.webhooks.list()).some(({ events }) => events.includes(event))
+}
+
+/**
+ * Has webhooks hear of every film that goes, whoever deleted it and whichever tracker sees that first: an event has its id of the
+ * film's generation.
+ */
+export function tellOfGone({ access, library }: Pick<Database, 'access' | 'library'>, clock: Clock): void {
+  library.onGone = async (films: readonly GoneFilm[]): Promise<void> => {
+    if (!(await isWanted(access, 'deleted'))) return
+    const nowMs = clock.nowMs()
+    for (const film of films) await enterEvent(access.webhooks, eventOf(deletedEvent(film), nowMs), nowMs)
+  }
 }

@@ -11,6 +11,8 @@ export function uploadsHandlers({ database: { uploads }, clock }: IndexParts): C
       if (!found) return {}
       const { id, sizeBytes, offsetBytes } = found
       return { upload: { id, sizeBytes, offsetBytes } }
-    }
+    },
+
+    'uploads.promised': question => uploads.promised(question, clock.nowMs())
   }
 }
