@@ -169,7 +169,9 @@ export class PartUploads {
   commit(id: string): Promise<FileRow> {
     const running = this.#committing.get(id)
     if (running) return running
-    const committing = this.#commit(id).finally(() => this.#committing.delete(id))
+    const committing = this.#commit(id)
+      .catch((error: unknown) => this.#storedMeanwhile(id, error))
+      .finally(() => this.#committing.delete(id))
     this.#committing.set(id, committing)
     return committing
   }
@@ -284,6 +286,22 @@ export class PartUploads {
       for (const one of [held, ...parts])
         if (this.#held.delete(one.holder)) await this.#release(one.id, one.holder)
     }
+  }
+
+  /** Somebody else committed it in the same moment, and was faster: then it is what was asked for. @throws `error` */
+  async #storedMeanwhile(id: string, error: unknown): Promise<FileRow> {
+    const row = await this.status(id).catch(() => undefined)
+    if (!row || row.kind === 'part') throw error
+    const key = { application: row.application, user: row.user, file: row.file }
+    const labels = { nonce: row.id, name: row.name, mediaType: row.mediaType }
+    const stored = await this.#parts.findExisting(key, labels, row.sizeBytes).catch(() => undefined)
+    if (!stored) throw error
+    const { uploads, index, stores, keepMs } = this.#parts
+    const store = stores.get(row.store)
+    if (row.state === 'open')
+      await uploads.settle(row, stored.generation, Date.now() + keepMs).catch(() => {})
+    if (store) await new PartCommit({ uploads, index, stores, store, row, parts: [] }).clear().catch(() => {})
+    return stored
   }
 
   /** A part that says where it belongs gets its place in the whole's file, if nobody has it. */

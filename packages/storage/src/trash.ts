@@ -63,8 +63,7 @@ export class Trash {
       }
       if (isSet) {
         this.#open.forget(row)
-        if (untilMs > 0) await this.#stir(row, store)
-        return this.#record(row, store, untilMs)
+        return this.#settle(row, store, untilMs)
       }
       // Deleted since it was looked for, or moved: the next look tells which, and where to.
       if (looked === LOOKS_MAX)
@@ -72,12 +71,13 @@ export class Trash {
     }
   }
 
-  /** So that an index that is made again from the journals has it in the trash, or out of it, too. */
-  async #record(row: FileRow, { journal, durable }: Store, untilMs: number): Promise<void> {
+  /** It is so in the index: caches are to see it, and an index that is made again from the journals is to have it so, too. */
+  async #settle(row: FileRow, store: Store, untilMs: number): Promise<void> {
     const facts = { ...factsOf(row, Date.now()), trashedUntilMs: untilMs }
     try {
-      await journal.append([encodeRecord('stored', facts)])
-      if (durable) await journal.sync()
+      if (untilMs > 0) await this.#stir(row, store)
+      await store.journal.append([encodeRecord('stored', facts)])
+      if (store.durable) await store.journal.sync()
     } catch (cause) {
       throw new OutcomeUnknownError(`the disk did not confirm it of ${formatFileKey(row)}`, { cause })
     }

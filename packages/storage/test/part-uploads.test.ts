@@ -327,6 +327,45 @@ describe('a resumable upload', { timeout: 120_000 }, () => {
   })
 })
 
+describe('an upload that is committed by two at once', { timeout: 60_000 }, () => {
+  it('is one file, and each is told of it, or to ask again', async t => {
+    const folder = await temporaryFolder(t)
+    const members = [
+      await openMember(t, { folder, member: 'member1.0' }),
+      await openMember(t, { folder, member: 'member2.0' })
+    ] as const
+    for (let round = 0; round < 12; round++) {
+      const bytes = randomBytes(20_000)
+      const request = begin(`film${round}`, bytes.byteLength)
+      await members[0].parts.begin(request, labels())
+      await members[round % 2]!.parts.append(head(request.id, 0), content(bytes))
+      const outcomes = await Promise.allSettled(
+        members.map(async ({ parts }, at) => {
+          await new Promise(resolve => setTimeout(resolve, at * round * 2))
+          return parts.commit(request.id)
+        })
+      )
+      for (const outcome of outcomes) {
+        if (outcome.status === 'rejected')
+          ok(['UPLOAD_TAKEN', 'STORE_UNAVAILABLE'].includes((outcome.reason as { code: string }).code))
+      }
+      const again = await Promise.all(members.map(({ parts }) => parts.commit(request.id)))
+      const generations = [
+        ...again,
+        ...outcomes.flatMap(outcome => (outcome.status === 'fulfilled' ? [outcome.value] : []))
+      ].map(({ generation }) => generation)
+      equal(new Set(generations).size, 1)
+      ok((await storedContent(members[0], again[0]!)).equals(bytes))
+    }
+    deepEqual(await folders(members[0]), [])
+    const [{ database, store, root }] = members
+    const files = (await readdir(root, { recursive: true, withFileTypes: true })).filter(
+      entry => entry.isFile() && /\/[0-9A-F]{3}$/.test(entry.parentPath)
+    )
+    equal(files.length, (await database.files.totals(store.uuid)).files)
+  })
+})
+
 describe('an upload that is given up', { timeout: 30_000 }, () => {
   it('is gone, however much comes in the same moment', async t => {
     const folder = await temporaryFolder(t)

@@ -30,6 +30,7 @@ import { Neighbours } from '../neighbours.ts'
 import { OpenFiles } from '../open-files.ts'
 import { findExisting } from '../existing-file.ts'
 import { PartUploads } from '../part-uploads.ts'
+import { PurgeClock } from '../purge-clock.ts'
 import { leftoverWriters, recover, TEMPORARY_FOLDER } from '../recovery.ts'
 import { REDO_FOLDER, RedoLog, removeRedoFolder } from '../redo-log.ts'
 import { SmallUploads } from '../small-uploads.ts'
@@ -590,6 +591,7 @@ export class DataWorker {
 
   #startHousekeeping(deletion: Deletion, trash: Trash): void {
     for (const { store } of this.#places) this.#finishDeletes(store, deletion)
+    const clock = new PurgeClock()
     const seen = new Map<Store, Set<string>>()
     this.#every(FINISH_DELETES_INTERVAL_MS, async () => {
       for (const { store } of this.#places) {
@@ -600,13 +602,19 @@ export class DataWorker {
     })
     this.#every(Math.min(SWEEP_UPLOADS_INTERVAL_MS, this.#order.config.uploadKeepH * 3_600_000), async () => {
       for (const { store } of this.#places) {
-        const given = await this.#uploads!.sweep(store).catch(ignoreOldSchema)
+        const given = await this.#uploads!.sweep(store, clock.nowMs()).catch(ignoreOldSchema)
         if (given) this.#log.info({ uploads: given }, 'uploads that nobody went on with were given up')
       }
     })
     this.#every(EMPTY_TRASH_INTERVAL_MS, async () => {
+      const wasDoubted = clock.isDoubted
+      clock.nowMs()
+      if (clock.isDoubted && !wasDoubted)
+        this.#log.warn(
+          'the clock has jumped ahead: for an hour nothing is deleted from the trash by what it says'
+        )
       for (const { store } of this.#places) {
-        const deleted = await trash.deleteExpired(store, deletion, Date.now())
+        const deleted = await trash.deleteExpired(store, deletion, clock.nowMs())
         if (deleted > 0) this.#log.info({ deleted }, 'deleted files whose time in the trash was up')
       }
     })
