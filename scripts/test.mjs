@@ -13,7 +13,7 @@
 //
 // A failing stage does not hide the ones after it. The last line is `N passed, N failed`: tests, and one for each stage
 // that is no test run.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { bootstrap } from './bootstrap.mjs'
@@ -150,10 +150,8 @@ async function runTests(stage, node, env) {
 
 /** What count-reporter.mjs wrote; without `counts`, the run ended before its summary. */
 function readOutcome(path) {
-  let text = ''
-  try {
-    text = readFileSync(path, 'utf8')
-  } catch {} // it ended before it began
+  // without the file, it ended before it began
+  const text = existsSync(path) ? readFileSync(path, 'utf8') : ''
   // the last line may have been cut off with the run
   const lines = text
     .slice(0, text.lastIndexOf('\n') + 1)

@@ -40,6 +40,8 @@ Type=notify
 ExecStart=/usr/bin/perl -e 'use Socket; sleep 1; socket(S, AF_UNIX, SOCK_DGRAM, 0); send(S, "READY=1", 0, pack_sockaddr_un($ENV{NOTIFY_SOCKET})); sleep 1000'
 `,
   'hopeless.service': '[Service]\nExecStart=/bin/false\nType=oneshot\n',
+  'late.service':
+    '[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStartPre=/usr/bin/test -e /run/found\nExecStart=/bin/sleep 1005\nRestart=always\nRestartSec=0.2\n',
   'crasher.service': '[Service]\nExecStart=/bin/false\nRestart=always\nRestartSec=0\n',
   'srv-memory.mount': '[Mount]\nWhat=tmpfs\nWhere=/srv/memory\nType=tmpfs\nOptions=size=1m\n',
   'needy.service':
@@ -181,6 +183,19 @@ describe('a host of the lab', { skip, timeout: 120_000 }, () => {
     )
     equal(await said('pgrep -c sleep || true'), '0')
     match(await said('cat /etc/mark'), /x/)
+  })
+
+  it('starts as a whole, and says which unit does not, but for one that tries again', async () => {
+    const host = lab.host('two')
+    await host.kill()
+    await rejects(host.start(), (error: Error) => {
+      equal(error.message.match(/\w+\.service/g)?.join(), 'hopeless.service')
+      return true
+    })
+    const late = async () => (await host.status()).units.find(({ name }) => name === 'late.service')
+    notEqual((await late())?.state, 'active')
+    await host.run('touch /run/found')
+    await until(async () => (await late())?.state === 'active')
   })
 
   it('refuses a name that it does not know', () => {

@@ -1,24 +1,11 @@
 /** The HTTP server: one more client of trackers and storage servers. It holds no data; as many as wanted. */
-import {
-  createServer,
-  type IncomingMessage,
-  type Server,
-  type ServerOptions,
-  type ServerResponse
-} from 'node:http'
-import { createServer as createSecureServer, type Server as SecureServer } from 'node:https'
-import { once } from 'node:events'
-import { Server as NetServer, type AddressInfo, type Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
-import { fastify, type FastifyInstance, type FastifyReply, type RouteHandlerMethod } from 'fastify'
-import { Client, signedPath } from '@tributary/client'
-import type { FileKey } from '@tributary/protocol'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { fastify, type FastifyInstance } from 'fastify'
+import { Client } from '@tributary/client'
 import {
   AdminServer,
   AllowList,
-  LogThrottle,
   Metrics,
-  OUTCOME_OK,
   Readiness,
   wireSecurityOf,
   type Clock,
@@ -27,9 +14,8 @@ import {
 } from '@tributary/runtime'
 import { DegradedWatch } from './access/degraded-watch.ts'
 import { Door } from './access/door.ts'
-import { makePrivate, markPrivate, privateCacheControl } from './access/private-answers.ts'
-import { auditedOf } from './access/audited-request.ts'
-import { nameOf } from './access/principal.ts'
+import { makePrivate, privateCacheControl } from './access/private-answers.ts'
+import { WebhookCourier } from './access/webhook-courier.ts'
 import { accessHandlers } from './api/access-handlers.ts'
 import { registerApi, type ApiOptions } from './api/api.ts'
 import { ClusterView, type GatewayCounts } from './api/cluster-handlers.ts'
@@ -37,39 +23,32 @@ import { jobsHandlers } from './api/jobs-handlers.ts'
 import { libraryHandlers } from './api/library-handlers.ts'
 import { reportHandlers } from './api/report-handlers.ts'
 import { shareHandlers, signedDetails } from './api/share-handlers.ts'
-import { reportCertificate, secureOptions } from './certificate.ts'
+import { Answering, type Work } from './answering.ts'
+import { reportCertificate } from './certificate.ts'
 import { ClusterProbe } from './cluster-probe.ts'
-import { ConnectionWatch } from './connection-watch.ts'
-import type { About } from './contract/index.ts'
-import { methodNotAllowed, sendJson, sendProblem, sendWhole, type Exchange } from './exchange.ts'
+import { methodNotAllowed, sendWhole } from './exchange.ts'
 import { CORS_HEADERS, FileHeaderCache } from './file-headers.ts'
-import { listFiles } from './file-listing.ts'
 import { FileReader } from './file-reader.ts'
+import { FileRoutes } from './file-routes.ts'
 import type { FileService } from './file-service.ts'
-import {
-  ABSOLUTE_FORM,
-  FILES_PREFIX,
-  filmOfTree,
-  isFilmTree,
-  isPlaylistTree,
-  parseTarget,
-  type Owner,
-  type Target
-} from './file-target.ts'
+import { ABSOLUTE_FORM, FILES_PREFIX, type Owner } from './file-target.ts'
 import { FileWriter } from './file-writer.ts'
+import { FilmGuard } from './film-guard.ts'
 import { FilmPictures, POSTER_PREFIX, THUMBNAILS_PREFIX } from './film-pictures.ts'
-import type { GatewayConfig } from './gateway-config.ts'
-import { HttpMeter, type Route } from './http-meter.ts'
 import { sendSubtitles, SUBTITLES_PREFIX } from './film-subtitles.ts'
+import type { GatewayConfig } from './gateway-config.ts'
+import { HttpListener } from './http-listener.ts'
+import { HttpMeter, routeOf, type Route } from './http-meter.ts'
 import { addPageRoutes } from './page-routes.ts'
-import { HttpProblem, isOurFault, problemReply } from './problem.ts'
-import { WebhookCourier } from './access/webhook-courier.ts'
+import { PREFLIGHT_HEADERS, READ_METHODS } from './preflight.ts'
+import { HttpProblem } from './problem.ts'
+import { addServiceRoutes } from './service-routes.ts'
 import { Streaming } from './streaming/streaming.ts'
 import { DASH_PREFIX, HLS_PREFIX } from './streaming/streaming-target.ts'
 import { maySeeTrash } from './stored-film.ts'
-import { lookUpFilm } from './watched-film.ts'
 import { UPLOADS_PREFIX } from './uploads/tus-headers.ts'
 import { UploadEndpoint } from './uploads/upload-endpoint.ts'
+import { lookUpFilm } from './watched-film.ts'
 
 export interface GatewayDependencies {
   config: GatewayConfig
@@ -93,26 +72,8 @@ export interface Gateway {
 }
 
 const DAY_MS = 86_400_000
-const CHECK_INTERVAL_MS = 1_000
-const STOP_SWEEP_MS = 25
 /** Ids are at most 255 bytes, three characters each; the router is given room for what we refuse in our own words. */
 const PARAMETER_CHARACTERS_MAX = 1024 * 1024
-const PREFLIGHT_AGE_S = '86400'
-const FILE_METHODS = 'GET, HEAD, PUT, DELETE, OPTIONS'
-const FOLDER_METHODS = 'GET, HEAD, POST, OPTIONS'
-const READ_METHODS = 'GET, HEAD'
-const READ_HEADERS =
-  'Range, If-Range, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, Cache-Control'
-
-const PREFLIGHT_HEADERS = [
-  ...CORS_HEADERS,
-  'Access-Control-Allow-Methods',
-  READ_METHODS,
-  'Access-Control-Allow-Headers',
-  READ_HEADERS,
-  'Access-Control-Max-Age',
-  PREFLIGHT_AGE_S
-]
 
 export function createGateway(dependencies: GatewayDependencies): Gateway {
   return new HttpGateway(dependencies)
@@ -120,7 +81,6 @@ export function createGateway(dependencies: GatewayDependencies): Gateway {
 
 class HttpGateway implements Gateway {
   #config: GatewayConfig
-  readonly #log: Log
   readonly #clock: Clock
   readonly #version: string
   readonly #files: FileService
@@ -139,10 +99,10 @@ class HttpGateway implements Gateway {
   readonly #metrics: Metrics
   readonly #readiness = new Readiness(['tracker', 'storage'])
   readonly #probe: ClusterProbe
-  readonly #watch: ConnectionWatch
-  readonly #server: Server
-  /** The same, where it speaks HTTPS. */
-  readonly #secureServer: SecureServer | undefined
+  readonly #answering: Answering
+  readonly #fileRoutes: FileRoutes
+  readonly #guard: FilmGuard
+  readonly #listener: HttpListener
   readonly #admin: AdminServer
   readonly #app: FastifyInstance
   #stopping = false
@@ -150,7 +110,6 @@ class HttpGateway implements Gateway {
 
   constructor({ config, log, clock, version, client, metrics }: GatewayDependencies) {
     this.#config = config
-    this.#log = log
     this.#clock = clock
     this.#version = version
     if (client === undefined) {
@@ -250,71 +209,41 @@ class HttpGateway implements Gateway {
       log,
       allow: allowedNetworks(config)
     })
-    const refusals = new LogThrottle(log, { clock })
-    this.#watch = new ConnectionWatch({
-      allow: allowedNetworks(config),
-      connectionsMax: config.connectionsMax,
-      stallMs: config.stallS * 1_000,
-      meter: this.#meter.requests,
-      clock,
-      onRefused: (address, why) => refusals.warn(why, { address }, `connection refused: the peer ${why}`)
+    this.#answering = new Answering({ door: this.#door, meter: this.#meter, clock, log, owner: this.#owner })
+    this.#guard = new FilmGuard(this.#door, this.#answering)
+    this.#fileRoutes = new FileRoutes({
+      files: this.#files,
+      door: this.#door,
+      reader: this.#reader,
+      writer: this.#writer,
+      meter: this.#meter,
+      owner: this.#owner
     })
     let serve: (request: IncomingMessage, response: ServerResponse) => void = () => {}
-    const options: ServerOptions = {
-      maxHeaderSize: config.headerMaxBytes,
-      headersTimeout: config.headerWaitS * 1_000,
-      requestTimeout: 0, // a film takes as long as it takes; silence is what ends an upload
-      keepAliveTimeout: config.keepAliveS * 1_000,
-      connectionsCheckingInterval: Math.min(CHECK_INTERVAL_MS, config.headerWaitS * 250),
-      noDelay: true
-    }
-    const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
-      if (this.#stopping) response.shouldKeepAlive = false
-      this.#watch.note(request.socket, response)
-      // One spelling from here on: what the door sees is what the router does.
-      request.url = request.url!.replace(ABSOLUTE_FORM, '') || '/'
-      if (request.url.includes('#')) {
-        const exchange = this.#exchange('other', request, response)
-        return this.#fail(exchange, new HttpProblem(400, 'the URL holds a #, which must be percent-encoded'))
-      }
-      const signed = this.#door.takeSignature(request)
-      if (isFilmTree(request.url!) && this.#guardFilm(signed, request, response, serve)) return
-      // What players ask for, hundreds of times a film, takes the short way; the router knows it as well.
-      if (request.method === 'GET' && request.url!.startsWith(FILES_PREFIX)) {
-        this.#answer('GET file', request, response, this.#get)
-      } else serve(request, response)
-    }
-    if (config.certificate) {
-      const handshakeTimeout = config.headerWaitS * 1_000
-      this.#secureServer = createSecureServer(
-        { ...options, ...secureOptions(config), handshakeTimeout },
-        onRequest
-      )
-    }
-    this.#server = this.#secureServer ?? createServer(options, onRequest)
-    this.#watch.attach(this.#server)
-    this.#server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
-      AWAITS_CONTINUE.add(request)
-      this.#server.emit('request', request, response)
-    })
-    this.#server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
-      const exchange = this.#exchange('other', request, response)
-      this.#fail(exchange, new HttpProblem(417, 'the only expectation that can be met is 100-continue'))
+    this.#listener = new HttpListener({
+      config,
+      allow: allowedNetworks(config),
+      meter: this.#meter,
+      clock,
+      log,
+      onRequest: (request, response) => this.#receive(request, response, serve),
+      onExpectation: (request, response) =>
+        this.#refuse(request, response, 417, 'the only expectation that can be met is 100-continue')
     })
     this.#app = fastify({
       serverFactory: handler => {
         serve = handler
-        return this.#server
+        return this.#listener.server
       },
       logger: false,
       return503OnClosing: false,
       routerOptions: { maxParamLength: PARAMETER_CHARACTERS_MAX },
       exposeHeadRoutes: false,
-      clientErrorHandler: (error, socket) => this.#refuseBytes(error, socket),
+      clientErrorHandler: (error, socket) => this.#listener.refuseBytes(error, socket),
       frameworkErrors: (_error, request, reply) => {
-        this.#run('other', request.raw, reply, () =>
-          Promise.reject(new HttpProblem(400, 'the URL is not percent-encoded UTF-8'))
-        )
+        this.#answering.run('other', request.raw, reply, () => {
+          throw new HttpProblem(400, 'the URL is not percent-encoded UTF-8')
+        })
       }
     })
     this.#addRoutes()
@@ -325,21 +254,17 @@ class HttpGateway implements Gateway {
     this.#door.start()
     this.#courier.start()
     this.#degraded.start()
-    this.#server.listen({ host: this.#config.host, port: this.#config.port })
+    let address: { host: string; port: number }
     try {
-      await once(this.#server, 'listening')
+      address = await this.#listener.start()
     } catch (error) {
       await this.#closeDoor(AbortSignal.abort())
       this.#release()
       throw error
     }
-    this.#server.on('error', err => this.#log.error({ err }, 'the listener failed'))
-    const { address, port } = this.#server.address() as AddressInfo
-    this.#log.info({ host: address, port, scheme: this.#secureServer ? 'https' : 'http' }, 'gateway serves')
-    this.#tellCertificate('the certificate')
     const { adminHost, adminPort } = this.#config
     if (adminPort !== 0) await this.#admin.start({ host: adminHost, port: adminPort })
-    return { host: address, port }
+    return address
   }
 
   reload(config: GatewayConfig): void {
@@ -348,17 +273,7 @@ class HttpGateway implements Gateway {
     this.#door.guard.useToken(config.writeToken)
     this.#ownClient?.useTls(wireSecurityOf(config).tls)
     if (config.certificate?.text === certificate?.text && config.privateKey?.text === privateKey?.text) return
-    this.#secureServer?.setSecureContext(secureOptions(config))
-    this.#tellCertificate('another certificate, for new connections')
-  }
-
-  #tellCertificate(what: string): void {
-    const { certificate } = this.#config
-    if (certificate === undefined) return
-    const { serial, names, expires, warning } = reportCertificate(certificate, this.#clock.nowMs())
-    const fields = { file: certificate.path, serial, names, expires }
-    if (warning === undefined) this.#log.info(fields, what)
-    else this.#log.warn(fields, `${what}: ${warning}`)
+    this.#listener.useCertificate(config)
   }
 
   stop(deadline: AbortSignal): Promise<void> {
@@ -367,20 +282,7 @@ class HttpGateway implements Gateway {
 
   async #drain(deadline: AbortSignal): Promise<void> {
     this.#stopping = true
-    if (this.#server.listening) {
-      const closed = once(this.#server, 'close')
-      // The listener alone: http's own close would cut answers that have not left yet.
-      NetServer.prototype.close.call(this.#server)
-      // A connection becomes idle when its answer ends, and would linger for its keep-alive time.
-      const sweep = setInterval(() => this.#watch.closeIdle(0), STOP_SWEEP_MS)
-      const cut = (): void => this.#watch.closeAll()
-      if (deadline.aborted) cut()
-      deadline.addEventListener('abort', cut, { once: true })
-      await closed
-      deadline.removeEventListener('abort', cut)
-      clearInterval(sweep)
-      this.#server.close(() => {}) // ends its timers; that it no longer listens is known
-    }
+    await this.#listener.stop(deadline)
     await this.#closeDoor(deadline)
     this.#release()
     await Promise.all([this.#app.close(), this.#admin.stop(deadline)])
@@ -393,96 +295,67 @@ class HttpGateway implements Gateway {
   }
 
   #release(): void {
-    this.#watch.detach()
+    this.#listener.release()
     void this.#streaming.close()
     this.#ownClient?.close()
   }
 
+  /** Every request, before any route has it. */
+  #receive(
+    request: IncomingMessage,
+    response: ServerResponse,
+    serve: (request: IncomingMessage, response: ServerResponse) => void
+  ): void {
+    // One spelling from here on: what the door sees is what the router does.
+    request.url = request.url!.replace(ABSOLUTE_FORM, '') || '/'
+    if (request.url.includes('#')) {
+      return this.#refuse(request, response, 400, 'the URL holds a #, which must be percent-encoded')
+    }
+    const signed = this.#door.takeSignature(request)
+    if (this.#guard.guard(signed, request, response, serve)) return
+    // What players ask for, hundreds of times a film, takes the short way; the router knows it as well.
+    if (request.method === 'GET' && request.url.startsWith(FILES_PREFIX)) {
+      this.#answering.answer('GET file', request, response, this.#fileRoutes.get)
+    } else serve(request, response)
+  }
+
+  #refuse(request: IncomingMessage, response: ServerResponse, status: number, detail: string): void {
+    const exchange = this.#answering.exchange('other', request, response)
+    this.#answering.fail(exchange, new HttpProblem(status, detail))
+  }
+
   #addRoutes(): void {
     const app = this.#app
+    const answering = this.#answering
     // Content is never parsed here: whoever wants it reads it.
     app.removeAllContentTypeParsers()
     app.addContentTypeParser('*', (_request, _payload, done) => done(null))
-    app.route({
-      method: 'GET',
-      url: `${FILES_PREFIX}*`,
-      handler: (request, reply) => {
-        this.#run('GET file', request.raw, reply, this.#get)
-      }
-    })
-    app.route({
-      method: ['HEAD', 'PUT', 'POST', 'DELETE', 'OPTIONS', 'PATCH'],
-      url: `${FILES_PREFIX}*`,
-      // Before the framework looks at the content, its type or its length.
-      onRequest: (request, reply) => {
-        const route = `${request.method} file` as Route
-        this.#run(KNOWN_ROUTES.has(route) ? route : 'other', request.raw, reply, this.#other)
-      },
-      handler: () => {}
-    })
+    this.#fileRoutes.add(app, answering)
     for (const url of [UPLOADS_PREFIX, `${UPLOADS_PREFIX}/*`]) {
       app.route({
         method: ['GET', 'HEAD', 'PUT', 'POST', 'DELETE', 'OPTIONS', 'PATCH'],
         url,
-        onRequest: (request, reply) => {
-          const route = `${request.method} upload` as Route
-          this.#run(KNOWN_ROUTES.has(route) ? route : 'other', request.raw, reply, exchange =>
-            this.#received(exchange, this.#uploads.answer(exchange))
-          )
-        },
+        onRequest: (request, reply) =>
+          answering.run(routeOf(request.method, 'upload'), request.raw, reply, exchange =>
+            this.#meter.receiving(exchange.request, this.#uploads.answer(exchange))
+          ),
         handler: () => {}
       })
     }
-    const reading = (url: string, handler: RouteHandlerMethod): void => {
-      app.route({ method: ['GET', 'HEAD'], url, handler })
-    }
-    reading('/healthz', (request, reply) => {
-      this.#run('other', request.raw, reply, exchange => {
-        sendJson(exchange, 200, { status: 'ok' })
-        return 200
-      })
-    })
-    reading('/readyz', (request, reply) => {
-      this.#run('other', request.raw, reply, async exchange => {
+    addServiceRoutes({
+      app,
+      answering,
+      metrics: this.#metrics,
+      report: async () => {
         await this.#probe.refresh()
-        const report = this.#report()
-        const status = report.ready ? 200 : 503
-        sendJson(exchange, status, report)
-        return status
-      })
-    })
-    reading('/metrics', (request, reply) => {
-      this.#run('other', request.raw, reply, async exchange => {
-        const text = Buffer.from(await this.#metrics.text())
-        sendWhole(
-          exchange,
-          200,
-          [
-            'Content-Type',
-            this.#metrics.contentType,
-            'Content-Length',
-            String(text.byteLength),
-            'Cache-Control',
-            'no-store',
-            'X-Content-Type-Options',
-            'nosniff'
-          ],
-          text
-        )
-        return 200
-      })
-    })
-    reading('/about.json', (request, reply) => {
-      this.#run('GET page', request.raw, reply, exchange => {
-        const about: About = {
-          version: this.#version,
-          application: this.#config.defaultApp,
-          user: this.#config.defaultUser,
-          writeToken: this.#door.guard.needsToken,
-          uploadBytesMax: this.#config.uploadMaxBytes
-        }
-        sendJson(exchange, 200, about)
-        return 200
+        return this.#report()
+      },
+      about: () => ({
+        version: this.#version,
+        application: this.#config.defaultApp,
+        user: this.#config.defaultUser,
+        writeToken: this.#door.guard.needsToken,
+        uploadBytesMax: this.#config.uploadMaxBytes
       })
     })
     const library = libraryHandlers({
@@ -500,24 +373,27 @@ class HttpGateway implements Gateway {
       }
       return maySeeTrash(authorize, exchange, film)
     })
-    const ofFilm = (prefix: string, route: Route, work: (exchange: Exchange) => Promise<number>): void => {
-      reading(`${prefix}*`, (request, reply) => {
-        this.#run(route, request.raw, reply, exchange => {
-          exchange.errorHeaders = CORS_HEADERS
-          // The router also takes spellings that the door passed by.
-          if (!request.raw.url!.startsWith(prefix)) throw new HttpProblem(404, 'there is nothing at this URL')
-          return work(exchange)
-        })
+    const ofFilm = (prefix: string, route: Route, work: Work): void => {
+      app.route({
+        method: ['GET', 'HEAD'],
+        url: `${prefix}*`,
+        handler: (request, reply) =>
+          answering.run(route, request.raw, reply, exchange => {
+            exchange.errorHeaders = CORS_HEADERS
+            // The router also takes spellings that the door passed by.
+            if (!request.raw.url!.startsWith(prefix))
+              throw new HttpProblem(404, 'there is nothing at this URL')
+            return work(exchange)
+          })
       })
       app.route({
         method: 'OPTIONS',
         url: `${prefix}*`,
-        handler: (request, reply) => {
-          this.#run('other', request.raw, reply, exchange => {
+        handler: (request, reply) =>
+          answering.run('other', request.raw, reply, exchange => {
             sendWhole(exchange, 204, ['Allow', `${READ_METHODS}, OPTIONS`, ...PREFLIGHT_HEADERS])
             return 204
           })
-        }
       })
     }
     ofFilm(HLS_PREFIX, 'GET stream', exchange => this.#streaming.get(exchange))
@@ -545,16 +421,16 @@ class HttpGateway implements Gateway {
           })
         },
         authorize: (exchange, right, scope) => this.#door.authorize(exchange, right, scope),
-        run: (route, request, reply, work) => this.#run(route, request, reply, work),
+        run: answering.run.bind(answering),
         version: this.#version,
         contentMs: this.#config.silenceS * 1_000
       })
     })
     addPageRoutes({
       app,
-      run: this.#run.bind(this),
+      run: answering.run.bind(answering),
       fallback: this.#owner,
-      isSecure: this.#secureServer !== undefined,
+      isSecure: this.#listener.isSecure,
       lookUp: async (key, exchange, given) => {
         const { request, response } = exchange
         this.#door.guard.checkName(request.headers)
@@ -564,10 +440,12 @@ class HttpGateway implements Gateway {
       }
     })
     app.setNotFoundHandler((request, reply) => {
-      this.#run('other', request.raw, reply, () => Promise.reject(this.#noRoute(request.method, request.url)))
+      answering.run('other', request.raw, reply, () => {
+        throw this.#noRoute(request.method, request.url)
+      })
     })
     app.setErrorHandler((error, request, reply) => {
-      this.#run('other', request.raw, reply, () => Promise.reject(error))
+      answering.run('other', request.raw, reply, () => Promise.reject(error))
     })
   }
 
@@ -591,286 +469,12 @@ class HttpGateway implements Gateway {
     return { ...report, ready: report.ready && !this.#stopping }
   }
 
-  /** A request that came through the router; the framework has no further part in its answer. */
-  #run(
-    route: Route,
-    request: IncomingMessage,
-    reply: FastifyReply,
-    work: (exchange: Exchange) => number | Promise<number>
-  ): void {
-    reply.hijack()
-    this.#answer(route, request, reply.raw, work)
-  }
-
-  /** Every request ends up here: it is answered by `work`, or by the error of it. */
-  #answer(
-    route: Route,
-    request: IncomingMessage,
-    response: ServerResponse,
-    work: (exchange: Exchange) => number | Promise<number>
-  ): void {
-    const exchange = this.#exchange(route, request, response)
-    try {
-      checkHostHeader(request)
-      const status = work(exchange)
-      if (typeof status === 'number') return this.#done(exchange, status)
-      status.then(
-        answered => this.#done(exchange, answered),
-        error => this.#fail(exchange, error)
-      )
-    } catch (error) {
-      this.#fail(exchange, error)
-    }
-  }
-
-  #exchange(route: Route, request: IncomingMessage, response: ServerResponse): Exchange {
-    return {
-      request,
-      response,
-      route,
-      startedMs: this.#clock.monotonicMs(),
-      sentBytes: 0,
-      awaitsContinue: request.headers.expect !== undefined && AWAITS_CONTINUE.has(request),
-      errorHeaders: NO_HEADERS
-    }
-  }
-
-  #done(exchange: Exchange, status: number): void {
-    const { route, startedMs, sentBytes } = exchange
-    this.#audit(exchange, status, '')
-    if (sentBytes > 0) this.#meter.requests.bytesSent(sentBytes)
-    this.#meter.record(route, status, OUTCOME_OK, this.#clock.monotonicMs() - startedMs)
-  }
-
-  #fail(exchange: Exchange, error: unknown): void {
-    const { request, response, route, startedMs } = exchange
-    const gone = response.destroyed
-    const { status } = problemReply(error)
-    if (!gone && isOurFault(error)) {
-      this.#log.error({ err: error, method: request.method, route }, 'a request failed')
-    }
-    const code = sendProblem(exchange, error)
-    this.#audit(exchange, status, code)
-    this.#meter.record(
-      route,
-      gone ? 499 : status,
-      gone ? 'CANCELLED' : code,
-      this.#clock.monotonicMs() - startedMs
-    )
-  }
-
-  readonly #get = (exchange: Exchange): Promise<number> => {
-    exchange.errorHeaders = CORS_HEADERS
-    const target = parseTarget(exchange.request.url!, this.#owner)
-    if (isFile(target)) {
-      if (this.#door.isOpen(target.application)) return this.#reader.get(exchange, target, target.query)
-      return this.#afterDoor(exchange, target, () => this.#reader.get(exchange, target, target.query))
-    }
-    exchange.route = 'GET folder'
-    exchange.errorHeaders = NO_HEADERS
-    return this.#list(exchange, target)
-  }
-
-  /** Not for scripts of other sites: a list tells what there is. */
-  async #list(exchange: Exchange, target: Target): Promise<number> {
-    await this.#door.authorize(exchange, 'read', target)
-    return listFiles(exchange, this.#files, target, target.query)
-  }
-
-  async #afterDoor(exchange: Exchange, film: FileKey, work: () => number | Promise<number>): Promise<number> {
-    await this.#door.admitRead(exchange, film)
-    if (this.#door.isPrivate(film.application)) markPrivate(exchange.request)
-    return work()
-  }
-
-  async #written(exchange: Exchange, target: Target, work: () => Promise<number>): Promise<number> {
-    await this.#door.admitWrite(exchange, target)
-    return work()
-  }
-
-  /**
-   * What belongs to a film and has its address: whoever may not read the film gets nothing of it, whichever route has it.
-   *
-   * @returns whether the request is taken care of
-   */
-  #guardFilm(
-    signed: 'path' | 'query' | undefined,
-    request: IncomingMessage,
-    response: ServerResponse,
-    serve: (request: IncomingMessage, response: ServerResponse) => void
-  ): boolean {
-    if (request.method === 'OPTIONS') return false
-    const exchange = this.#exchange('other', request, response)
-    exchange.errorHeaders = CORS_HEADERS
-    try {
-      const film = filmOfTree(request.url!)
-      if (film === undefined || this.#door.isOpen(film.application)) return false
-      this.#door.admitRead(exchange, film).then(
-        () => {
-          if (this.#door.isPrivate(film.application)) makePrivate(request, response)
-          const signature = this.#door.signatureOf(request)
-          // Relative addresses of a playlist lose a parameter, and keep what is in front of the path.
-          if (signed === 'query' && isPlaylistTree(request.url!)) {
-            const location = signedPath(signature!, request.url!)
-            sendWhole(exchange, 307, ['Location', location, 'Cache-Control', 'no-store', ...CORS_HEADERS])
-            this.#done(exchange, 307)
-          } else serve(request, response)
-        },
-        error => this.#fail(exchange, error)
-      )
-    } catch (error) {
-      this.#fail(exchange, error)
-    }
-    return true
-  }
-
-  /** Whatever changes something, and whatever is refused. */
-  #audit({ request }: Exchange, status: number, code: string): void {
-    const audited = auditedOf(request, status, this.#owner)
-    if (!audited) return
-    const { outcome } = audited
-    const principal = this.#door.knownPrincipal(request)
-    // What nobody in particular got wrong is no news: anybody could fill the log with it.
-    if (outcome === 'failed' && principal.kind === 'anonymous') return
-    this.#door.audit.note({
-      ...audited,
-      code,
-      who: nameOf(principal),
-      token: principal.kind === 'token' ? principal.id : '',
-      address: this.#door.addressOf(request)
-    })
-  }
-
-  readonly #other = (exchange: Exchange): number | Promise<number> => {
-    const { request } = exchange
-    const target = parseTarget(request.url!, this.#owner)
-    const file = isFile(target)
-    switch (request.method) {
-      case 'HEAD':
-        if (file) {
-          exchange.errorHeaders = CORS_HEADERS
-          return this.#afterDoor(exchange, target, () => this.#reader.head(exchange, target, target.query))
-        }
-        exchange.route = 'HEAD folder'
-        return this.#list(exchange, target)
-      case 'OPTIONS':
-        return this.#options(exchange, file)
-      case 'PUT':
-        if (!file) break
-        return this.#written(exchange, target, () =>
-          this.#received(exchange, this.#writer.put(exchange, target, target.query))
-        )
-      case 'POST':
-        if (file) break
-        exchange.route = 'POST folder'
-        return this.#written(exchange, target, () =>
-          this.#received(exchange, this.#writer.post(exchange, target, target.query))
-        )
-      case 'DELETE':
-        if (!file) break
-        return this.#written(exchange, target, () => this.#writer.delete(exchange, target))
-      default:
-    }
-    throw methodNotAllowed(file ? FILE_METHODS : FOLDER_METHODS)
-  }
-
-  /** Counts what an upload brought, whatever becomes of it. */
-  #received({ request }: Exchange, upload: Promise<number>): Promise<number> {
-    const { socket } = request
-    const beforeBytes = socket.bytesRead
-    return upload.finally(() => this.#meter.requests.bytesReceived(socket.bytesRead - beforeBytes))
-  }
-
-  /** Also the preflight of a script of another site: it may read files, and no more. */
-  #options(exchange: Exchange, file: boolean): number {
-    const headers = ['Allow', file ? FILE_METHODS : FOLDER_METHODS]
-    if (file) {
-      headers.push(...PREFLIGHT_HEADERS)
-    }
-    sendWhole(exchange, 204, headers)
-    return 204
-  }
-
   #noRoute(method: string, url: string): HttpProblem {
     const path = url.split('?', 1)[0]!
-    if (path.startsWith(FILES_PREFIX)) {
-      try {
-        return methodNotAllowed(isFile(parseTarget(url, this.#owner)) ? FILE_METHODS : FOLDER_METHODS)
-      } catch {
-        return new HttpProblem(404, 'there is nothing at this URL')
-      }
-    }
+    if (path.startsWith(FILES_PREFIX)) return this.#fileRoutes.refusal(url)
     const known = method !== 'GET' && this.#app.hasRoute({ method: 'GET', url: path })
     return known ? methodNotAllowed(READ_METHODS) : new HttpProblem(404, 'there is nothing at this URL')
   }
-
-  /** What came is no HTTP, too long, or too late: there is a socket only, and it gets an answer before it goes. */
-  #refuseBytes(error: NodeJS.ErrnoException, socket: Socket | Duplex): void {
-    const accepted = this.#watch.acceptedSocket(socket as Socket)
-    if (accepted !== undefined) return this.#refuseHandshake(error, accepted)
-    if (error.code === 'ECONNRESET' || !socket.writable || this.#watch.isAnswering(socket as Socket)) {
-      socket.destroy()
-      return
-    }
-    const [status, detail] = BAD_BYTES[error.code ?? ''] ?? [400, 'this is not an HTTP request']
-    socket.end(this.#answerText(status, detail))
-    const timer = setTimeout(() => socket.destroy(), CHECK_INTERVAL_MS)
-    socket.once('close', () => clearTimeout(timer))
-    socket.resume()
-    this.#meter.record('other', status, 'BAD_REQUEST', 0)
-  }
-
-  /** Before there is TLS a browser that was sent here with http:// can still be told; everybody else is let go. */
-  #refuseHandshake({ code, message }: NodeJS.ErrnoException, accepted: Socket): void {
-    if (code !== 'ERR_SSL_HTTP_REQUEST') {
-      this.#log.debug({ address: accepted.remoteAddress, code, reason: message }, 'a TLS handshake failed')
-      accepted.destroy()
-      return
-    }
-    accepted.end(this.#answerText(400, 'this port speaks HTTPS: the address must begin with https://'))
-    this.#meter.record('other', 400, 'BAD_REQUEST', 0)
-  }
-
-  /** A whole answer as bytes, where Node has no response to write it to. */
-  #answerText(status: number, detail: string): string {
-    const { headers, body } = problemReply(new HttpProblem(status, detail))
-    let text = `HTTP/1.1 ${status} ${PHRASES[status]}\r\nDate: ${new Date(this.#clock.nowMs()).toUTCString()}\r\nConnection: close\r\n`
-    for (let index = 0; index < headers.length; index += 2)
-      text += `${String(headers[index])}: ${String(headers[index + 1])}\r\n`
-    return `${text}\r\n${body.toString()}`
-  }
-}
-
-const NO_HEADERS: readonly string[] = []
-const AWAITS_CONTINUE = new WeakSet<IncomingMessage>()
-const KNOWN_ROUTES: ReadonlySet<string> = new Set<Route>([
-  'HEAD file',
-  'PUT file',
-  'DELETE file',
-  'OPTIONS file'
-])
-const BAD_BYTES: Record<string, readonly [number, string]> = {
-  HPE_HEADER_OVERFLOW: [431, 'the request line and headers are too long'],
-  ERR_HTTP_REQUEST_TIMEOUT: [408, 'the request did not come in time']
-}
-const PHRASES: Record<number, string> = {
-  400: 'Bad Request',
-  408: 'Request Timeout',
-  431: 'Request Header Fields Too Large'
-}
-
-function isFile(target: Target): target is Target & { file: string } {
-  return target.file !== undefined
-}
-
-/** More than one Host, or one that is no host, is an attack or a mistake: RFC 9112 §3.2. */
-function checkHostHeader({ rawHeaders }: IncomingMessage): void {
-  let hosts = 0
-  for (let index = 0; index < rawHeaders.length; index += 2) {
-    const name = rawHeaders[index]!
-    if (name.length === 4 && name.toLowerCase() === 'host') hosts++
-  }
-  if (hosts > 1) throw new HttpProblem(400, 'a request has one Host header')
 }
 
 function allowedNetworks({ allow, insecure }: GatewayConfig): AllowList {

@@ -1,4 +1,5 @@
 /** What /metrics tells of the requests: by route and method and status, with latencies and bytes. */
+import type { IncomingMessage } from 'node:http'
 import { RequestMeter, type Metrics } from '@tributary/runtime'
 
 /** Route and method as one word; also the label `command` of the histogram. */
@@ -26,6 +27,13 @@ export const ROUTES = [
 export type Route = (typeof ROUTES)[number]
 
 const STATUS_MAX = 600
+const KNOWN: ReadonlySet<string> = new Set(ROUTES)
+
+/** `PUT` and `file` → `PUT file`; `other`, where that is not told apart. */
+export function routeOf(method: string, what: 'file' | 'upload'): Route {
+  const route = `${method} ${what}`
+  return KNOWN.has(route) ? (route as Route) : 'other'
+}
 
 export class HttpMeter {
   readonly requests = new RequestMeter<Route>(ROUTES)
@@ -41,6 +49,12 @@ export class HttpMeter {
     const row = this.#rows.get(route)!
     const index = status < STATUS_MAX ? status : 0
     row[index] = row[index]! + 1
+  }
+
+  /** Counts what an upload brought, whatever becomes of it. */
+  receiving({ socket }: IncomingMessage, upload: Promise<number>): Promise<number> {
+    const beforeBytes = socket.bytesRead
+    return upload.finally(() => this.requests.bytesReceived(socket.bytesRead - beforeBytes))
   }
 
   expose(metrics: Metrics): void {

@@ -1,11 +1,11 @@
 /** Routes of the console, of a film's page and of its frame, and what they tell programs of a film. */
 import type { IncomingMessage } from 'node:http'
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { takeSignature } from '@tributary/client'
 import type { FileKey } from '@tributary/protocol'
+import type { Answering, Work } from './answering.ts'
 import { sendJson, type Exchange } from './exchange.ts'
 import { FILES_PREFIX, parseTarget, type Owner } from './file-target.ts'
-import type { Route } from './http-meter.ts'
 import { Page, PAGE_ROUTES } from './page.ts'
 import { HttpProblem } from './problem.ts'
 import { oEmbedOf, watchHead, type WatchedFilm } from './watch-page.ts'
@@ -18,12 +18,7 @@ const URL_CHARACTERS_MAX = 4_096
 export interface PageRoutesOptions {
   app: FastifyInstance
   /** Answers a request that came through the router. */
-  run(
-    route: Route,
-    request: IncomingMessage,
-    reply: FastifyReply,
-    work: (exchange: Exchange) => number | Promise<number>
-  ): void
+  run: Answering['run']
   fallback: Owner
   isSecure: boolean
   /**
@@ -44,7 +39,7 @@ export interface GivenWayIn {
 
 export function addPageRoutes({ app, run, fallback, isSecure, lookUp }: PageRoutesOptions): void {
   const page = new Page()
-  const reading = (url: string, work: (exchange: Exchange) => number | Promise<number>): void => {
+  const reading = (url: string, work: Work): void => {
     app.route({
       method: ['GET', 'HEAD'],
       url,

@@ -20,7 +20,7 @@ describe('the scope of a request', () => {
         authorize: (_exchange, _right, scope) => void scopes.set(asked, scope),
         run: (_route, request, reply, work) => {
           reply.hijack()
-          work({ request, response: reply.raw, errorHeaders: [] } as never).then(
+          Promise.resolve(work({ request, response: reply.raw, errorHeaders: [] } as never)).then(
             () => reply.raw.end(),
             () => reply.raw.end()
           )

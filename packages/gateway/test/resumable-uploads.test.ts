@@ -77,6 +77,19 @@ describe('resumable uploads over HTTP', { timeout: 120_000 }, () => {
       equal(head.headers['tributary-file'], `/files/media/anna/${file}`)
     })
 
+    it('is counted by its methods', async () => {
+      const url = await create(2)
+      await patch(url, 0, Buffer.from('ab'))
+      const { text } = await http.ask('/metrics')
+      for (const [method, status] of [
+        ['POST', 201],
+        ['PATCH', 204]
+      ]) {
+        const labels = `route="upload",method="${method}",status="${status}"`
+        match(text, new RegExp(`responses_total\\{${labels}\\} [1-9]`))
+      }
+    })
+
     it('tells with HEAD the offset, even 0, and the length, the metadata as they came, and forbids to cache it', async () => {
       const metadata = `filename ${base64('a.mkv')},is_confidential,note ${base64('ä')}`
       const url = await create(100, { 'upload-metadata': metadata })

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { open } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FileIndex, FileRow, UploadRow, Uploads } from '@tributary/database'
 import { UPLOAD_METADATA_BYTES_MAX } from '@tributary/database'
 import {
@@ -36,6 +37,8 @@ import { storeError } from './volume.ts'
 /** A writer that lives lets go within this time of being overtaken; of another one nobody knows what it still does. */
 const RELEASE_WAIT_MS = 3_000
 const RELEASE_LOOK_MS = 100
+const ABORT_TRIES_MAX = 5
+const ABORT_PAUSE_MS = 100
 /** Writers that did not let go, of one upload. */
 const PIECES_MAX = 32
 /** A folder is made after its row: one that is older than this and has no row is of an upload that is gone. */
@@ -180,9 +183,18 @@ export class PartUploads {
 
   /** Gives it up, with all that came. A file that was made of it stays. */
   async abort(id: string): Promise<UploadRow> {
-    const row = await this.status(id)
-    await this.#discard(row)
-    return row
+    for (let tries = 1; ; tries++) {
+      const row = await this.status(id)
+      try {
+        await this.#discard(row)
+        return row
+      } catch (error) {
+        // Who still writes came further meanwhile; it is given up however far it is.
+        const isTaken = error instanceof RejectedError && error.code === 'UPLOAD_TAKEN'
+        if (!isTaken || tries === ABORT_TRIES_MAX) throw error
+        await sleep(ABORT_PAUSE_MS)
+      }
+    }
   }
 
   /** Acknowledged bytes; fewer than asked for at the end of what there is. */

@@ -327,6 +327,31 @@ describe('a resumable upload', { timeout: 120_000 }, () => {
   })
 })
 
+describe('an upload that is given up', { timeout: 30_000 }, () => {
+  it('is gone, however much comes in the same moment', async t => {
+    const folder = await temporaryFolder(t)
+    const member = await openMember(t, { folder })
+    const writer = await openMember(t, { folder, member: 'member2.0' })
+    const request = begin('film', 100)
+    await member.parts.begin(request, labels())
+    const { uploads } = member.database
+    const find = uploads.find.bind(uploads)
+    let looks = 0
+    uploads.find = async id => {
+      const row = await find(id)
+      // Between the look and the taking, the writer comes further.
+      if (row && looks++ < 3) {
+        await writer.parts.append(head(id, row.offsetBytes, row.fence), content(Buffer.alloc(5)))
+      }
+      return row
+    }
+    await member.parts.abort(request.id)
+    ok(looks > 3)
+    equal(await find(request.id), undefined)
+    deepEqual(await folders(member), [])
+  })
+})
+
 describe('parts of one whole', { timeout: 120_000 }, () => {
   const PARTS = 4
   async function beginParts(member: Member, totalBytes: number, hinted: boolean) {

@@ -16,6 +16,7 @@ import { Compile } from 'typebox/compile'
 import { Convert } from 'typebox/value'
 import type { BodyOf, Endpoint, ParametersOf, QueryOf, ReplyOf, Right } from '../contract/endpoint.ts'
 import { ENDPOINTS, type EndpointName, type EndpointOf } from '../contract/endpoints.ts'
+import type { Answering } from '../answering.ts'
 import { sendJson, sendWhole, type Exchange } from '../exchange.ts'
 import type { Route } from '../http-meter.ts'
 import { HttpProblem } from '../problem.ts'
@@ -47,12 +48,7 @@ export interface ApiOptions {
   /** @throws {HttpProblem} 401, 403 */
   authorize: (exchange: Exchange, right: Right, scope: Scope) => void | Promise<void>
   /** Answers a request, and reckons with it. */
-  run: (
-    route: Route,
-    request: FastifyRequest['raw'],
-    reply: FastifyReply,
-    work: (exchange: Exchange) => Promise<number>
-  ) => void
+  run: Answering['run']
   version: string
   /** The content of a request that is JSON is whole within this time, or the request is given up. */
   contentMs: number
