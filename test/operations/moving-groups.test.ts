@@ -184,6 +184,7 @@ for (const engine of ENGINES) {
         const [one, other] = GROUPS.map(name => begun.find(each => each.group === name)!.part)
         const mixed = { ...keyOf('mixed', 'r0'), sizeBytes: 0, joins: [one!, other!] }
         await rejects(asked.uploads.create(mixed), { code: 'BAD_FIELD' })
+        for (const { part } of begun) await asked.uploads.abort(part)
       } finally {
         asked.close()
       }
@@ -309,18 +310,37 @@ for (const engine of ENGINES) {
       deepEqual(await groupsOf(), new Set(['north']))
       await untilEmpty('south')
       equal((await filesIn('north')).length, files.size)
-      // What is in the trash stays where it is, and is not passed over in silence.
-      const [trashed] = files.keys()
-      const { generation } = await client.stat(keyOf(trashed!))
-      await client.trash(keyOf(trashed!), generation, Date.now() + 3_600_000)
+      const report = await tributary([
+        'fsck',
+        join(folder, 'north'),
+        join(folder, 'south'),
+        '--database',
+        databaseUrl,
+        '--checksums'
+      ])
+      equal(report.exitCode, 0, report.out)
+    })
+
+    it('take what lies in the trash along, which stays in it, and is had back from the other group', async () => {
+      const [small] = files.keys()
+      const names = [small!, 'anna film']
+      const untilMs = Date.now() + 3_600_000
+      const generations = await Promise.all(
+        names.map(async file => (await client.stat(keyOf(file))).generation)
+      )
+      for (const [at, file] of names.entries()) await client.trash(keyOf(file), generations[at]!, untilMs)
       await succeeds(group('undrain', 'south'))
       await drained('north')
-      const back = group('move', 'north', '--to', 'south')
-      const rest = await tributary(back)
-      equal(rest.exitCode, 1, rest.out)
-      match(rest.err, /1 file in the trash of the group/)
-      await client.trash(keyOf(trashed!), generation, 0)
-      await succeeds(back)
+      await succeeds(group('move', 'north', '--to', 'south'))
+      for (const file of names) {
+        const row = await database.files.find(keyOf(file), { causal: true })
+        deepEqual([row?.group, row?.state, row?.trashedUntilMs], ['south', 'trashed', untilMs])
+        await rejects(read(file), { code: 'FILE_NOT_FOUND' })
+      }
+      await untilEmpty('north')
+      equal(await database.moves.count('north'), 0)
+      for (const [at, file] of names.entries()) await client.trash(keyOf(file), generations[at]!, 0)
+      await allAreWhole()
       await succeeds(group('undrain', 'north'))
       await drained('south')
       await succeeds(group('move', 'south', '--to', 'north'))
@@ -334,6 +354,31 @@ for (const engine of ENGINES) {
         '--checksums'
       ])
       equal(report.exitCode, 0, report.out)
+    })
+
+    it('are not removed while an upload may go on in them: it is told whose, and until when', async () => {
+      await succeeds(group('undrain', 'south'))
+      const begun: string[] = []
+      for (let user = 0; begun.length === 0; user++) {
+        const upload = await client.uploads.create({ ...keyOf('later', `u${user}`), sizeBytes: 5_000 })
+        if (upload.group === 'south') begun.push(upload.id)
+        else await client.uploads.abort(upload.id)
+      }
+      const [id] = begun as [string]
+      const { expiresMs, user } = await client.uploads.status(id)
+      const until = new Date(expiresMs).toISOString()
+      await drained('south')
+      const moved = await tributary(group('move', 'south', '--to', 'north'))
+      equal(moved.exitCode, 1, moved.out)
+      match(moved.err, /1 upload under way in the group/)
+      ok(moved.err.includes(`media/${user}/later: 0 B of 4.9 KiB, kept until ${until}`), moved.err)
+      match(await succeeds(group('list')), /south: .*1 upload under way, kept until/)
+      match(
+        (await tributary(group('remove', 'south'))).err,
+        new RegExp(`1 upload under way, kept until ${until}`)
+      )
+      await client.uploads.abort(id)
+      await succeeds(group('move', 'south', '--to', 'north'))
     })
 
     it('are removed once they have nothing left', async () => {

@@ -29,6 +29,8 @@ export interface BrowserOptions {
   colorScheme?: 'light' | 'dark'
   /** As a phone has it. */
   hasTouch?: boolean
+  /** Folder of its profile, which stays. Default: one of its own. */
+  profile?: string
 }
 
 export interface BrowserWindow {
@@ -43,10 +45,13 @@ export interface BrowserWindow {
 export async function openChromium({
   width = 1280,
   height = 900,
+  profile: given,
   ...options
 }: BrowserOptions = {}): Promise<BrowserWindow> {
-  const profile = await mkdtemp(join(tmpdir(), 'tributary-chromium-'))
-  const removeProfile = (): Promise<void> => rm(profile, { recursive: true, force: true, maxRetries: 5 })
+  const profile = given ?? (await mkdtemp(join(tmpdir(), 'tributary-chromium-')))
+  const removeProfile = async (): Promise<void> => {
+    if (given === undefined) await rm(profile, { recursive: true, force: true, maxRetries: 5 })
+  }
   let context: BrowserContext
   try {
     context = await chromium.launchPersistentContext(profile, {

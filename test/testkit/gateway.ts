@@ -36,8 +36,14 @@ export interface PlayableCluster {
   stop(): Promise<void>
 }
 
-/** Starts all of it on free ports, or fails with nothing left running. */
-export async function startPlayableCluster(): Promise<PlayableCluster> {
+/**
+ * Starts all of it on free ports, or fails with nothing left running.
+ *
+ * @param flags  settings of its gateway
+ */
+export async function startPlayableCluster(
+  flags: Readonly<Record<string, unknown>> = {}
+): Promise<PlayableCluster> {
   const closers: (() => unknown)[] = []
   const stop = async (): Promise<void> => {
     for (const close of closers.splice(0).reverse()) await close()
@@ -69,7 +75,7 @@ export async function startPlayableCluster(): Promise<PlayableCluster> {
       closers.push(() => gateway.stop(AbortSignal.timeout(STOP_MS)))
       return `http://${host}:${port}`
     }
-    const url = await openGateway({})
+    const url = await openGateway(flags)
     const port = Number(new URL(url).port)
     const requests: ArrivedRequest[] = []
     const onRequest = (message: unknown): void => {

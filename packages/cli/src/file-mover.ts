@@ -54,8 +54,8 @@ export interface MoveReport extends MoveProgress {
   /** Deleted or replaced meanwhile. */
   gone: number
   failed: number
-  /** In the trash of the group: they stay where they are until their time is up, or somebody takes them out. */
-  trashed: number
+  /** Files that the group still has. */
+  left: number
   /** Of the first ones that failed: the file and why. */
   failures: string[]
   /** Files and bytes by the group that they went to. */
@@ -97,7 +97,7 @@ export class FileMover {
     users: 0,
     gone: 0,
     failed: 0,
-    trashed: 0,
+    left: 0,
     failures: [],
     targets: {}
   }
@@ -137,7 +137,7 @@ export class FileMover {
         const before = this.#report.files
         const seen = await this.#pass(lease)
         if (seen === 0 || this.#report.files === before) {
-          await this.#countTrashed()
+          await this.#countLeft()
           return this.#report
         }
         // Files that came meanwhile, from whoever did not know of the drain yet, or that failed.
@@ -180,16 +180,22 @@ export class FileMover {
     }
   }
 
-  async #countTrashed(): Promise<void> {
-    const { files } = this.#options.database
+  async #countLeft(): Promise<void> {
     for (const store of await this.#stores()) {
-      for (let afterPath: string | undefined; ;) {
-        const after = afterPath === undefined ? {} : { afterPath }
-        const page = await files.listStore({ store, limit: PAGE_ROWS, state: 'trashed', ...after })
-        this.#report.trashed += page.length
-        if (page.length < PAGE_ROWS) break
-        afterPath = page.at(-1)!.path
-      }
+      for await (const page of this.#pagesOf(store)) this.#report.left += page.length
+    }
+  }
+
+  /** Files of a store, those in the trash as well; what is being deleted goes by itself. */
+  async *#pagesOf(store: string): AsyncGenerator<FileRow[]> {
+    const { files } = this.#options.database
+    for (let afterPath: string | undefined; ;) {
+      const after = afterPath === undefined ? {} : { afterPath }
+      const page = await files.listStore({ store, limit: PAGE_ROWS, ...after })
+      this.#checkSignal()
+      yield page.filter(({ state }) => state !== 'deleting')
+      if (page.length < PAGE_ROWS) return
+      afterPath = page.at(-1)!.path
     }
   }
 
@@ -223,17 +229,11 @@ export class FileMover {
 
   /** @returns How many files were there. */
   async #pass(lease?: { lost: AbortSignal }): Promise<number> {
-    const { files } = this.#options.database
     let seen = 0
     for (const store of await this.#stores()) {
-      let afterPath: string | undefined
-      for (;;) {
-        const after = afterPath === undefined ? {} : { afterPath }
-        const page = await files.listStore({ store, limit: PAGE_ROWS, state: 'stored', ...after })
+      for await (const page of this.#pagesOf(store)) {
         await this.#severally(page, lease?.lost, row => this.#moveOne(row))
         seen += page.length
-        if (page.length < PAGE_ROWS) break
-        afterPath = page.at(-1)!.path
       }
     }
     return seen

@@ -260,6 +260,25 @@ describe('moving the files of a group', { timeout: 60_000 }, () => {
     equal((await groupsOf(stage, [rows[5]!]))[0], 'old')
   })
 
+  it('takes films in the trash along, leaves alone what is being deleted, and says what is still there', async t => {
+    const stage = await stageOf(t)
+    const untilMs = Date.now() + 60_000
+    const trashed = await stage.addFiles(5, { user: 'a', state: 'trashed', trashedUntilMs: untilMs })
+    const other = randomUUID()
+    const deleting = await stage.addFiles(3, { user: 'b', state: 'deleting', store: other })
+    stage.groups[0]!.before = ({ file }) => {
+      if (file === 'file2') throw new UnavailableError('NO_SPACE', 'no room')
+    }
+    const report = await stage.mover().run()
+    deepEqual([report.files, report.failed, report.left], [4, 1, 1])
+    const rows = await Promise.all(trashed.map(async row => stage.database.files.find(row)))
+    deepEqual(
+      rows.map(row => [row?.group, row?.state, row?.trashedUntilMs]),
+      trashed.map(({ file }) => [file === 'file2' ? 'old' : 'next', 'trashed', untilMs])
+    )
+    deepEqual(new Set(await groupsOf(stage, deleting)), new Set(['old']))
+  })
+
   it('is done by one at a time', async t => {
     const stage = await stageOf(t)
     await stage.addFiles(3)

@@ -2,7 +2,7 @@
 import { useEffect, useRef } from 'preact/hooks'
 import { readAbout } from './api/about.ts'
 import { ApiError } from './api/http.ts'
-import { isAdmin, readSession, session } from './api/session.ts'
+import { reach, readSession, session } from './api/session.ts'
 import { home, trouble } from './library/library.ts'
 import { FilmDialogs } from './library/film-dialogs.tsx'
 import { LibraryPage } from './library/library-page.tsx'
@@ -12,7 +12,6 @@ import { sentenceOf } from './parts/failure.ts'
 import { Icon, type IconName } from './parts/icon.tsx'
 import { openDialogs, Sayings } from './parts/sayings.tsx'
 import { SettingsMenu } from './pages/settings-menu.tsx'
-import { AccessPage } from './pages/access-page.tsx'
 import { JobsPage } from './pages/jobs-page.tsx'
 import { lazy } from './parts/lazy.tsx'
 import { LoginDialog, LoginPage } from './pages/login-page.tsx'
@@ -34,6 +33,7 @@ const NAVIGATION: readonly (readonly [NavigationName, IconName])[] = [
   ['access', 'key']
 ]
 
+const LazyAccessPage = lazy(async () => (await import('./access/access-page.tsx')).AccessPage)
 const LazyClusterPage = lazy(async () => (await import('./cluster/cluster-page.tsx')).ClusterPage)
 /** These are for people who are let in without a log-in, or are the log-in itself. */
 const OPEN_PAGES: ReadonlySet<Page['name']> = new Set(['login', 'watch', 'embed'])
@@ -87,16 +87,18 @@ function Header() {
         <span>Tributary</span>
       </a>
       <nav aria-label={t.pages}>
-        {NAVIGATION.filter(([name]) => name !== 'access' || isAdmin.value).map(([name, icon]) => (
-          <a
-            key={name}
-            href={addressOf({ name })}
-            aria-current={page.value.name === name ? 'page' : undefined}
-          >
-            <Icon name={icon} />
-            <span>{t[name]}</span>
-          </a>
-        ))}
+        {NAVIGATION.filter(([name]) => name !== 'access' || reach.value.tabs.length > 0).map(
+          ([name, icon]) => (
+            <a
+              key={name}
+              href={addressOf({ name })}
+              aria-current={page.value.name === name ? 'page' : undefined}
+            >
+              <Icon name={icon} />
+              <span>{t[name]}</span>
+            </a>
+          )
+        )}
       </nav>
       <SettingsMenu version={version.value} />
     </header>
@@ -132,7 +134,7 @@ function Content({ shown }: { shown: Page }) {
     case 'jobs':
       return <JobsPage />
     case 'access':
-      return <AccessPage />
+      return <LazyAccessPage />
     case 'login':
       return <LoginPage />
     default:

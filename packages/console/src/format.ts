@@ -15,7 +15,7 @@ export function formatBytes(bytes: number, language: string): string {
   return `${number.format(value)} ${UNITS[unit]}`
 }
 
-/** 3725 → "1:02:05", 65 → "1:05" */
+/** What is left of a wait: 3725 → "1:02:05", 64.1 → "1:05" */
 export function formatSeconds(seconds: number): string {
   const whole = Math.max(0, Math.ceil(seconds))
   const parts = [Math.floor(whole / 60) % 60, whole % 60]
@@ -23,7 +23,7 @@ export function formatSeconds(seconds: number): string {
   return parts.map((part, index) => (index === 0 ? String(part) : String(part).padStart(2, '0'))).join(':')
 }
 
-/** Of a film, which is over when it is over: 59.94 s is a minute. */
+/** A film's length, or a place in it, to the nearest second: 59.98 s are a minute, and so are 60.02 s. */
 export function formatDuration(seconds: number): string {
   return formatSeconds(Math.round(seconds))
 }

@@ -2,7 +2,8 @@
 import { signal } from '@preact/signals'
 import { pageOf, type Page } from './router.ts'
 
-export const page = signal<Page>(pageOf(location.pathname))
+let path = location.pathname
+export const page = signal<Page>(pageOf(path))
 /** Of the address, for what a page remembers in it. */
 export const query = signal(location.search)
 
@@ -31,6 +32,7 @@ export function watchPlace(): void {
 }
 
 function read(): void {
-  page.value = pageOf(location.pathname)
+  // Another question to the same page is no other page: whoever types in it goes on typing.
+  if (location.pathname !== path) page.value = pageOf((path = location.pathname))
   query.value = location.search
 }

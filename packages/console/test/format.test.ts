@@ -10,7 +10,8 @@ describe('figures for people', () => {
       ['0 B', '999 B', '1 KB', '1 MB', '1 MB', '1.5 MB', '123 MB', '5 PB']
     )
     deepEqual([0, 5, 65, 3725].map(formatSeconds), ['0:00', '0:05', '1:05', '1:02:05'])
-    equal(formatDuration(59.94), '1:00')
+    deepEqual([59.4, 59.5, 59.94, 59.98, 60, 60.02].map(formatDuration), ['0:59', ...Array(5).fill('1:00')])
+    deepEqual([0, 3599.6, 7199.98].map(formatDuration), ['0:00', '1:00:00', '2:00:00'])
   })
 
   it('say when something was, and will be', () => {

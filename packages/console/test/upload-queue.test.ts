@@ -15,6 +15,8 @@ function fixture() {
   const sent: Sent[] = []
   const forgotten: string[] = []
   const stored: string[] = []
+  const taken: string[] = []
+  const over: string[] = []
   const timers: { ms: number; work: () => void; live: boolean }[] = []
   let shown: readonly Upload[] = []
   let nowMs = 0
@@ -29,6 +31,8 @@ function fixture() {
     },
     onChange: uploads => (shown = uploads),
     onStored: ({ name }) => stored.push(name),
+    onTaken: ({ application }, { name }) => taken.push(`${application} ${name}`),
+    onOver: ({ name }) => over.push(name),
     bytesMax: () => 1_000,
     tooLarge: () => 'too large',
     anotherFile: () => 'another file',
@@ -48,6 +52,8 @@ function fixture() {
     last,
     forgotten,
     stored,
+    taken,
+    over,
     timers,
     pass: (ms: number) => (nowMs += ms),
     states: () => Object.fromEntries(shown.map(({ name, state }) => [name, state])),
@@ -173,5 +179,53 @@ describe('the queue of uploads', () => {
     equal(sent.length, 2)
     queue.cancel(find('c').id)
     deepEqual(forgotten, ['/uploads/3'])
+  })
+
+  it('goes on with files at hand, also with what had not begun, until one is not at hand after all', () => {
+    const { queue, last, find, states } = fixture()
+    const left = { sizeBytes: 100, lastModified: 1, isKept: true, ...PLACE }
+    queue.addInterrupted([
+      { ...left, name: 'a', doneBytes: 40, reference: '/uploads/1' },
+      { ...left, name: 'b', doneBytes: 0 },
+      { ...left, name: 'c', doneBytes: 0 }
+    ])
+    deepEqual(
+      ['a', 'b', 'c'].map(name => find(name).isKept),
+      [true, true, true]
+    )
+    queue.resume(find('a').id, file('a'))
+    queue.resume(find('b').id, file('b'))
+    deepEqual([last('a').reference, last('b').reference], ['/uploads/1', undefined])
+    queue.mislay(find('a').id, 'gone')
+    equal(find('a').why, '', 'it has its file already')
+    queue.mislay(find('c').id, 'gone')
+    deepEqual([find('c').isKept, find('c').why], [false, 'gone'])
+    queue.resume(find('c').id, file('c'))
+    deepEqual(states(), { a: 'sending', b: 'sending', c: 'waiting' })
+    equal(find('c').why, '')
+  })
+
+  it('asks for the file where the one at hand has changed', () => {
+    const { queue, find } = fixture()
+    queue.addInterrupted([
+      { name: 'a', sizeBytes: 100, lastModified: 1, doneBytes: 0, isKept: true, ...PLACE }
+    ])
+    queue.resume(find('a').id, { ...file('a'), lastModified: 2 })
+    deepEqual([find('a').state, find('a').isKept, find('a').why], ['interrupted', false, 'another file'])
+  })
+
+  it('tells when it has a file, and when nobody goes on with it', () => {
+    const { queue, find, last, taken, over } = fixture()
+    queue.addInterrupted([
+      { name: 'old', sizeBytes: 100, lastModified: 1, doneBytes: 0, application: 'other', user: 'u' }
+    ])
+    queue.add([file('old'), file('a'), file('b'), file('huge', 1_001)], PLACE)
+    deepEqual(taken, ['other old', 'media a', 'media b'])
+    last('old').reports.stored()
+    queue.cancel(find('b').id)
+    last('a').reports.failed('no space left', false)
+    deepEqual(over, ['old', 'b'])
+    queue.clear()
+    deepEqual(over.slice(2).toSorted(), ['a', 'b', 'huge', 'old'])
   })
 })

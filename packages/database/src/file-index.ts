@@ -109,7 +109,7 @@ export interface FileIndex {
   markDeleting(key: FileKey, generation: string, store?: string): Promise<boolean>
 
   /**
-   * Switches a stored row from its old place to its new one, and the note of `move` with it: both or none. Only while the
+   * Switches a row, stored or in the trash, from its old place to its new one, and the note of `move` with it: both or none. Only while the
    * note stands as it was made (Moves.note), so that whoever took it back can be sure that no switch comes later.
    *
    * @returns False: the row is deleted, deleting, of another generation or elsewhere, or the note is gone. True as well

@@ -27,6 +27,7 @@ export type { Job } from './job-row.ts'
 export { kindOf, type FilmFindings, type GoneFilm, type Library } from './library.ts'
 export {
   UPLOAD_METADATA_BYTES_MAX,
+  type OpenUploads,
   type UploadKind,
   type UploadLayout,
   type UploadPiece,

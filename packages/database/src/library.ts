@@ -235,26 +235,13 @@ export class Library {
   }
 
   /** Applications and users that have films, in byte order, the first OWNERS_MAX. */
-  async owners(): Promise<{ application: string; user: string }[]> {
+  async owners(): Promise<UserKey[]> {
     await this.#gate.pass()
-    const owners: { application: string; user: string }[] = []
-    let after: { application: Uint8Array; user: Uint8Array } | undefined
+    const owners: UserKey[] = []
     while (owners.length < OWNERS_MAX) {
-      // From one to the next in the index: a look for each, however many films it has.
-      let query = this.#queries.selectFrom('library').select(['application', 'user'])
-      if (after) {
-        const { application, user } = after
-        query = query.where(({ and, eb, or }) =>
-          or([
-            eb('application', '>', Buffer.from(application)),
-            and([eb('application', '=', Buffer.from(application)), eb('user', '>', Buffer.from(user))])
-          ])
-        )
-      }
-      const next = await query.orderBy('application').orderBy('user').limit(sql.lit(1)).executeTakeFirst()
+      const next = await this.#ownerAfter('library', owners.at(-1))
       if (!next) break
-      owners.push({ application: textOf(next.application), user: textOf(next.user) })
-      after = next
+      owners.push(next)
     }
     return owners
   }
@@ -270,7 +257,7 @@ export class Library {
     const files: FileRow[] = []
     let owner = after
     for (let owners = 0; owners < ORPHAN_OWNERS && files.length < ORPHANS_MAX; owners++) {
-      owner = await this.#ownerAfter(owner)
+      owner = await this.#ownerAfter('files', owner)
       if (!owner) return { files, next: undefined }
       files.push(...(await this.#orphansOf(owner, olderMs)))
     }
@@ -321,9 +308,9 @@ export class Library {
     return film !== undefined
   }
 
-  /** From one to the next in the index of files: a look for each, however many files it has. */
-  async #ownerAfter(after: UserKey | undefined): Promise<UserKey | undefined> {
-    let query = this.#queries.selectFrom('files').select(['application', 'user'])
+  /** From one to the next in the table's index: a look for each, however many rows it has. */
+  async #ownerAfter(table: 'files' | 'library', after: UserKey | undefined): Promise<UserKey | undefined> {
+    let query = this.#queries.selectFrom(table).select(['application', 'user'])
     if (after) {
       const [application, user] = [Buffer.from(after.application), Buffer.from(after.user)]
       query = query.where(({ and, eb, or }) =>

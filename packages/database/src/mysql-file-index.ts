@@ -17,7 +17,7 @@ const SWITCH_NOTE = `UPDATE moves SET switched = 1
   WHERE store = ? AND path = ? AND to_store = ? AND to_path = ? AND generation = ? AND switched = 0`
 const UNSWITCH_NOTE = 'UPDATE moves SET switched = 0 WHERE store = ? AND path = ?'
 const SWITCH_ROW = `UPDATE files SET store = ?, path = ?, group_name = ?
-  WHERE ${KEY_IS} AND generation = ? AND store = ? AND path = ? AND state = 0`
+  WHERE ${KEY_IS} AND generation = ? AND store = ? AND path = ? AND state IN (0, 1)`
 const REMOVE = `DELETE FROM files WHERE ${KEY_IS} AND generation = ?`
 
 /** A change that met nothing is made once more after a causal look that met what it should have. */

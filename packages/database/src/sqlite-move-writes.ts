@@ -1,5 +1,5 @@
 /** The writes of moving files, in the writing thread. Prepared when they are first asked for: a schema may not have them. */
-import { STATE_STORED, hexOfUuid } from './file-row.ts'
+import { STATE_STORED, STATE_TRASHED, hexOfUuid } from './file-row.ts'
 import { KEY_IS } from './sqlite-file-row.ts'
 import type { Move } from './file-index.ts'
 import type { DatabaseSync, StatementSync } from './sqlite-connection.ts'
@@ -72,7 +72,7 @@ function move(database: DatabaseSync, run: Run, move: Move): boolean {
   if (isThere(noted, ...from, ...to, move.generation)) {
     const switched = run(
       `UPDATE files SET store=unhex(?), path=?, group_name=?
-       WHERE ${KEY_IS} AND generation=unhex(?) AND ${FROM_IS} AND state=${STATE_STORED}`,
+       WHERE ${KEY_IS} AND generation=unhex(?) AND ${FROM_IS} AND state IN (${STATE_STORED}, ${STATE_TRASHED})`,
       ...to,
       move.toGroup,
       ...key,

@@ -1,4 +1,5 @@
-import { keyIs, statement, type Control } from './control.ts'
+import { keyIs, statement, type Control, type ControlStatement } from './control.ts'
+import { CommitOutcomeUnknownError } from './errors.ts'
 import { hexOf } from './file-record.ts'
 import {
   assertFileKey,
@@ -6,10 +7,14 @@ import {
   safeIntegerOf,
   STATE_DELETING,
   STATE_STORED,
-  STATE_TRASHED
+  STATE_TRASHED,
+  uuidOfHex
 } from './file-row.ts'
 import type { FileKey } from './file-index.ts'
 import type { SchemaGate } from './schema-gate.ts'
+
+/** A change that met nothing, or whose answer was lost, is made once more after a look. */
+const TRIES_MAX = 2
 
 /** Into the trash and out of it: the file's row and the library's together. The same on both engines. */
 export class TrashSwitch {
@@ -24,7 +29,7 @@ export class TrashSwitch {
   /**
    * trashed → deleting, for those whose time was up at `untilMs`: one that was taken out of the trash meanwhile stays.
    *
-   * @returns false: it is not in the trash any more, or not that long.
+   * @returns false: it is not in the trash any more, or not that long. True as well when it is deleting already.
    */
   async expire(key: FileKey, generation: string, store: string, untilMs: number): Promise<boolean> {
     assertFileKey(key)
@@ -37,7 +42,10 @@ export class TrashSwitch {
       .where('store', '=', Buffer.from(hexOfUuid(store), 'hex'))
       .where('state', '=', STATE_TRASHED)
       .where('trashed_until_ms', '<=', untilMs)
-    return (await this.#control.change(statement(query, 1))).done
+    return this.#carryOut([statement(query, 1)], key, generation, store, row => {
+      if (row.state === STATE_DELETING) return 'done'
+      return row.state === STATE_TRASHED && row.untilMs <= untilMs ? 'owed' : 'refused'
+    })
   }
 
   /**
@@ -45,13 +53,14 @@ export class TrashSwitch {
    *
    * @param untilMs UNIX milliseconds; 0: out of the trash.
    * @returns false: there is no such file. True as well when it is so already.
+   * @throws {CommitOutcomeUnknownError}
    */
   async set(key: FileKey, generation: string, store: string, untilMs: number): Promise<boolean> {
     assertFileKey(key)
     await this.#gate.pass()
     const { queries } = this.#control
     const values = { state: untilMs > 0 ? STATE_TRASHED : STATE_STORED, trashed_until_ms: untilMs }
-    const outcome = await this.#control.change(
+    const changes = [
       statement(
         queries
           .updateTable('files')
@@ -69,19 +78,59 @@ export class TrashSwitch {
           .where(keyIs(key))
           .where('generation', '=', Buffer.from(generation, 'hex'))
       )
-    )
-    if (outcome.done) return true
-    // Nothing changed: so already, or not there.
-    const row = await queries
+    ]
+    return this.#carryOut(changes, key, generation, store, row => {
+      if (row.state === values.state && row.untilMs === untilMs) return 'done'
+      return row.state === STATE_DELETING ? 'refused' : 'owed'
+    })
+  }
+
+  /**
+   * Where nothing changed, or the answer was lost, a causal look says what is true. `owed`: a Galera node had not heard of
+   * the row when it was to change it, and has now; or a commit came to nothing. Then it is made once more.
+   */
+  async #carryOut(
+    changes: readonly ControlStatement[],
+    key: FileKey,
+    generation: string,
+    store: string,
+    judge: (row: { state: number; untilMs: number }) => 'done' | 'owed' | 'refused'
+  ): Promise<boolean> {
+    for (let tried = 1; ; tried++) {
+      let unknown: CommitOutcomeUnknownError | undefined
+      try {
+        if ((await this.#control.change(...changes)).done) return true
+      } catch (error) {
+        if (!(error instanceof CommitOutcomeUnknownError)) throw error
+        unknown = error
+      }
+      const row = await this.#look(key)
+      if (row?.generation !== generation || row.store !== store) {
+        // It may have been changed before it was moved, or deleted.
+        if (unknown) throw unknown
+        return false
+      }
+      const verdict = judge(row)
+      if (verdict === 'done') return true
+      if (tried < TRIES_MAX && verdict === 'owed') continue
+      if (unknown) throw unknown
+      return false
+    }
+  }
+
+  async #look(key: FileKey) {
+    const row = await this.#control.queries
       .selectFrom('files')
-      .select(['generation', 'state', 'trashed_until_ms'])
+      .select(['generation', 'state', 'trashed_until_ms', 'store'])
       .where(keyIs(key))
       .executeTakeFirst()
     return (
-      row !== undefined &&
-      hexOf(row.generation) === generation &&
-      row.state === values.state &&
-      safeIntegerOf(row.trashed_until_ms) === untilMs
+      row && {
+        generation: hexOf(row.generation),
+        state: row.state,
+        untilMs: safeIntegerOf(row.trashed_until_ms),
+        store: uuidOfHex(hexOf(row.store))
+      }
     )
   }
 }

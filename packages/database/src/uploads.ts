@@ -7,7 +7,7 @@ import { sql } from 'kysely'
 import { insertNew, statement, type ChangeOutcome, type Control, type ControlStatement } from './control.ts'
 import { CommitOutcomeUnknownError } from './errors.ts'
 import { hexOf, textOf } from './file-record.ts'
-import { safeIntegerOf, uuidOfHex } from './file-row.ts'
+import { assertLimit, safeIntegerOf, uuidOfHex } from './file-row.ts'
 import type { FileKey } from './file-index.ts'
 import type { SchemaGate } from './schema-gate.ts'
 import type { Schema, UploadsTable } from './schema.ts'
@@ -81,6 +81,11 @@ export interface PromisedQuestion {
   user?: string | undefined
   before?: string | undefined
   except?: readonly string[] | undefined
+}
+
+export interface OpenUploads {
+  count: number
+  first: UploadRow[]
 }
 
 const NO_GENERATION = '0'.repeat(32)
@@ -282,6 +287,24 @@ export class Uploads {
   async remove({ id, fence }: UploadRow): Promise<boolean> {
     const query = this.#queries.deleteFrom('uploads').where('id', '=', bytesOf(id)).where('fence', '=', fence)
     return this.#sure([statement(query, 1)], async () => (await this.find(id)) === undefined)
+  }
+
+  /**
+   * Those that somebody may still go on with in a group; the one that is kept longest comes first.
+   *
+   * @param limit 1..UPLOADS_PAGE_MAX
+   */
+  async openIn(group: string, nowMs: number, limit: number): Promise<OpenUploads> {
+    assertLimit(limit, UPLOADS_PAGE_MAX)
+    await this.#gate.pass()
+    const open = this.#queries
+      .selectFrom('uploads')
+      .where('group_name', '=', Buffer.from(group))
+      .where('state', '=', stateOf('open'))
+      .where('expires_ms', '>', nowMs)
+    const { count } = await open.select(sql<number>`count(*)`.as('count')).executeTakeFirstOrThrow()
+    const records = await open.selectAll().orderBy('expires_ms', 'desc').limit(sql.lit(limit)).execute()
+    return { count: safeIntegerOf(count), first: records.map(rowOf) }
   }
 
   /** Those of a store whose time is over. */

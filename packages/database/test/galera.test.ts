@@ -61,6 +61,39 @@ async function withDelay(
   return { url: target.href, close: () => server.close() }
 }
 
+/** The node, through a way on which the answers to the first commits are lost: the connection ends instead. */
+async function losingCommits(
+  url: string,
+  count: number
+): Promise<{ url: string; lost: () => number; close: () => void }> {
+  const target = new URL(url)
+  const [port, hostname] = [Number(target.port), target.hostname]
+  let lost = 0
+  const server = createServer(outer => {
+    const inner = connect(port, hostname)
+    const end = (): void => {
+      outer.destroy()
+      inner.destroy()
+    }
+    for (const socket of [outer, inner]) socket.on('error', end).on('close', end)
+    let isLost = false
+    inner.on('data', chunk => {
+      if (isLost) return end()
+      outer.write(chunk)
+    })
+    outer.on('data', chunk => {
+      if (String(chunk).includes('COMMIT') && lost < count) {
+        lost++
+        isLost = true
+      }
+      inner.write(chunk)
+    })
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  target.port = String((server.address() as AddressInfo).port)
+  return { url: target.href, lost: () => lost, close: () => server.close() }
+}
+
 describe('a Galera node', { skip: noGalera() ?? false, timeout: 60_000 }, () => {
   let server: Mariadb
   let database: Database
@@ -130,6 +163,50 @@ describe('a Galera node', { skip: noGalera() ?? false, timeout: 60_000 }, () => 
     equal(await other.files.remove(halfDeleted, halfDeleted.generation), true)
     equal(await database.files.find(halfDeleted, { causal: true }), undefined)
     equal(await other.files.markDeleting(fileRow(), unheardOf.generation), false)
+  })
+
+  it('that has yet to hear of an upload through another node: puts it into the trash all the same, and out of it', async t => {
+    const row = fileRow()
+    const untilMs = Date.now() + 60_000
+    let before: (() => Promise<unknown>) | undefined
+    const way = await withDelay(server.url, async () => {
+      const once = before
+      before = undefined
+      await once?.()
+    })
+    t.after(way.close)
+    const other = await openDatabase(way.url, options)
+    t.after(() => other.close())
+    await other.files.setTrashed(row, row.generation, row.store, untilMs) // what asks once asks here
+    before = () => database.files.insert([row])
+    equal(await other.files.setTrashed(row, row.generation, row.store, untilMs), true)
+    const now = await database.files.find(row, { causal: true })
+    deepEqual([now?.state, now?.trashedUntilMs], ['trashed', untilMs])
+    // That it was put into the trash comes late, too.
+    await database.files.setTrashed(row, row.generation, row.store, 0)
+    before = () => database.files.setTrashed(row, row.generation, row.store, 1)
+    equal(await other.files.markExpired(row, row.generation, row.store, 1), true)
+    equal((await database.files.find(row, { causal: true }))?.state, 'deleting')
+    equal(await other.files.setTrashed(row, row.generation, row.store, 0), false)
+    equal(await other.files.setTrashed(row, fileRow().generation, row.store, 0), false)
+  })
+
+  it('whose answer to a commit is lost: the trash is as it was asked for', async t => {
+    const row = fileRow()
+    await database.files.insert([row])
+    for (const [count, untilMs] of [
+      [1, 5_000],
+      [1, 0]
+    ] as const) {
+      const way = await losingCommits(server.url, count)
+      t.after(way.close)
+      const other = await openDatabase(way.url, options)
+      t.after(() => other.close())
+      equal(await other.files.setTrashed(row, row.generation, row.store, untilMs), true)
+      equal(way.lost(), count)
+      const now = await database.files.find(row, { causal: true })
+      deepEqual([now?.state, now?.trashedUntilMs], [untilMs > 0 ? 'trashed' : 'stored', untilMs])
+    }
   })
 
   it('out of step: is not opened', async () => {

@@ -314,6 +314,21 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
       equal((await other.ask('/files/media/public', { headers: as(secret) })).status, 200)
     })
 
+    it('tells its rules to whoever has a token for it, and no others', async () => {
+      const { secret } = await makeToken([{ application: 'media', rights: ['read'] }])
+      const rules = (path: string, headers = as(secret)) => api(`/applications${path}`, { headers })
+      const { status, json } = await rules('?application=media')
+      equal(status, 200)
+      deepEqual(
+        json.applications.map((one: { application: string; reads: string }) => [one.application, one.reads]),
+        [['media', 'signed']]
+      )
+      equal((await rules('')).status, 403)
+      const { secret: alice } = await makeToken([{ application: 'media', user: 'alice', rights: ['admin'] }])
+      equal((await rules('?application=media', as(alice))).status, 403)
+      equal((await rules('?application=media', { authorization: '' })).status, 401)
+    })
+
     it('plays under one signature, and no other film does', async () => {
       const links = await sign({ expiresInS: 60 })
       const signature = new URL(links.file, one.url).searchParams.get('signature')!
@@ -957,6 +972,9 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
           const { json } = await api('/webhooks')
           return json.webhooks[0].waiting === 0 && json.webhooks[0].lastStatus === 'delivered'
         }, 30_000)
+        const { at, ...last } = (await api('/webhooks')).json.webhooks[0].lastDelivery
+        deepEqual(last, { event: 'stored', state: 'done', tries: 1, failure: '' })
+        ok(Math.abs(Date.parse(at) - Date.now()) < 60_000)
         const ids = got.map(({ headers }) => headers['tributary-delivery'])
         equal(new Set(ids).size, ids.length, 'each one once')
         for (const file of ['hooked', key.file, seen.file, 'trashed']) {

@@ -24,6 +24,7 @@ function soundTrack(timescale: number): ScannedTrack {
     codecPrivate: undefined,
     sampleEntryType: undefined,
     matrix: undefined,
+    light: undefined,
     refusal: undefined
   }
 }

@@ -1,8 +1,11 @@
 /** A DASH manifest over the same segments: ISO/IEC 23009-1, the profile of segments that are addressed by number. */
+import type { PictureColor } from './film-facts.ts'
 import type { IndexTrack } from './film-index.ts'
+import { languageTag } from './language.ts'
 import { isPacked } from './packed-audio.ts'
 import {
   factsOf,
+  firstHeard,
   INIT_SEGMENT,
   pictures,
   ratesOf,
@@ -26,12 +29,15 @@ export function dashManifest(film: PackagedFilm, { base = '', address = same }: 
   // One set for each codec: a player changes between its members without starting its decoder anew.
   for (const members of byCodec(pictures(film))) sets.push(pictureSet(sets.length, members, uri))
   for (const group of soundGroups(film)) {
-    for (const [number, entry] of group.tracks.entries())
-      sets.push(soundSet(sets.length, entry, number + 1, uri))
+    const first = firstHeard(group)
+    for (const [number, entry] of group.tracks.entries()) {
+      const role = number === first ? 'main' : 'alternate'
+      sets.push(soundSet(sets.length, entry, trackName(entry, number + 1), role, uri))
+    }
   }
   for (const { name, language, title } of film.subtitles ?? []) {
     sets.push(
-      `    <AdaptationSet id="${sets.length}" contentType="text" mimeType="text/vtt" lang="${escaped(language)}">
+      `    <AdaptationSet id="${sets.length}" contentType="text" mimeType="text/vtt" lang="${escaped(languageTag(language) ?? 'und')}">
       <Label>${escaped(title)}</Label>
       <Role schemeIdUri="urn:mpeg:dash:role:2011" value="subtitle"/>
       <Representation id="${escaped(name)}" bandwidth="${SUBTITLE_BITS}">
@@ -62,11 +68,11 @@ function byCodec(shown: readonly TrackSource[]): TrackSource[][] {
 function pictureSet(id: number, members: readonly TrackSource[], uri: (path: string) => string): string {
   const closed = members.every(({ source }) => source.index.head.independent)
   const representations = members.map(entry => {
-    const { width, height } = factsOf(entry)
+    const { width, height, color } = factsOf(entry)
     const { frameRateMax, codec } = entry.track
     const size = width && height ? ` width="${width}" height="${height}"` : ''
     const rate = frameRateMax ? ` frameRate="${Math.round(frameRateMax * 1000)}/1000"` : ''
-    return `      <Representation id="${escaped(nameOf(entry))}" codecs="${escaped(codec)}" bandwidth="${ratesOf(entry).peak}"${size}${rate}>
+    return `      <Representation id="${escaped(nameOf(entry))}" codecs="${escaped(codec)}" bandwidth="${ratesOf(entry).peak}"${size}${rate}>${colorProperties(color)}
 ${template(entry, uri)}
       </Representation>`
   })
@@ -75,20 +81,48 @@ ${representations.join('\n')}
     </AdaptationSet>`
 }
 
-function soundSet(id: number, entry: TrackSource, number: number, uri: (path: string) => string): string {
+/** Who chooses by the manifest knows what its screen can show. Left out where it is what every screen shows. */
+function colorProperties(color: PictureColor | undefined): string {
+  if (color === undefined || color.transfer === 2 || color.transfer === 1) return ''
+  const { primaries, transfer, matrix } = color
+  return Object.entries({
+    ColourPrimaries: primaries,
+    TransferCharacteristics: transfer,
+    MatrixCoefficients: matrix
+  })
+    .map(
+      ([name, value]) =>
+        `\n        <SupplementalProperty schemeIdUri="urn:mpeg:mpegB:cicp:${name}" value="${value}"/>`
+    )
+    .join('')
+}
+
+function soundSet(
+  id: number,
+  entry: TrackSource,
+  name: string,
+  role: 'main' | 'alternate',
+  uri: (path: string) => string
+): string {
   const { language, channels, sampleRate } = factsOf(entry)
-  const lang = language === 'und' ? '' : ` lang="${escaped(language)}"`
+  const tag = languageTag(language)
+  const lang = tag === undefined ? '' : ` lang="${escaped(tag)}"`
   const rate = sampleRate ? ` audioSamplingRate="${sampleRate}"` : ''
   const channelText = channels
     ? `\n        <AudioChannelConfiguration schemeIdUri="urn:mpeg:dash:23003:3:audio_channel_configuration:2011" value="${channels}"/>`
     : ''
   return `    <AdaptationSet id="${id}" contentType="audio" mimeType="audio/mp4"${lang} segmentAlignment="true" startWithSAP="1">
-      <Label>${escaped(trackName(entry, number))}</Label>
-      <Role schemeIdUri="urn:mpeg:dash:role:2011" value="${number === 1 ? 'main' : 'alternate'}"/>
-      <Representation id="${escaped(nameOf(entry))}" codecs="${escaped(entry.track.codec)}" bandwidth="${soundRate(entry)}"${rate}>${channelText}
+      <Label>${escaped(name)}</Label>
+      <Role schemeIdUri="urn:mpeg:dash:role:2011" value="${role}"/>
+      <Representation id="${escaped(nameOf(entry))}" codecs="${escaped(soundCodec(entry))}" bandwidth="${soundRate(entry)}"${rate}>${channelText}
 ${template(entry, uri)}
       </Representation>
     </AdaptationSet>`
+}
+
+/** RFC 6381 names MP3 in an MP4 by the number that its description has; HLS has it without an MP4. */
+function soundCodec({ track }: TrackSource): string {
+  return isPacked(track) ? 'mp4a.6B' : track.codec
 }
 
 /** The sizes of an MP3 are of bare segments; in an MP4 each has a head. */

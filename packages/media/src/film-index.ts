@@ -20,17 +20,32 @@ import type { FilmFacts, TrackFacts } from './film-facts.ts'
 import { initSegment } from './init-segment.ts'
 import { segmentBytes, segmentHead } from './media-segment.ts'
 import { isPacked, PACKED_HEAD_BYTES, packedHead } from './packed-audio.ts'
-import { BLOCK_BYTES_MAX, cutSamples, decodeBlock, encodeBlock, type SegmentSamples } from './sample-block.ts'
+import {
+  BLOCK_BYTES_MAX,
+  cutSamples,
+  decodeBlock,
+  encodeBlock,
+  silentBytes,
+  type SegmentSamples
+} from './sample-block.ts'
 import { sampleEntry } from './sample-entry.ts'
 import type { Piece } from './sample-table.ts'
 import type { PackagedCodec, ScannedTrack } from './scanned-film.ts'
-import { cutPicture, cutSound, soundBoundaries, windingFrames, type Cut } from './segmentation.ts'
+import {
+  boundariesBehind,
+  cutPicture,
+  cutSound,
+  soundBoundaries,
+  windingFrames,
+  type Cut
+} from './segmentation.ts'
+import { fillBeginning } from './silence.ts'
 import { placeTracks, type PlacedTrack } from './timeline.ts'
 
 const MAGIC = 'TRIBFILM'
-export const INDEX_VERSION = 1
+export const INDEX_VERSION = 2
 /** Changes whenever segments come out otherwise than before: it is part of their addresses. */
-export const PACKAGING_VERSION = 1
+export const PACKAGING_VERSION = 2
 const PREAMBLE_BYTES = 24
 const HEAD_BYTES_MAX = 32 * 1024 * 1024
 const HEAD_JSON_BYTES_MAX = 128 * 1024 * 1024
@@ -104,8 +119,9 @@ export interface IndexOptions {
 export async function makeIndex(film: Film, options: IndexOptions = {}): Promise<Buffer> {
   const scanned = await film.scan()
   const facts = structuredClone(film.facts)
-  const chosen = chooseTracks(scanned.tracks, facts)
+  const chosen = chooseTracks(scanned.tracks, facts, film.growing)
   const placed = placeTracks(chosen.map(({ track }) => track))
+  for (const [index, track] of placed.entries()) fillBeginning(track, chosen[index]!.facts)
   const picture = placed.find(({ scanned: { kind } }) => kind === 'video')
   let boundaries: readonly number[]
   let independent = true
@@ -122,13 +138,15 @@ export async function makeIndex(film: Film, options: IndexOptions = {}): Promise
   const open = film.growing && (scanned.incomplete || scanned.openEnded)
   const whole = open && scanned.openEnded ? arrivedSegments(placed, boundaries) : boundaries.length
   if (whole === 0) throw damaged('too little of it has arrived')
+  const soundBounds = [...boundaries, ...boundariesBehind(placed, boundaries.at(-1)!)]
   const blocks: Buffer[] = []
   const tracks = placed.map((track, index) => {
     const { facts: trackFacts, codec } = chosen[index]!
-    const trackCuts = cuts.get(track) ?? cutSound(track, boundaries)
-    const described = describe(track, trackCuts.slice(0, whole), trackFacts, codec, film.growing, blocks)
+    const trackCuts = cuts.get(track) ?? cutSound(track, soundBounds)
+    const arrived = whole < boundaries.length ? trackCuts.slice(0, whole) : trackCuts
+    const described = describe(track, arrived, trackFacts, codec, film.growing, blocks)
     // The segment that is still arriving begins where the last one of these ends.
-    const next = trackCuts[whole]
+    const next = trackCuts[arrived.length]
     if (next) described.end = track.samples.pts(next.first) - track.mediaStart
     return described
   })
@@ -167,31 +185,54 @@ interface Chosen {
 }
 
 /** One picture and all its sound; who is left out is told why, and without a picture or a sound of its own nothing is packaged. */
-function chooseTracks(tracks: readonly ScannedTrack[], facts: FilmFacts): Chosen[] {
+function chooseTracks(tracks: readonly ScannedTrack[], facts: FilmFacts, growing: boolean): Chosen[] {
   const chosen: Chosen[] = []
+  const unknown = new Set(tracks)
+  /** By kind, why the first one was refused that is missed. */
+  const missed = new Map<string, string>()
+  const refuse = (kind: string, reason: string): void => {
+    if (!missed.has(kind)) missed.set(kind, reason)
+  }
   for (const trackFacts of facts.tracks) {
     const byId = tracks.find(({ id, kind }) => id === trackFacts.id && kind === trackFacts.kind)
     const track = byId ?? (tracks.length === 1 && facts.tracks.length === 1 ? tracks[0] : undefined)
     if (trackFacts.kind === 'subtitle') continue
+    if (track) unknown.delete(track)
+    if (track?.sampleEntryType === '.mp3') nameMp3(trackFacts, track)
     const { codecName, codec } = trackFacts
     if (track === undefined) trackFacts.refusal = 'it is not described as it should be'
     else if (track.refusal !== undefined) trackFacts.refusal = track.refusal
     else if (codecName === null || codec === null || !PACKAGED.has(codecName)) {
       trackFacts.refusal = `the codec ${codecName ?? 'of it'} is none that is packaged`
-    } else if (track.samples.count === 0) trackFacts.refusal = 'it is empty'
-    else chosen.push({ track, facts: trackFacts, codec: codecName as PackagedCodec })
+    } else if (track.samples.count === 0) {
+      trackFacts.refusal = 'it is empty'
+      // Recorders make a track for a microphone that nobody had: nothing is missing without it, once all has come.
+      if (!growing) continue
+    } else chosen.push({ track, facts: trackFacts, codec: codecName as PackagedCodec })
+    // Stills of chapters, beside the sound of a podcast: players do not show them by themselves.
+    const isBeside = STILLS.has(track?.sampleEntryType ?? '') && !trackFacts.default
+    if (trackFacts.refusal !== null && !isBeside) refuse(trackFacts.kind, trackFacts.refusal)
   }
+  for (const { kind, refusal } of unknown) if (refusal !== undefined) refuse(kind, refusal)
   const pictures = chosen.filter(({ track }) => track.kind === 'video')
   const picture = pictures.find(({ facts: { default: first } }) => first) ?? pictures[0]
   for (const other of pictures) if (other !== picture) other.facts.refusal = 'a film has one picture'
   const sound = chosen.filter(({ track }) => track.kind === 'audio')
-  const refused = (kind: string): string | undefined =>
-    facts.tracks.find(track => track.kind === kind && track.refusal !== null)?.refusal ?? undefined
-  if (!picture && refused('video')) throw unsupported(`its picture cannot be packaged: ${refused('video')}`)
-  if (sound.length === 0 && refused('audio'))
-    throw unsupported(`its sound cannot be packaged: ${refused('audio')}`)
+  const [noPicture, noSound] = [missed.get('video'), missed.get('audio')]
+  if (!picture && noPicture) throw unsupported(`its picture cannot be packaged: ${noPicture}`)
+  if (sound.length === 0 && noSound) throw unsupported(`its sound cannot be packaged: ${noSound}`)
   if (!picture && sound.length === 0) throw unsupported('there is neither picture nor sound in it')
   return picture ? [picture, ...sound] : sound
+}
+
+/** Sample entries of pictures that stand still. */
+const STILLS = new Set(['jpeg', 'png '])
+
+/** QuickTime's own name of MP3, which the reader of facts has not heard of. */
+function nameMp3(facts: TrackFacts, { timescale }: ScannedTrack): void {
+  facts.codecName = 'mp3'
+  facts.codec = 'mp3'
+  facts.sampleRate ??= timescale
 }
 
 function describe(
@@ -203,6 +244,7 @@ function describe(
   blocks: Buffer[]
 ): IndexTrack {
   const { samples, timescale, mediaStart, scanned } = track
+  if (codecName === 'vp9' && scanned.configuration === undefined) facts.codec = vpCodec(facts)
   const entry = sampleEntry(scanned, codecName, facts)
   const starts: number[] = []
   const bytes: number[] = []
@@ -239,7 +281,7 @@ function describe(
   let frameRateMax: number | null = null
   if (scanned.kind === 'video') {
     facts.frameRate = rounded(
-      samples.count / Math.max(durationS - Math.max(0, starts[0]!) / timescale, 0.001)
+      (samples.count - track.unseen) / Math.max(durationS - Math.max(0, starts[0]!) / timescale, 0.001)
     )
     frameRateMax = fastest(track, cuts, starts, end)
   }
@@ -279,14 +321,28 @@ function codecString(codec: string, name: PackagedCodec, entryType: string): str
   return name === 'mp3' ? 'mp4a.40.34' : codec
 }
 
+/** What the container says of the colours is more than VP9 itself can say: it has no word for a high dynamic range. */
+function vpCodec({ codec, color }: TrackFacts): string {
+  const parts = codec!.split('.')
+  if (color === undefined || parts.length < 9) return codec!
+  const said = [color.primaries, color.transfer, color.matrix]
+  for (const [index, value] of said.entries()) {
+    if (value !== 2) parts[5 + index] = String(value).padStart(2, '0')
+  }
+  return parts.join('.')
+}
+
 /** Pictures per second: the usual number where all last as long, else that of the liveliest segment. */
 function fastest(
-  { samples, timescale }: PlacedTrack,
+  { samples, timescale, unseen }: PlacedTrack,
   cuts: readonly Cut[],
   starts: readonly number[],
   end: number
 ): number {
-  const durations = samples.durations.subarray(0, samples.count)
+  let first = unseen
+  // Seen, but decoded before one that is not.
+  while (unseen > 0 && first + 1 < samples.count && samples.durations[first] === 1) first++
+  const durations = samples.durations.subarray(first, samples.count)
   const usual = sum(durations) / durations.length
   let even = true
   for (let index = 0; index < durations.length - 1; index++) {
@@ -296,7 +352,7 @@ function fastest(
   let most = 0
   for (const [index, cut] of cuts.entries()) {
     const ticks = (starts[index + 1] ?? end) - starts[index]!
-    if (ticks > 0) most = Math.max(most, ((cut.end - cut.first) * timescale) / ticks)
+    if (ticks > 0) most = Math.max(most, ((cut.end - Math.max(cut.first, unseen)) * timescale) / ticks)
   }
   return rounded(most)
 }
@@ -417,13 +473,9 @@ export class FilmIndex {
 }
 
 function planOf(run: SegmentSamples, sequence: number): SegmentPlan {
-  const head = segmentHead(run, sequence)
+  const head = Buffer.concat([segmentHead(run, sequence), silentBytes(run)])
   const { pieces } = run
-  return {
-    head,
-    pieces,
-    totalBytes: pieces.reduce((total, { lengthBytes }) => total + lengthBytes, head.byteLength)
-  }
+  return { head, pieces, totalBytes: sizeOf(head, pieces) }
 }
 
 function sizeOf(head: Uint8Array, pieces: readonly Piece[]): number {
@@ -457,6 +509,7 @@ function oneOf(run: SegmentSamples, ordinal: number): SegmentSamples {
     durations: pick(run.durations),
     shifts: pick(run.shifts),
     keys: pick(run.keys),
+    silence: undefined,
     pieces
   }
 }

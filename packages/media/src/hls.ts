@@ -1,9 +1,11 @@
 /** HLS playlists: RFC 8216. The same film gives the same bytes, always. */
 import { bitRates } from './bandwidth.ts'
 import type { FilmIndex, IndexTrack } from './film-index.ts'
+import { languageTag } from './language.ts'
 import { isPacked } from './packed-audio.ts'
 import {
   factsOf,
+  firstHeard,
   HLS_LIST,
   INIT_SEGMENT,
   pictures,
@@ -54,11 +56,9 @@ export function masterPlaylist(
   return `${lines.join('\n')}\n`
 }
 
-function soundMedia({ id, tracks }: SoundGroup, uri: (path: string) => string): string[] {
-  const first = Math.max(
-    0,
-    tracks.findIndex(entry => factsOf(entry).default)
-  )
+function soundMedia(group: SoundGroup, uri: (path: string) => string): string[] {
+  const { id, tracks } = group
+  const first = firstHeard(group)
   const names = new Set<string>()
   return tracks.map((entry, index) => {
     const facts = factsOf(entry)
@@ -70,7 +70,7 @@ function soundMedia({ id, tracks }: SoundGroup, uri: (path: string) => string): 
       ['TYPE', 'AUDIO'],
       ['GROUP-ID', quoted(id)],
       ['NAME', quoted(name)],
-      ['LANGUAGE', facts.language === 'und' ? undefined : quoted(facts.language)],
+      ['LANGUAGE', languageOf(facts)],
       ['DEFAULT', index === first ? 'YES' : 'NO'],
       ['AUTOSELECT', 'YES'],
       ['CHANNELS', facts.channels ? quoted(String(facts.channels)) : undefined],
@@ -90,7 +90,7 @@ function subtitleMedia(
     ['TYPE', 'SUBTITLES'],
     ['GROUP-ID', quoted(SUBTITLE_GROUP)],
     ['NAME', quoted(taken ? `${title} (${index + 1})` : title)],
-    ['LANGUAGE', language === 'und' ? undefined : quoted(language)],
+    ['LANGUAGE', languageOf({ language })],
     ['DEFAULT', isDefault ? 'YES' : 'NO'],
     ['AUTOSELECT', 'YES'],
     ['FORCED', 'NO'],
@@ -252,6 +252,11 @@ function soundCodecs(group: SoundGroup | undefined): string[] {
 
 function frameRate({ frameRateMax }: IndexTrack): string | undefined {
   return frameRateMax ? frameRateMax.toFixed(3) : undefined
+}
+
+function languageOf({ language }: { language: string }): string | undefined {
+  const tag = languageTag(language)
+  return tag === undefined ? undefined : quoted(tag)
 }
 
 function videoRange(transfer: number | undefined): string | undefined {

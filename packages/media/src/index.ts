@@ -29,6 +29,7 @@ export {
   type PackagedSource,
   type SubtitleTrack
 } from './packaged-film.ts'
+export { languageName } from './language.ts'
 export { type Piece } from './sample-table.ts'
 export { SEGMENT_TARGET_S } from './segmentation.ts'
 export { readSubtitles, SUBTITLE_BYTES_MAX, subtitlesToWebVtt, webVtt, type Cue } from './webvtt.ts'

@@ -1,4 +1,5 @@
 /** MP4 and MOV: the tables of `moov`, and the fragments after it. ISO/IEC 14496-12. */
+import { box, text } from './box-writer.ts'
 import type { BudgetedSource } from './byte-source.ts'
 import { beyondLimits, damaged } from './errors.ts'
 import {
@@ -155,6 +156,7 @@ function readTrack(trak: Box, movieTimescale: number): Movie['tracks'][number] |
     codecPrivate: undefined,
     sampleEntryType: undefined,
     matrix,
+    light: undefined,
     refusal: undefined
   }
   readDescription(track, tables)
@@ -192,18 +194,19 @@ function readDescription(track: ScannedTrack, tables: readonly Box[]): void {
   // QuickTime wraps what describes the codec.
   const wave = childOf(children, 'wave')
   if (wave) children = [...children, ...childrenOf(wave.body)]
-  const kept = children.filter(child => CONFIGURATION_BOXES.has(child.type))
-  // QuickTime's colour description has another name for the same thing, and lacks a byte.
-  const boxes = kept
-    .filter(
-      ({ type, body }) => type !== 'colr' || (body.byteLength >= 4 && fourCharacters(body, 0) !== 'nclc')
-    )
-    .map(({ whole }) => whole)
-  track.configuration = concatenated(boxes)
+  track.configuration = concatenated(
+    children.filter(child => CONFIGURATION_BOXES.has(child.type)).map(configurationBox)
+  )
   const stsc = childOf(tables, 'stsc')
   if (entries.length > 1 && stsc && usesOtherDescriptions(stsc)) {
     track.refusal = 'its format changes in the middle'
   }
+}
+
+/** QuickTime's colour description has another name for the same thing, and lacks a byte: whether all of the range is used. */
+function configurationBox({ type, body, whole }: Box): Uint8Array {
+  const isQuickTime = type === 'colr' && body.byteLength >= 10 && fourCharacters(body, 0) === 'nclc'
+  return isQuickTime ? box('colr', text('nclx'), body.subarray(4, 10), [0]) : whole
 }
 
 function usesOtherDescriptions(stsc: Box): boolean {
@@ -360,19 +363,22 @@ function readEdits(elst: Box, track: ScannedTrack, movieTimescale: number): Edit
   const count = entryCount(elst, view.getUint32(4), entryBytes)
   const edit: Edit = { mediaStart: 0, delay: 0, mediaEnd: undefined }
   let started = false
+  let paused = false
   for (let index = 0; index < count; index++) {
     const at = 8 + index * entryBytes
     const duration = wide ? safeU64(view, at) : view.getUint32(at)
     const mediaTime = wide ? Number(view.getBigInt64(at + 8)) : view.getInt32(at + 4)
     const rate = view.getInt16(at + (wide ? 16 : 8))
     if (mediaTime < 0) {
-      if (!started) edit.delay += duration
+      if (started) paused = true
+      else edit.delay += duration
       continue
     }
     if (rate !== 1) track.refusal ??= 'its edit list changes its speed'
     const end = duration === 0 ? undefined : mediaTime + (duration * track.timescale) / movieTimescale
     if (!started) edit.mediaStart = mediaTime
     else if (
+      paused ||
       edit.mediaEnd === undefined ||
       Math.abs(mediaTime - edit.mediaEnd) > track.timescale / movieTimescale + 1
     ) {

@@ -3,7 +3,20 @@ import { aacConfiguration, FRAME_HEAD_BYTES, frameTicks } from './audio-frames.t
 import type { BudgetedSource } from './byte-source.ts'
 import { orderByPresentation } from './decoding-order.ts'
 import { beyondLimits, damaged } from './errors.ts'
+import {
+  bodyOf,
+  childElements,
+  ELEMENT_HEADER_BYTES_MAX,
+  float,
+  latin1,
+  readId,
+  readSize,
+  unsigned,
+  type Element
+} from './ebml.ts'
 import { viewOf } from './isobmff-boxes.ts'
+import { concatenated } from './isobmff-scan.ts'
+import { lightBoxes } from './matroska-light.ts'
 import { SampleTable } from './sample-table.ts'
 import type { PackagedCodec, ScannedFilm, ScannedTrack, ScanOptions } from './scanned-film.ts'
 
@@ -21,6 +34,13 @@ const ID = {
   codecDelay: 0x56aa,
   defaultDuration: 0x23_e383,
   contentEncodings: 0x6d80,
+  contentEncoding: 0x6240,
+  contentEncodingScope: 0x5032,
+  contentEncodingType: 0x5033,
+  contentCompression: 0x5034,
+  contentCompAlgorithm: 0x4254,
+  contentCompSettings: 0x4255,
+  video: 0xe0,
   audio: 0xe1,
   samplingFrequency: 0xb5,
   cluster: 0x1f43_b675,
@@ -44,7 +64,6 @@ const LEVEL_1 = new Set<number>([
   0x1254_c367 // Tags
 ])
 
-const ELEMENT_HEADER_BYTES_MAX = 12
 const TRACKS_BYTES_MAX = 16 * 1024 * 1024
 const INFO_BYTES_MAX = 1024 * 1024
 const TRACKS_MAX = 64
@@ -67,6 +86,8 @@ interface MatroskaTrack extends ScannedTrack {
   codec: PackagedCodec | undefined
   defaultDurationNs: number
   codecDelayNs: number
+  /** What every frame begins with, and the file has once. */
+  front: Uint8Array
   /** Of sound: where the next frame is expected, in ticks; NaN before the first. */
   expected: number
 }
@@ -164,8 +185,9 @@ class MatroskaScan {
         if (this.#timestampScaleNs === 0 || this.#timestampScaleNs > 1e9)
           throw damaged('its clock makes no sense')
       } else if (id === ID.tracks) {
-        for (const entry of childElements(await this.#read(element.start, end, TRACKS_BYTES_MAX))) {
-          if (entry.id === ID.trackEntry) this.#addTrack(childElements(entry.body))
+        const entries = await this.#read(element.start, end, TRACKS_BYTES_MAX)
+        for (const { id: kind, body, start: place } of childElements(entries, element.start)) {
+          if (kind === ID.trackEntry) this.#addTrack(childElements(body, place))
         }
       }
       at = end
@@ -178,7 +200,7 @@ class MatroskaScan {
   }
 
   #addTrack(fields: readonly Element[]): void {
-    const field = (id: number): Uint8Array | undefined => fields.find(child => child.id === id)?.body
+    const field = (id: number): Uint8Array | undefined => bodyOf(fields, id)
     const type = unsigned(field(ID.trackType) ?? NOTHING)
     if (type !== 1 && type !== 2) return
     if (this.#tracks.size === TRACKS_MAX) throw beyondLimits(`it has more than ${TRACKS_MAX} tracks`)
@@ -197,14 +219,16 @@ class MatroskaScan {
       codecPrivate: field(ID.codecPrivate)?.slice(),
       sampleEntryType: undefined,
       matrix: undefined,
+      light: kind === 'video' ? lightBoxes(field(ID.video) ?? NOTHING) : undefined,
       refusal:
         codec?.kind === kind ? undefined : `the codec ${codecId.slice(0, 40)} is none that is packaged`,
       defaultDurationNs: unsigned(field(ID.defaultDuration) ?? NOTHING),
       codecDelayNs: unsigned(field(ID.codecDelay) ?? NOTHING),
+      front: NOTHING,
       expected: Number.NaN
     }
-    if (field(ID.contentEncodings))
-      track.refusal ??= 'its content is compressed or encrypted by the container'
+    const encodings = fields.find(({ id }) => id === ID.contentEncodings)
+    if (encodings) takeEncodings(track, childElements(encodings.body, encodings.start))
     const audio = childElements(field(ID.audio) ?? NOTHING)
     track.timescale =
       kind === 'video' ? this.#pictureTimescale() : audioTimescale(track, audio) || this.#pictureTimescale()
@@ -310,22 +334,30 @@ class MatroskaScan {
     duration: number | undefined,
     seen: Uint8Array | undefined
   ): Promise<void> {
-    const { samples, timescale } = track
+    const { samples, timescale, front } = track
     const ticks = this.#ticks(time, timescale)
     const spanTicks = duration === undefined ? 0 : this.#ticks(duration, timescale)
     if (track.kind === 'video') {
       // Decoding times come later, when all are known.
-      samples.push(offset, size, Number.isNaN(ticks) ? track.expected : ticks, 0, spanTicks, key)
+      samples.push(
+        offset,
+        front.byteLength + size,
+        Number.isNaN(ticks) ? track.expected : ticks,
+        0,
+        spanTicks,
+        key
+      )
       track.expected = ticks
       return
     }
     const headBytes = Math.min(FRAME_HEAD_BYTES, size)
     const head =
       seen && seen.byteLength >= headBytes ? seen : await this.#source.view(offset, offset + headBytes)
-    const exact = frameTicks(track.codec!, head, track.codecPrivate)
+    const begin = front.byteLength === 0 ? head : concatenated([front, head])
+    const exact = frameTicks(track.codec!, begin, track.codecPrivate)
     const nominal = exact || spanTicks || Math.round((track.defaultDurationNs * timescale) / 1e9)
     const begins = this.#begin(track, ticks)
-    samples.push(offset, size, begins, 0, nominal, true)
+    samples.push(offset, front.byteLength + size, begins, 0, nominal, true)
     track.expected = begins + nominal
   }
 
@@ -370,6 +402,34 @@ const AAC = { kind: 'audio', codec: 'aac' } as const
 /** Header of a block, and enough of its first frame to know how long that is. */
 const FIRST_LOOK_BYTES = 12 + FRAME_HEAD_BYTES
 
+const FRAME_SCOPE = 1
+const HEADER_STRIPPING = 3
+
+/** Old programs take away what all frames of a track begin with: it stands in the file once, and is put back from there. */
+function takeEncodings(track: MatroskaTrack, encodings: readonly Element[]): void {
+  const [encoding, other] = encodings.filter(({ id }) => id === ID.contentEncoding)
+  const fields = encoding ? childElements(encoding.body, encoding.start) : []
+  const numberOf = (list: readonly Element[], id: number, otherwise: number): number => {
+    const body = bodyOf(list, id)
+    return body ? unsigned(body) : otherwise
+  }
+  const compression = fields.find(({ id }) => id === ID.contentCompression)
+  const settings = compression ? childElements(compression.body, compression.start) : []
+  const front = settings.find(({ id }) => id === ID.contentCompSettings)
+  const isStripped =
+    other === undefined &&
+    front !== undefined &&
+    numberOf(fields, ID.contentEncodingType, 0) === 0 &&
+    numberOf(fields, ID.contentEncodingScope, FRAME_SCOPE) === FRAME_SCOPE &&
+    numberOf(settings, ID.contentCompAlgorithm, 0) === HEADER_STRIPPING
+  if (!isStripped) {
+    track.refusal ??= 'its content is compressed or encrypted by the container'
+    return
+  }
+  track.front = front.body.slice()
+  track.samples.front = { start: front.start, lengthBytes: front.body.byteLength }
+}
+
 /** Frames of sound count samples, so its clock is the sample rate. */
 function audioTimescale({ codec, codecPrivate }: MatroskaTrack, audio: readonly Element[]): number {
   if (codec === 'opus') return 48_000
@@ -380,56 +440,6 @@ function audioTimescale({ codec, codecPrivate }: MatroskaTrack, audio: readonly 
   const frequency = audio.find(({ id }) => id === ID.samplingFrequency)?.body
   const rate = frequency ? Math.round(float(frequency)) : 8_000
   return rate > 0 && rate <= 768_000 ? rate : 0
-}
-
-interface Element {
-  id: number
-  body: Uint8Array
-}
-
-const CHILD_ELEMENTS_MAX = 10_000
-
-function childElements(body: Uint8Array): Element[] {
-  const elements: Element[] = []
-  for (let at = 0; at < body.byteLength && elements.length < CHILD_ELEMENTS_MAX;) {
-    const id = readId(body.subarray(at, at + 4))
-    const size = id && readSize(body.subarray(at, at + ELEMENT_HEADER_BYTES_MAX), id.bytes)
-    if (id === undefined || size?.value === undefined) throw damaged('one of its tables is broken')
-    const start = at + id.bytes + size.bytes
-    const end = start + size.value
-    if (end > body.byteLength) throw damaged('an element reaches beyond the one that it is in')
-    elements.push({ id: id.value, body: body.subarray(start, end) })
-    at = end
-  }
-  return elements
-}
-
-/** One to four bytes, the marker bit included. */
-function readId(bytes: Uint8Array): { value: number; bytes: number } | undefined {
-  const first = bytes[0]
-  if (first === undefined || first < 0x10) return undefined
-  const length = Math.clz32(first) - 23
-  if (bytes.byteLength < length) return undefined
-  let value = first
-  for (let index = 1; index < length; index++) value = value * 256 + bytes[index]!
-  return { value, bytes: length }
-}
-
-/** One to eight bytes without the marker bit; all ones: unknown. */
-function readSize(bytes: Uint8Array, at: number): { value: number | undefined; bytes: number } | undefined {
-  const first = bytes[at]
-  if (first === undefined || first === 0) return undefined
-  const length = Math.clz32(first) - 23
-  if (bytes.byteLength < at + length) return undefined
-  let value = first & (0xff >> length)
-  let ones = value === 0xff >> length
-  for (let index = 1; index < length; index++) {
-    value = value * 256 + bytes[at + index]!
-    ones &&= bytes[at + index] === 0xff
-  }
-  if (ones) return { value: undefined, bytes: length }
-  if (value > Number.MAX_SAFE_INTEGER) throw damaged(`an element is said to have ${value} bytes`)
-  return { value, bytes: length }
 }
 
 /** Sizes of the frames that a block has together. */
@@ -471,21 +481,4 @@ function readLaces(
   }
   add(totalBytes - at - sum)
   return { sizes, headerBytes: at }
-}
-
-function unsigned(bytes: Uint8Array): number {
-  if (bytes.byteLength > 8) throw damaged('a number of it is too long')
-  let value = 0
-  for (const byte of bytes) value = value * 256 + byte
-  if (value > Number.MAX_SAFE_INTEGER) throw damaged(`a number of ${value} makes no sense there`)
-  return value
-}
-
-function float(bytes: Uint8Array): number {
-  if (bytes.byteLength === 4) return viewOf(bytes).getFloat32(0)
-  return bytes.byteLength === 8 ? viewOf(bytes).getFloat64(0) : 0
-}
-
-function latin1(bytes: Uint8Array): string {
-  return String.fromCharCode(...bytes.subarray(0, 100)).replace(/\0.*$/, '')
 }

@@ -85,7 +85,7 @@ export function segmentHead(run: SampleRun, sequence: number): Uint8Array {
   header(STYP_BYTES, 'styp')
   at += bytes.write('msdh', at, 'latin1')
   number(0)
-  at += bytes.write('msdhmsix', at, 'latin1')
+  at += bytes.write('msdhcmfs', at, 'latin1')
   const moofBytes = headBytes - STYP_BYTES - 8
   header(moofBytes, 'moof')
   header(MFHD_BYTES, 'mfhd')

@@ -1,6 +1,7 @@
 /** A film as players see it: the original, renditions cut at the same places, and subtitles. */
 import { bitRates, type BitRates } from './bandwidth.ts'
 import type { FilmIndex, IndexTrack } from './film-index.ts'
+import { languageName, languageTag } from './language.ts'
 import { isPacked } from './packed-audio.ts'
 
 export interface PackagedSource {
@@ -99,7 +100,16 @@ export function trackFolder({ source, track }: TrackSource): string {
 /** What a viewer reads in a menu. */
 export function trackName({ source, track }: TrackSource, number: number): string {
   const { title, language } = factsOf({ source, track })
-  return title ?? (language === 'und' ? `Sound ${number}` : language)
+  const tag = languageTag(language)
+  return title ?? (tag === undefined ? `Sound ${number}` : languageName(tag))
+}
+
+/** Place in its group of the track that is heard when nobody has chosen one. */
+export function firstHeard({ tracks }: SoundGroup): number {
+  return Math.max(
+    0,
+    tracks.findIndex(entry => factsOf(entry).default)
+  )
 }
 
 export function factsOf({ source, track }: TrackSource) {

@@ -2,32 +2,39 @@
 import { crc32 } from 'node:zlib'
 import { damaged } from './errors.ts'
 import type { SampleRun } from './media-segment.ts'
-import { SAMPLE_BYTES_MAX, type Piece, type SampleTable } from './sample-table.ts'
+import { SAMPLE_BYTES_MAX, type Piece, type SampleTable, type Silence } from './sample-table.ts'
 import type { Cut } from './segmentation.ts'
 import { VarintReader, VarintWriter } from './varint.ts'
 
 const CRC_BYTES = 4
+const NO_SILENCE: Silence = { frame: new Uint8Array(0), count: 0 }
 export const BLOCK_BYTES_MAX = 64 * 1024 * 1024
 /** One key frame a sample, or a picture in its own segment: nobody needs more in one. */
 const RUN_SAMPLES_MAX = 1_000_000
 
 export interface SegmentSamples extends SampleRun {
-  /** Bytes of the film that follow the head, in this order. */
+  /** The first samples, which are not in the film. */
+  silence: Silence | undefined
+  /** Bytes of the film that follow, in this order. */
   pieces: Piece[]
 }
 
 export function cutSamples(samples: SampleTable, { first, end }: Cut): SegmentSamples {
+  const { silence } = samples
+  const silent = silence ? Math.max(0, Math.min(end, silence.count) - first) : 0
   return {
     dts: samples.dts[first] ?? 0,
     sizes: samples.sizes.subarray(first, end),
     durations: samples.durations.subarray(first, end),
     shifts: samples.shifts.subarray(first, end),
     keys: samples.keys.subarray(first, end),
-    pieces: piecesOf(samples, first, end)
+    silence: silence && silent > 0 ? { frame: silence.frame, count: silent } : undefined,
+    pieces: piecesOf(samples, first + silent, end)
   }
 }
 
 function piecesOf(samples: SampleTable, first: number, end: number): Piece[] {
+  const { front } = samples
   const pieces: Piece[] = []
   const add = (start: number, lengthBytes: number): void => {
     if (lengthBytes === 0) return
@@ -38,14 +45,18 @@ function piecesOf(samples: SampleTable, first: number, end: number): Piece[] {
   for (let index = first; index < end; index++) {
     const several = samples.pieces.get(index)
     if (several) for (const { start, lengthBytes } of several) add(start, lengthBytes)
-    else add(samples.offsets[index]!, samples.sizes[index]!)
+    else {
+      if (front) add(front.start, front.lengthBytes)
+      add(samples.offsets[index]!, samples.sizes[index]! - (front?.lengthBytes ?? 0))
+    }
   }
   return pieces
 }
 
 /**
  * Varints: count, time of the first; sizes; durations as (how many, how long); shifts, if there are any; key frames, if not
- * all are one; pieces as (distance from the end of the one before, length). Then a CRC-32.
+ * all are one; how many are silence, and of what bytes; pieces as (distance from the end of the one before, length). Then a
+ * CRC-32.
  */
 export function encodeBlock(run: SegmentSamples): Buffer {
   const writer = new VarintWriter()
@@ -72,6 +83,9 @@ export function encodeBlock(run: SegmentSamples): Buffer {
     writer.unsigned(index - before)
     before = index
   }
+  const { frame, count: silent } = run.silence ?? NO_SILENCE
+  writer.unsigned(silent)
+  if (silent > 0) for (const value of [frame.byteLength, ...frame]) writer.unsigned(value)
   writer.unsigned(pieces.length)
   let end = 0
   for (const { start, lengthBytes } of pieces) {
@@ -122,6 +136,11 @@ export function decodeBlock(bytes: Uint8Array): SegmentSamples {
     if (key >= count) throw damaged('key frames of its index do not fit')
     keys[key] = 1
   }
+  const silent = reader.unsigned()
+  const frame = new Uint8Array(silent > 0 ? reader.count() : 0)
+  for (let index = 0; index < frame.byteLength; index++) frame[index] = reader.unsigned()
+  if (silent > count) throw damaged('silence of its index does not fit')
+  dataBytes -= silent * frame.byteLength
   const pieces: Piece[] = []
   let end = 0
   for (let left = reader.count(); left > 0; left--) {
@@ -133,7 +152,16 @@ export function decodeBlock(bytes: Uint8Array): SegmentSamples {
     pieces.push({ start, lengthBytes })
   }
   if (dataBytes !== 0) throw damaged('places and sizes of its index contradict each other')
-  return { dts, sizes, durations, shifts, keys, pieces }
+  const silence = silent > 0 ? { frame, count: silent } : undefined
+  return { dts, sizes, durations, shifts, keys, silence, pieces }
+}
+
+/** What goes before the bytes of the film. */
+export function silentBytes({ silence }: SegmentSamples): Uint8Array {
+  const { frame, count } = silence ?? NO_SILENCE
+  const bytes = new Uint8Array(frame.byteLength * count)
+  for (let index = 0; index < count; index++) bytes.set(frame, index * frame.byteLength)
+  return bytes
 }
 
 function some(values: ArrayLike<number>, unless: number): boolean {

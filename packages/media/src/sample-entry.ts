@@ -52,7 +52,7 @@ function hasParameterSets(configuration: Uint8Array): boolean {
 }
 
 function pictureConfiguration(
-  { codecPrivate }: ScannedTrack,
+  { codecPrivate, light }: ScannedTrack,
   codec: PackagedCodec,
   facts: TrackFacts
 ): Uint8Array {
@@ -75,6 +75,7 @@ function pictureConfiguration(
     const { primaries, transfer, matrix, fullRange } = facts.color
     parts.push(box('colr', text('nclx'), u16(primaries), u16(transfer), u16(matrix), [fullRange ? 0x80 : 0]))
   }
+  if (light) parts.push(light)
   return concatenated(parts)
 }
 

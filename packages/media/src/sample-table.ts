@@ -12,6 +12,12 @@ export interface Piece {
 
 const FIRST_ROOM = 1024
 
+/** Samples that are not in the film, all alike, before all others. */
+export interface Silence {
+  frame: Uint8Array
+  count: number
+}
+
 export class SampleTable {
   count = 0
   /** Byte of the file at which the sample begins; of one in several pieces, the first. */
@@ -23,6 +29,9 @@ export class SampleTable {
   shifts = new Int32Array(FIRST_ROOM)
   durations = new Uint32Array(FIRST_ROOM)
   keys = new Uint8Array(FIRST_ROOM)
+  /** Bytes of the film that go before those of each sample, and count as its own: an MKV keeps what all begin with once. */
+  front: Piece | undefined
+  silence: Silence | undefined
   /** Samples whose bytes do not lie together: all their pieces. Ogg cuts them at its pages. */
   readonly pieces = new Map<number, Piece[]>()
 
@@ -52,9 +61,34 @@ export class SampleTable {
       this[column].copyWithin(0, count, this.count)
     }
     this.count -= count
-    const moved = [...this.pieces].filter(([index]) => index >= count)
+    this.#movePieces(-count)
+  }
+
+  /** Puts samples before the first one, each right before the next. @param ticks  of one; not always a whole number */
+  insertSilence(frame: Uint8Array, count: number, ticks: number): void {
+    while (this.count + count > this.sizes.length) this.#grow()
+    for (const column of ['offsets', 'sizes', 'dts', 'shifts', 'durations', 'keys'] as const) {
+      this[column].copyWithin(count, 0, this.count)
+    }
+    const end = this.dts[count]!
+    const begins = (index: number): number => end - Math.round((count - index) * ticks)
+    for (let index = 0; index < count; index++) {
+      this.offsets[index] = 0
+      this.sizes[index] = frame.byteLength
+      this.dts[index] = begins(index)
+      this.shifts[index] = 0
+      this.durations[index] = begins(index + 1) - begins(index)
+      this.keys[index] = 1
+    }
+    this.count += count
+    this.#movePieces(count)
+    this.silence = { frame, count }
+  }
+
+  #movePieces(by: number): void {
+    const moved = [...this.pieces].filter(([index]) => index + by >= 0)
     this.pieces.clear()
-    for (const [index, pieces] of moved) this.pieces.set(index - count, pieces)
+    for (const [index, pieces] of moved) this.pieces.set(index + by, pieces)
   }
 
   #grow(): void {

@@ -21,6 +21,8 @@ export interface ScannedTrack {
   sampleEntryType: string | undefined
   /** tkhd's, of an MP4; nine numbers as 36 bytes. */
   matrix: Uint8Array | undefined
+  /** Boxes that say how bright a picture of high dynamic range is; undefined: not said, or among `configuration`. */
+  light: Uint8Array | undefined
   /** Why it cannot be packaged. */
   refusal: string | undefined
 }

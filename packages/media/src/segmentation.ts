@@ -116,6 +116,21 @@ export function soundBoundaries({ samples, timescale, mediaStart }: PlacedTrack)
   return boundaries
 }
 
+/** Seconds at which the sound of a film goes on to be cut when its picture has ended. @param lastS  the last boundary of the picture */
+export function boundariesBehind(tracks: readonly PlacedTrack[], lastS: number): number[] {
+  const endOf = ({ samples, timescale, mediaStart }: PlacedTrack): number => {
+    const last = samples.count - 1
+    return (samples.pts(last) + samples.durations[last]! - mediaStart) / timescale
+  }
+  const pictures = tracks.filter(({ scanned: { kind } }) => kind === 'video')
+  if (pictures.length === 0) return []
+  const endS = Math.max(...tracks.map(endOf))
+  const boundaries: number[] = []
+  let second = Math.max(lastS + SEGMENT_TARGET_S, ...pictures.map(endOf))
+  for (; second + SEGMENT_S_MIN < endS; second += SEGMENT_TARGET_S) boundaries.push(second)
+  return boundaries
+}
+
 /** Samples of a segment that a player shows while it winds: key frames, a second apart or more. */
 export function windingFrames({ samples, timescale }: PlacedTrack, cuts: readonly Cut[]): number[] {
   const frames: number[] = []

@@ -231,7 +231,8 @@ function compare(source: DecodedFrame[], packaged: DecodedFrame[], { trims = fal
   for (const [index, { seconds, hash }] of source.entries()) {
     const other = packaged[index + shift]
     if (other?.hash !== hash) different++
-    else offMax = Math.max(offMax, Math.abs(other.seconds - seconds))
+    // The first picture is shown at once, and stands until it moves.
+    else if (index > 0 || other.seconds > 0) offMax = Math.max(offMax, Math.abs(other.seconds - seconds))
   }
   ok(different <= (trims ? 3 : 0), `${different} of ${source.length} frames differ`)
   ok(timesOf === 'ours' || offMax <= 0.0011, `a frame is ${offMax} s from where it should be`)
@@ -257,7 +258,7 @@ describe('packaging', { timeout: 300_000 }, () => {
         if (stream.endsWith('1') || stream.endsWith('2')) continue
         const frames = await decode(master, stream)
         ok(Math.abs(frames.length - expected.length) <= 2, `${frames.length} of ${expected.length} frames`)
-        const offS = frames[0]!.seconds - expected[0]!.seconds
+        const offS = frames[1]!.seconds - expected[1]!.seconds
         if (kind.timesOf !== 'ours') ok(Math.abs(offS) < 0.05, `as a playlist it is off by ${offS} s`)
       }
     })

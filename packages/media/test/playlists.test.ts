@@ -56,7 +56,7 @@ describe('playlists of a film', { timeout: 60_000 }, () => {
     equal(master.media.length, 2)
     deepEqual(
       master.media.map(media => media.get('LANGUAGE')),
-      ['"eng"', '"zho"']
+      ['"en"', '"zh"']
     )
     const [variant] = master.variants
     equal(variant!.attributes.get('RESOLUTION'), '320x180')

@@ -243,7 +243,9 @@ const fetchTable = {
   /** The last so many bytes; instead of start and end */
   suffix: { tag: 9, type: 'u64', optional: true },
   /** When the range is longer than this, only metadata comes back (`omitted`). */
-  contentBytesMax: { tag: 10, type: 'u64', optional: true }
+  contentBytesMax: { tag: 10, type: 'u64', optional: true },
+  /** In the trash or not: for who moves the file, and shows it to nobody */
+  trashed: { tag: 11, type: 'flag', optional: true }
 } as const
 export const fetch = fieldsCodec(fetchTable)
 export type FetchRequest = FieldsOf<typeof fetchTable>
@@ -305,7 +307,12 @@ export const storeReply = fieldsCodec(storeReplyTable)
 export type StoreReply = FieldsOf<typeof storeReplyTable>
 
 /** STAT: facts of a file. With `nonce`: is this upload the one that is there? */
-export const stat = fieldsCodec(keyTable)
+const statTable = {
+  ...keyTable,
+  /** In the trash or not */
+  trashed: { tag: 4, type: 'flag', optional: true }
+} as const
+export const stat = fieldsCodec(statTable)
 const statReplyTable = {
   ...fileFactsTable,
   nonce: { tag: 10, type: 'hex' },

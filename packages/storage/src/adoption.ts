@@ -1,6 +1,7 @@
 /**
  * Taking over a file of another group: fetched from a member of it, stored as an upload is, under the generation that it
- * has; then its row is switched to here. Until then readers get it from there, from then on from here.
+ * has; then its row is switched to here. Until then readers get it from there, from then on from here. A file in the trash
+ * stays in it.
  */
 import type { FileIndex, FileRow, Moves } from '@tributary/database'
 import {
@@ -98,7 +99,7 @@ export class Adoption {
     } catch (error) {
       throw databaseError(error)
     }
-    if (row?.state !== 'stored') {
+    if (!row || row.state === 'deleting') {
       throw new RejectedError('FILE_NOT_FOUND', `no such file: ${formatFileKey(key)}`)
     }
     if (row.generation !== generation) {
@@ -143,7 +144,7 @@ export class Adoption {
     const lease = await this.#parts.neighbours.lease(address, signal)
     const { connection } = lease
     const start = upload.sizeBytes
-    const request = { application, user, file, generation, ...(start > 0 && { start }) }
+    const request = { application, user, file, generation, trashed: true, ...(start > 0 && { start }) }
     const frame = encodeFrame(COMMANDS.FETCH.code, extension.fetch.encode(request))
     const leftBytes = sizeBytes - start
     let writing: Promise<unknown> = Promise.resolve()

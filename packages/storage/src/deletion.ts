@@ -70,7 +70,7 @@ export class Deletion {
     } catch (error) {
       throw databaseError(error)
     }
-    if (now?.state === 'stored' && !this.#stores.has(now.store))
+    if (now && now.state !== 'deleting' && !this.#stores.has(now.store))
       throw notHere(now, this.#stores, this.#absent(now.group))
     if (!marked) throw new RejectedError('FILE_NOT_FOUND', `no such file: ${formatFileKey(key)}`)
     await this.#finishMarked(row, store)

@@ -1,3 +1,5 @@
+import type { FileRow } from '@tributary/database'
+
 /** Where index and disk of a store differ. Kinds are for scripts: append only. */
 export const FINDING_KINDS = [
   /** A row without its file. */
@@ -16,6 +18,11 @@ export const FINDING_KINDS = [
   'wrong-group'
 ] as const
 export type FindingKind = (typeof FINDING_KINDS)[number]
+
+/** A file in the trash may be had back, and then is to be whole; nobody reads it meanwhile. */
+export function detailOf({ state }: Pick<FileRow, 'state'>, detail: string): string {
+  return state === 'trashed' ? `${detail}, in the trash` : detail
+}
 
 export interface Finding {
   kind: FindingKind

@@ -31,6 +31,8 @@ const JOURNAL_LOOK_AGAIN_MS = 500
 
 export interface Rebuilt {
   inserted: number
+  /** Files that were put into the trash, or taken out of it, or entered as lying there. */
+  trash: number
   /** Rows that were there before. */
   already: number
   /** Rows of files whose delete the journals know and whose file is gone: the database was from before it. */
@@ -252,13 +254,13 @@ export async function rebuildIndex(
   stores: readonly GivenStore[],
   options: RebuildOptions
 ): Promise<Rebuilt> {
-  const rebuilt: Rebuilt = { inserted: 0, already: 0, removed: 0, conflicts: 0, journalDamage: 0 }
+  const rebuilt: Rebuilt = { inserted: 0, already: 0, removed: 0, conflicts: 0, journalDamage: 0, trash: 0 }
   const routes = new Map<string, RecordFacts>()
   const entries: (() => Promise<void>)[] = []
   const roots = stores.map(({ root }) => root)
-  const deleted = await deletedAnywhere(roots, options.sinceMs ?? 0)
+  const { deleted, trash } = await fatesAnywhere(roots, options.sinceMs ?? 0)
   for (const { root, marker } of stores) {
-    entries.push(await rebuild(database, root, marker, { rebuilt, routes, deleted, ...options }))
+    entries.push(await rebuild(database, root, marker, { rebuilt, routes, deleted, trash, ...options }))
   }
   // A name may have been freed in one store and used again in another: first all that is gone goes.
   for (const enter of entries) await enter()
@@ -271,17 +273,44 @@ interface RebuildRun extends RebuildOptions {
   routes: Map<string, RecordFacts>
   /** Generations that any of the stores knows to be deleted. */
   deleted: ReadonlySet<string>
+  /** By generation: the last that was said. */
+  trash: ReadonlyMap<string, TrashFate>
 }
 
-/** A file that was moved is deleted in the store that has it, while the journal of its old one may still know it. */
-async function deletedAnywhere(roots: readonly string[], sinceMs: number): Promise<ReadonlySet<string>> {
+interface TrashFate {
+  atMs: number
+  /** UNIX milliseconds; 0: it was taken out. */
+  untilMs: number
+}
+
+/**
+ * A file that was moved is deleted, or trashed, in the store that has it, while the journal of its old one may still know it.
+ * Of what several members said of the trash the later counts, by their clocks: if those differ, a film is visible that was
+ * deleted in the same moment, or the reverse; lost is none.
+ */
+async function fatesAnywhere(
+  roots: readonly string[],
+  sinceMs: number
+): Promise<Pick<RebuildRun, 'deleted' | 'trash'>> {
   const deleted = new Set<string>()
+  const trash = new Map<string, TrashFate>()
   for (const root of roots) {
     await readJournals(root, sinceMs, ({ kind, facts }) => {
-      if (kind === 'deleted') deleted.add(facts.generation)
+      const { generation, trashedUntilMs: untilMs, atMs } = facts
+      if (kind === 'deleted') deleted.add(generation)
+      else if (kind === 'stored' && untilMs !== undefined && atMs >= (trash.get(generation)?.atMs ?? 0))
+        trash.set(generation, { atMs, untilMs })
     })
   }
-  return deleted
+  return { deleted, trash }
+}
+
+/** What a rebuild or a restore finds in the trash stays there at least for so long: a week, to look and to have it back. */
+export const TRASH_KEPT_MS_MIN = 7 * 86_400_000
+
+/** At which a file goes that the journals, or a backup, have in the trash until `untilMs`; UNIX milliseconds. */
+export function keptInTrashUntil(untilMs: number): number {
+  return Math.max(untilMs, Date.now() + TRASH_KEPT_MS_MIN)
 }
 
 function placeOf({ generation, path }: Pick<RecordFacts, 'generation' | 'path'>): string {
@@ -297,7 +326,7 @@ async function rebuild(
   database: Database,
   root: string,
   marker: StoreMarker,
-  { rebuilt, routes, deleted, find, sinceMs = 0, marksDeletes = false }: RebuildRun
+  { rebuilt, routes, deleted, trash, find, sinceMs = 0, marksDeletes = false }: RebuildRun
 ): Promise<() => Promise<void>> {
   const live = new Map<string, RecordFacts>()
   const candidates = new Map<string, RecordFacts>()
@@ -363,11 +392,25 @@ async function rebuild(
           detail: `${sizeBytes} bytes in the journal, ${sizes[index] ?? 'none'} on disk`
         })
       }
-      const rows = whole.map(facts => rowOfFacts({ ...facts, group: marker.group }, marker.store))
+      for (const row of there) {
+        const fate = trash.get(row.generation)
+        if (!fate || row.state === 'deleting' || fate.untilMs > 0 === (row.state === 'trashed')) continue
+        const untilMs = fate.untilMs > 0 ? keptInTrashUntil(fate.untilMs) : 0
+        if (await database.files.setTrashed(row, row.generation, row.store, untilMs)) rebuilt.trash++
+      }
+      const rows = whole.map(facts => {
+        const row = rowOfFacts({ ...facts, group: marker.group }, marker.store)
+        const { untilMs = 0 } = trash.get(facts.generation) ?? {}
+        if (untilMs === 0) return row
+        return { ...row, state: 'trashed' as const, trashedUntilMs: keptInTrashUntil(untilMs) }
+      })
       for (const [index, outcome] of (await database.files.insert(rows)).entries()) {
         if (!outcome.inserted) rebuilt.conflicts++
         else if (known.has(rows[index]!.generation)) rebuilt.already++
-        else rebuilt.inserted++
+        else {
+          rebuilt.inserted++
+          if (rows[index]!.state === 'trashed') rebuilt.trash++
+        }
       }
     }
   }

@@ -24,7 +24,7 @@ const BODY_BYTES_MAX = 1024 * 1024
 export const RECORD_BYTES_MAX = RECORD_HEAD_BYTES + BODY_BYTES_MAX
 
 export const RECORD_KINDS = {
-  /** The upload is in the index: it was, or is about to be, acknowledged. */
+  /** The upload is in the index: it was, or is about to be, acknowledged. Again when it comes into the trash or out of it. */
   stored: 1,
   /** The file is deleted, or about to be. */
   deleted: 2,
@@ -54,6 +54,11 @@ const factsTable = {
   name: { tag: 10, type: 'text' },
   mediaType: { tag: 11, type: 'text' },
   storedAtMs: { tag: 12, type: 'u64' },
+  /**
+   * Of `stored`: since this record the file is in the trash, until then; 0: out of it. Absent: nothing is said of that. It
+   * is no kind of its own, because a reader that does not know of a trash then has a stored file, and no damage.
+   */
+  trashedUntilMs: { tag: 14, type: 'u64', optional: true },
   /** When the record was written, UNIX milliseconds: which of two records is the later */
   atMs: { tag: 13, type: 'u64' }
 } as const

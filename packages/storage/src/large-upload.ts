@@ -2,7 +2,7 @@
  * One upload of any size: a private temporary file on the same volume, synced, then linked to its final name, then
  * recorded. Memory is bounded whatever the size; the writes follow the sender at a distance of two pieces.
  */
-import { fdatasync as fdatasyncCallback, writev as writevCallback } from 'node:fs'
+import { fdatasync as fdatasyncCallback } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -15,6 +15,7 @@ import {
   UnavailableError,
   type FileKey
 } from '@tributary/protocol'
+import { FileWrites } from './file-writes.ts'
 import { enterRows } from './index-entry.ts'
 import { encodeRecord } from './journal-record.ts'
 import type { Store } from './store.ts'
@@ -22,7 +23,6 @@ import { factsOf, randomHex, rowOf, type UploadLabels } from './upload-record.ts
 import { switchRow, type AdoptedFile } from './row-switch.ts'
 import { storeError } from './volume.ts'
 
-const writev = promisify(writevCallback)
 const fdatasync = promisify(fdatasyncCallback)
 
 /** Content is gathered to pieces of this size, so that writes are few … */
@@ -41,18 +41,13 @@ export class LargeUpload {
   readonly #labels: UploadLabels
   readonly #path: string
   readonly #handle: FileHandle
+  readonly #writes: FileWrites
   readonly #kept: (() => void)[]
   readonly #adopted: AdoptedFile | undefined
   /** Its place, from the moment it may have a name there to the moment a row says so, or may say so. */
   #named: FileRow | undefined
-  #gathered: Buffer[] = []
-  #gatheredBytes = 0
-  #behindBytes = 0
   #sizeBytes = 0
-  #writtenBytes = 0
   #crc = 0
-  #writing: Promise<void> = Promise.resolve()
-  #failure: unknown
   /** The content is on disk. */
   #synced: Promise<unknown> = Promise.resolve()
   #ended = false
@@ -113,6 +108,7 @@ export class LargeUpload {
     this.#labels = labels
     this.#path = path
     this.#handle = handle
+    this.#writes = new FileWrites(store.volume, handle.fd, 0)
     this.#kept = [kept]
     this.#adopted = adopted
     store.largeUploads++
@@ -137,17 +133,16 @@ export class LargeUpload {
    * @param chunk The upload's for good: its memory is given back as soon as it is written.
    */
   write(chunk: Buffer): void | Promise<void> {
-    if (this.#failure !== undefined) throw storeError(this.#failure, 'the upload')
+    if (this.#writes.failure !== undefined) throw storeError(this.#writes.failure, 'the upload')
     this.#crc = crc32(chunk, this.#crc)
     this.#sizeBytes += chunk.byteLength
-    this.#gathered.push(chunk)
-    this.#gatheredBytes += chunk.byteLength
+    this.#writes.gather(chunk)
     const pieceBytes = gatherBytes(this.#store.largeUploads)
-    if (this.#gatheredBytes < pieceBytes) return undefined
-    this.#flush()
-    if (this.#behindBytes < BEHIND_PIECES_MAX * pieceBytes) return undefined
-    return this.#writing.then(() => {
-      if (this.#failure !== undefined) throw storeError(this.#failure, 'the upload')
+    if (this.#writes.gatheredBytes < pieceBytes) return undefined
+    this.#writes.flush()
+    if (this.#writes.behindBytes < BEHIND_PIECES_MAX * pieceBytes) return undefined
+    return this.#writes.written.then(() => {
+      if (this.#writes.failure !== undefined) throw storeError(this.#writes.failure, 'the upload')
     })
   }
 
@@ -161,10 +156,9 @@ export class LargeUpload {
     const store = this.#store
     const wholeMs = performance.now()
     try {
-      this.#flush()
-      await this.#writing
-      if (this.#failure !== undefined) throw storeError(this.#failure, 'the upload')
-      if (this.#writtenBytes !== this.#sizeBytes) throw new Error('short write')
+      this.#writes.flush()
+      await this.#writes.written
+      if (this.#writes.failure !== undefined) throw storeError(this.#writes.failure, 'the upload')
       store.checkWrite()
       if (store.durable) this.#synced = store.volume.run('sync', () => fdatasync(this.#handle.fd))
       this.#synced.catch(() => {}) // seen before the file gets its name
@@ -174,14 +168,16 @@ export class LargeUpload {
         this.#named = row
         return this.#announce(row)
       })
+      // Before the index was asked: whatever happens to the file from now on is recorded as later.
+      const recordMs = Date.now()
       const outcome = this.#adopted
         ? await switchRow(this.#files, this.#adopted, row)
         : (await enterRows(this.#files, [row], store.durable, store.staleness(wholeMs)))[0]!
       if (outcome.kind === 'stored' || outcome.kind === 'unknown') this.#named = undefined
       switch (outcome.kind) {
         case 'stored':
-          await this.#recordStored(row)
-          return row
+          await this.#recordStored(outcome.row, recordMs)
+          return outcome.row
         case 'unknown':
           // One that moves has a note, by which it is settled.
           if (!this.#adopted) store.unsettled.note(row)
@@ -203,9 +199,8 @@ export class LargeUpload {
     if (this.#ended) return
     this.#ended = true
     this.#store.largeUploads--
-    this.#gathered = []
-    this.#failure ??= new RejectedError('SIZE_MISMATCH', 'the upload was given up')
-    await this.#writing
+    this.#writes.drop(new RejectedError('SIZE_MISMATCH', 'the upload was given up'))
+    await this.#writes.written
     await this.#synced.catch(() => {})
     for (const kept of this.#kept) kept()
     const { volume, journal } = this.#store
@@ -250,64 +245,18 @@ export class LargeUpload {
     await Promise.all(durable ? [this.#synced, journal.sync()] : [this.#synced])
   }
 
-  async #recordStored(row: FileRow): Promise<void> {
+  async #recordStored(row: FileRow, atMs: number): Promise<void> {
     const { journal, durable } = this.#store
     try {
-      await journal.append([encodeRecord('stored', factsOf(row, Date.now()))])
+      await journal.append([encodeRecord('stored', factsOf(row, atMs))])
       if (durable) await journal.sync()
     } catch (cause) {
       throw new OutcomeUnknownError('the file is stored, but the disk did not confirm it', { cause })
     }
-  }
-
-  #flush(): void {
-    const pieces = this.#gathered
-    const bytes = this.#gatheredBytes
-    if (bytes === 0) return
-    this.#gathered = []
-    this.#gatheredBytes = 0
-    this.#behindBytes += bytes
-    this.#writing = this.#writing.then(async () => {
-      try {
-        if (this.#failure !== undefined) return
-        await this.#store.volume.run('write', () => this.#writeAll(pieces, bytes))
-      } catch (error) {
-        this.#failure ??= error
-      } finally {
-        this.#behindBytes -= bytes
-      }
-    })
-  }
-
-  /** writev may write less than it was given, on a disk that is nearly full. */
-  async #writeAll(pieces: Buffer[], bytes: number): Promise<void> {
-    let { bytesWritten } = await writev(this.#handle.fd, pieces, this.#writtenBytes)
-    if (bytesWritten < bytes) {
-      const whole = Buffer.concat(pieces, bytes)
-      while (bytesWritten < bytes) {
-        const rest = await writev(
-          this.#handle.fd,
-          [whole.subarray(bytesWritten)],
-          this.#writtenBytes + bytesWritten
-        )
-        bytesWritten += rest.bytesWritten
-      }
-    }
-    this.#writtenBytes += bytes
-    for (const piece of pieces) giveBack(piece)
   }
 }
 
 /** How much each of so many uploads gathers. */
 function gatherBytes(uploads: number): number {
   return Math.max(GATHER_BYTES_MIN, Math.min(GATHER_BYTES_MAX, GATHERED_BYTES_MAX / uploads))
-}
-
-/**
- * Frees a chunk's memory now, where nothing else lies in it, instead of at the next garbage collection: chunks are
- * large and have few objects around them, so that it was their memory which set off collections of the whole heap, 22
- * in a gigabyte and a quarter of its CPU time.
- */
-function giveBack({ buffer, byteLength }: Buffer): void {
-  if (buffer instanceof ArrayBuffer && byteLength === buffer.byteLength) buffer.transfer(0)
 }

@@ -79,10 +79,13 @@ export class Neighbours {
     return this.#memberPool.lease(address, { timeoutMs: CALL_TIMEOUT_MS, signal })
   }
 
-  /** Whether a member of the row's group has opened the file of this very row. */
+  /** Whether a member of the row's group has opened the file of this very row, be it in the trash. */
   async hasFile(row: FileRow): Promise<boolean> {
     const { application, user, file } = row
-    const frame = encodeFrame(COMMANDS.STAT.code, extension.stat.encode({ application, user, file }))
+    const frame = encodeFrame(
+      COMMANDS.STAT.code,
+      extension.stat.encode({ application, user, file, trashed: true })
+    )
     try {
       const { addresses } = await this.locate(row)
       for (const address of addresses) {

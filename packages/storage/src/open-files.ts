@@ -7,7 +7,7 @@ import { open, type FileHandle } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { crc32 } from 'node:zlib'
 import { LRUCache } from 'lru-cache'
-import type { FileIndex, FileRow } from '@tributary/database'
+import type { FileIndex, FileRow, FileState } from '@tributary/database'
 import {
   formatFileKey,
   invariant,
@@ -42,6 +42,8 @@ const MISSING_RETRY_MS = 20
 const MISSING_WAIT_MS = 2_500
 /** On a local volume files are there before their rows; only a delete under way can come between. */
 const MISSING_WAIT_LOCAL_MS = 250
+const READABLE: ReadonlySet<FileState> = new Set(['stored'])
+const READABLE_OR_TRASHED: ReadonlySet<FileState> = new Set(['stored', 'trashed'])
 const ENTRY_BYTES = 512
 /** Files looked at in one round of `releaseGone`, about a millisecond's worth. */
 const LOOKS_MAX = 1_024
@@ -126,6 +128,17 @@ export class OpenFiles {
       } else return isFresh(entry) ? entry : this.#checkOnce(key, name, entry)
     }
     return this.#openOnce(key, name)
+  }
+
+  /**
+   * A file that may lie in the trash, opened for one use and kept for nobody: `use` it in the same turn.
+   *
+   * @throws as open
+   */
+  async openTrashed(key: FileKey): Promise<OpenFile> {
+    const entry = await this.#openFound(key, undefined, READABLE_OR_TRASHED)
+    entry.evicted = true
+    return entry
   }
 
   /** Forgets what is kept of a key: it is being deleted. */
@@ -287,7 +300,8 @@ export class OpenFiles {
   /** The slow way: asks the index until it and the disk agree, or the time is up. */
   async #openFound(
     key: FileKey,
-    first: FileRow | undefined | Promise<FileRow | undefined>
+    first: FileRow | undefined | Promise<FileRow | undefined>,
+    states: ReadonlySet<FileState> = READABLE
   ): Promise<OpenFile> {
     const startMs = performance.now()
     let row: FileRow | undefined
@@ -298,14 +312,14 @@ export class OpenFiles {
       row = await first
       for (;;) {
         // Before a negative answer the read is causal.
-        if (row?.state !== 'stored') {
+        if (!row || !states.has(row.state)) {
           checkedMs = performance.now()
           row = await this.#files.find(key, { causal: true })
         }
-        if (row?.state !== 'stored') throw notFound(key)
+        if (!row || !states.has(row.state)) throw notFound(key)
         // Where a file is now is told on the index's own word: a cache may not know of its move, or of its return.
         if (!this.#stores.has(row.store)) row = await this.#files.find(key, { causal: true })
-        if (row?.state !== 'stored') throw notFound(key)
+        if (!row || !states.has(row.state)) throw notFound(key)
         const entry = await this.#openRow(row, checkedMs)
         if (entry) return entry
         const isLocal = this.#stores.get(row.store)?.volume.local === true

@@ -3,17 +3,17 @@
  * so, and the index says so for the newest token only: a writer that was overtaken is never believed, and it does not go on.
  */
 import { createHash, type Hash } from 'node:crypto'
-import { fdatasync as fdatasyncCallback, writev as writevCallback } from 'node:fs'
+import { fdatasync as fdatasyncCallback } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { crc32 } from 'node:zlib'
 import type { UploadRow, Uploads } from '@tributary/database'
-import { RejectedError, UnavailableError, type AppendChecksum } from '@tributary/protocol'
+import { RejectedError, type AppendChecksum } from '@tributary/protocol'
+import { FileWrites } from './file-writes.ts'
 import { databaseError } from './index-entry.ts'
 import type { Store } from './store.ts'
 import { storeError } from './volume.ts'
 
-const writev = promisify(writevCallback)
 const fdatasync = promisify(fdatasyncCallback)
 
 /** Content is gathered to pieces of this size; two of them may wait for the disk, then the sender is held back. */
@@ -42,6 +42,7 @@ export class PartAppend {
   readonly #row: UploadRow
   readonly #handle: FileHandle
   readonly #options: AppendOptions
+  readonly #writes: FileWrites
   readonly #hash: Hash | undefined
   readonly #look: NodeJS.Timeout
   /** Of the upload, not of this append alone. */
@@ -49,18 +50,10 @@ export class PartAppend {
   #crc: number
   /** Of this append alone, where it has a checksum. */
   #appendCrc = 0
-  #gathered: Buffer[] = []
-  #gatheredBytes = 0
-  #behindBytes = 0
-  #writtenBytes: number
-  #writing: Promise<void> = Promise.resolve()
-  /** The calls themselves: on a volume that hangs they may outlast what waits for them. */
-  #underway: Promise<unknown> = Promise.resolve()
   #acknowledging: Promise<void> | undefined
   #acknowledged: Pick<UploadRow, 'offsetBytes' | 'crc32' | 'expiresMs'>
   #askedBytes: number
   #askedMs = performance.now()
-  #failure: unknown
   #released = false
   #closed: Promise<void> | undefined
 
@@ -72,7 +65,7 @@ export class PartAppend {
     this.#handle = handle
     this.#options = options
     this.#receivedBytes = row.offsetBytes
-    this.#writtenBytes = row.offsetBytes
+    this.#writes = new FileWrites(store.volume, handle.fd, row.baseBytes + row.offsetBytes)
     this.#acknowledged = { offsetBytes: row.offsetBytes, crc32: row.crc32, expiresMs: row.expiresMs }
     this.#askedBytes = row.offsetBytes
     this.#crc = row.crc32
@@ -105,17 +98,16 @@ export class PartAppend {
       this.#appendCrc = crc32(chunk, this.#appendCrc)
     }
     this.#receivedBytes += chunk.byteLength
-    this.#gathered.push(chunk)
-    this.#gatheredBytes += chunk.byteLength
-    if (this.#gatheredBytes >= GATHER_BYTES) this.#flush()
+    this.#writes.gather(chunk)
+    if (this.#writes.gatheredBytes >= GATHER_BYTES) this.#writes.flush()
     if (!this.#options.checksum && this.#isDue()) this.#acknowledge()
     if (
       this.#receivedBytes - this.#acknowledged.offsetBytes > UNACKNOWLEDGED_BYTES_MAX &&
       this.#acknowledging
     )
       return this.#acknowledging.then(() => this.#check())
-    if (this.#behindBytes < BEHIND_BYTES_MAX) return undefined
-    return this.#writing.then(() => this.#check())
+    if (this.#writes.behindBytes < BEHIND_BYTES_MAX) return undefined
+    return this.#writes.written.then(() => this.#check())
   }
 
   /**
@@ -128,9 +120,9 @@ export class PartAppend {
     try {
       this.#check()
       this.#compare()
-      this.#flush()
+      this.#writes.flush()
       await this.#acknowledging
-      await this.#writing
+      await this.#writes.written
       this.#check()
       if (this.#receivedBytes > this.#acknowledged.offsetBytes) await this.#acknowledgeAll()
       const closed = this.close()
@@ -146,7 +138,7 @@ export class PartAppend {
 
   /** Ends it: somebody else writes from now on. Resolves when nothing of it can reach the file any more. */
   overtake(): Promise<void> {
-    this.#failure ??= overtaken()
+    this.#writes.fail(overtaken())
     return this.close()
   }
 
@@ -157,18 +149,17 @@ export class PartAppend {
 
   async #close(): Promise<void> {
     clearInterval(this.#look)
-    this.#gathered = []
-    this.#failure ??= new RejectedError('SIZE_MISMATCH', 'the append has ended')
-    await this.#writing
+    this.#writes.drop(new RejectedError('SIZE_MISMATCH', 'the append has ended'))
+    await this.#writes.written
     await this.#acknowledging?.catch(() => {})
     // What hangs may still be carried out: until then the file is not let go of.
-    await this.#underway.catch(() => {})
+    await this.#writes.ended()
     await this.#handle.close().catch(() => {})
     this.#options.onClosed()
   }
 
   #check(): void {
-    if (this.#failure !== undefined) throw storeError(this.#failure, 'the upload')
+    if (this.#writes.failure !== undefined) throw storeError(this.#writes.failure, 'the upload')
   }
 
   #compare(): void {
@@ -196,18 +187,18 @@ export class PartAppend {
 
   /** While more comes. */
   #acknowledge(): void {
-    this.#flush()
+    this.#writes.flush()
     this.#askedBytes = this.#receivedBytes
     this.#askedMs = performance.now()
     const reached = { offsetBytes: this.#receivedBytes, crc32: this.#crc }
-    const acknowledging = this.#writing
+    const acknowledging = this.#writes.written
       .then(async () => {
-        if (this.#failure !== undefined) return
+        if (this.#writes.failure !== undefined) return
         await this.#sync()
         await this.#advance(reached, false)
       })
       .catch((error: unknown) => {
-        this.#failure ??= error
+        this.#writes.fail(error)
       })
       .finally(() => {
         this.#acknowledging = undefined
@@ -224,7 +215,7 @@ export class PartAppend {
 
   async #sync(): Promise<void> {
     if (!this.#store.durable) return
-    await this.#store.volume.run('sync', () => this.#note(fdatasync(this.#handle.fd)))
+    await this.#store.volume.run('sync', () => this.#writes.note(fdatasync(this.#handle.fd)))
   }
 
   async #advance(reached: { offsetBytes: number; crc32: number }, releases: boolean): Promise<void> {
@@ -248,51 +239,8 @@ export class PartAppend {
       return // the next acknowledgement finds out
     }
     if (now?.fence === this.#row.fence) return
-    this.#failure ??= overtaken()
+    this.#writes.fail(overtaken())
     await this.close()
-  }
-
-  #flush(): void {
-    const pieces = this.#gathered
-    const bytes = this.#gatheredBytes
-    if (bytes === 0) return
-    this.#gathered = []
-    this.#gatheredBytes = 0
-    this.#behindBytes += bytes
-    this.#writing = this.#writing.then(async () => {
-      try {
-        if (this.#failure !== undefined) return
-        await this.#store.volume.run('write', () => this.#note(this.#writeAll(pieces, bytes)))
-      } catch (error) {
-        this.#failure ??= error
-      } finally {
-        this.#behindBytes -= bytes
-      }
-    })
-  }
-
-  #note<T>(call: Promise<T>): Promise<T> {
-    this.#underway = Promise.allSettled([this.#underway, call])
-    return call
-  }
-
-  async #writeAll(pieces: Buffer[], bytes: number): Promise<void> {
-    const at = this.#row.baseBytes + this.#writtenBytes
-    let { bytesWritten } = await writev(this.#handle.fd, pieces, at)
-    if (bytesWritten < bytes) {
-      // It writes less than it was given on a disk that is nearly full.
-      const whole = Buffer.concat(pieces, bytes)
-      while (bytesWritten < bytes) {
-        const rest = await writev(this.#handle.fd, [whole.subarray(bytesWritten)], at + bytesWritten)
-        if (rest.bytesWritten === 0) throw new UnavailableError('NO_SPACE', 'no space left for the upload')
-        bytesWritten += rest.bytesWritten
-      }
-    }
-    this.#writtenBytes += bytes
-    for (const { buffer, byteLength } of pieces) {
-      // As large uploads do: its memory is free now, not at the next garbage collection.
-      if (buffer instanceof ArrayBuffer && byteLength === buffer.byteLength) buffer.transfer(0)
-    }
   }
 }
 

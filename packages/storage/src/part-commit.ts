@@ -7,7 +7,8 @@ import type { FileIndex, FileRow, UploadRow, Uploads } from '@tributary/database
 import { OutcomeUnknownError, UnavailableError } from '@tributary/protocol'
 import { databaseError, enterRows } from './index-entry.ts'
 import { encodeRecord } from './journal-record.ts'
-import { openPart, partPath, removeFolder, untilSeen } from './part-files.ts'
+import { CONTENT_FILE, openPart, partPath, untilSeen } from './part-files.ts'
+import { removeUnused } from './part-folder.ts'
 import type { Store } from './store.ts'
 import { factsOf, rowOf } from './upload-record.ts'
 
@@ -66,6 +67,9 @@ export class PartCommit {
         await store.journal.append([encodeRecord('intent', factsOf(fileRow, fileRow.storedAtMs))])
         if (store.durable) await store.journal.sync()
       })
+      // Who came to the folder since it was looked at may have the file open. Who comes from now on sees its second name.
+      if (this.#parts.parts.some(({ folder }) => folder === source.folder) && (await this.#isCrowded(source)))
+        throw new UnavailableError('STORE_UNAVAILABLE', 'another part came to the same place: ask again')
       const [outcome] = await enterRows(index, [fileRow], store.durable, store.staleness(wholeMs))
       if (outcome!.kind === 'repeated') return outcome!.row
       if (outcome!.kind === 'refused') throw outcome!.error
@@ -84,12 +88,16 @@ export class PartCommit {
   /** Removes what is left of an upload that is stored. */
   async clear(): Promise<void> {
     const { row, parts, uploads, stores } = this.#parts
+    const places = new Map<string, Store | undefined>()
+    for (const { store, folder } of [row, ...parts]) places.set(folder, stores.get(store))
+    // First the name: who gets the place of a part next is not to write into what is stored.
+    for (const [folder, store] of places) if (store) await unlinkStored(store, partPath(folder, CONTENT_FILE))
     for (const part of parts) await uploads.remove(part)
-    for (const { store, folder } of [row, ...parts]) {
-      const place = stores.get(store)
+    for (const [folder, store] of places) {
       // The row itself stays for a while; other parts may lie beside those that were joined.
-      const others = (await uploads.inFolder(folder)).filter(({ state }) => state !== 'stored')
-      if (place && others.length === 0) await removeFolder(place, folder)
+      const isUsed = async (): Promise<boolean> =>
+        (await uploads.inFolder(folder)).some(({ state }) => state !== 'stored')
+      if (store) await removeUnused(store, folder, isUsed)
     }
   }
 
@@ -141,7 +149,7 @@ export class PartCommit {
   }
 
   /** Others than those that are joined write to the folder's file, or one of them was overtaken unheard. */
-  async #isCrowded({ folder }: UploadRow): Promise<boolean> {
+  async #isCrowded({ folder }: Pick<UploadRow, 'folder'>): Promise<boolean> {
     const joined = new Set(this.#parts.parts.map(({ id }) => id))
     let beside: UploadRow[]
     try {
@@ -215,6 +223,17 @@ export class PartCommit {
       // The next start finds the intent, and no row.
     }
   }
+}
+
+/** The name of an upload's file that has another one, as a stored file. */
+async function unlinkStored(store: Store, path: string): Promise<void> {
+  await store.volume.run('unlink', async () => {
+    try {
+      if ((await stat(store.absolute(path))).nlink > 1) await unlink(store.absolute(path))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    }
+  })
 }
 
 async function copy(extent: Extent, store: Store, target: FileHandle): Promise<void> {

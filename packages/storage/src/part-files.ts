@@ -6,13 +6,13 @@
  *   <store>/.parts/<folder>/joined-<token>         what is being joined
  */
 import { constants } from 'node:fs'
-import { open, readdir, rm, stat, type FileHandle } from 'node:fs/promises'
+import { open, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { UploadPiece, UploadRow } from '@tributary/database'
+import { PARTS_FOLDER, withoutMark } from './part-folder.ts'
 import { makeStoreDirectory } from './store-directory.ts'
 import type { Store } from './store.ts'
 
-export const PARTS_FOLDER = '.parts'
 export const CONTENT_FILE = 'content'
 
 /** So long at most until a mount sees what another member wrote, and how large the file is by that. */
@@ -42,9 +42,10 @@ export async function untilSeen<T>(
   }
 }
 
-/** Opens a file of a folder for writing at any place; makes both, durably, where they are not there. */
+/** Opens a file of a folder that a row has, for writing at any place; makes both, durably, where they are not there. */
 export async function openPart(store: Store, folder: string, file: string): Promise<FileHandle> {
   const path = store.absolute(partPath(folder, file))
+  await withoutMark(store, folder)
   return store.volume.run('part', async () => {
     try {
       return await open(path, 'r+')
@@ -65,40 +66,6 @@ export async function openPart(store: Store, folder: string, file: string): Prom
     }
     return handle
   })
-}
-
-export async function removeFolder(store: Store, folder: string): Promise<void> {
-  await store.volume.run('parts', () =>
-    rm(store.absolute(join(PARTS_FOLDER, folder)), { recursive: true, force: true })
-  )
-}
-
-/** Folders that have been there for so long. */
-export async function foldersOlderThan(store: Store, ageMs: number, nowMs: number): Promise<string[]> {
-  return store.volume.run('parts', async () => {
-    const old: string[] = []
-    for (const name of await readdirOrNone(store.absolute(PARTS_FOLDER))) {
-      if (!FOLDER_NAME.test(name)) continue
-      try {
-        const { mtimeMs } = await stat(store.absolute(join(PARTS_FOLDER, name)))
-        if (nowMs - mtimeMs > ageMs) old.push(name)
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-      }
-    }
-    return old
-  })
-}
-
-const FOLDER_NAME = /^[0-9a-f]{32}$/
-
-async function readdirOrNone(path: string): Promise<string[]> {
-  try {
-    return await readdir(path)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw error
-  }
 }
 
 async function syncDirectory(path: string): Promise<void> {

@@ -3,7 +3,7 @@
  * each, the volume its bytes; so any worker of any member of the group goes on where another one ended.
  */
 import { createHash } from 'node:crypto'
-import { open } from 'node:fs/promises'
+import { open, type FileHandle } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FileIndex, FileRow, UploadRow, Uploads } from '@tributary/database'
 import { UPLOAD_METADATA_BYTES_MAX } from '@tributary/database'
@@ -21,15 +21,8 @@ import { combineCrc32 } from './crc32-combine.ts'
 import { databaseError } from './index-entry.ts'
 import { overtaken, PartAppend } from './part-append.ts'
 import { PartCommit } from './part-commit.ts'
-import {
-  CONTENT_FILE,
-  currentPiece,
-  foldersOlderThan,
-  openPart,
-  partPath,
-  removeFolder,
-  untilSeen
-} from './part-files.ts'
+import { CONTENT_FILE, currentPiece, openPart, partPath, untilSeen } from './part-files.ts'
+import { foldersOlderThan, removeUnused } from './part-folder.ts'
 import type { Store } from './store.ts'
 import { randomHex, type UploadLabels } from './upload-record.ts'
 import { storeError } from './volume.ts'
@@ -243,8 +236,7 @@ export class PartUploads {
       const known = await uploads.knownFolders(folders)
       for (const folder of folders) {
         // Parts that are begun again come back to the same folder.
-        if (known.has(folder) || (await uploads.inFolder(folder)).length > 0) continue
-        await removeFolder(store, folder)
+        if (!known.has(folder)) await removeUnused(store, folder, () => this.#isUsed(folder))
       }
     }
     return swept
@@ -397,9 +389,41 @@ export class PartUploads {
     return holder.startsWith(`${member}/`) && !this.#held.has(holder)
   }
 
-  async #open(store: Store, row: UploadRow, { checksum }: AppendHead): Promise<PartAppend> {
+  async #isUsed(folder: string): Promise<boolean> {
+    return (await this.#query(this.#parts.uploads.inFolder(folder))).length > 0
+  }
+
+  /** The file that the upload goes on in, and its row, which may say another file from now on. */
+  async #openFile(store: Store, row: UploadRow): Promise<{ handle: FileHandle; row: UploadRow }> {
+    const piece = currentPiece(row)
+    const handle = await openPart(store, row.folder, piece.file)
     try {
-      const handle = await openPart(store, row.folder, currentPiece(row).file)
+      const ackedBytes = row.offsetBytes > piece.start ? row.baseBytes + row.offsetBytes : 0
+      const look = () => store.volume.run('stat', () => handle.stat())
+      const { size, nlink } = await untilSeen(store, look, now => now.size >= ackedBytes)
+      if (size < ackedBytes) {
+        throw new UnavailableError(
+          'STORE_UNAVAILABLE',
+          `upload ${row.id} has ${size} bytes on disk where ${ackedBytes} were acknowledged`
+        )
+      }
+      if (nlink === 1) return { handle, row }
+    } catch (error) {
+      store.volume.chore(() => handle.close())
+      throw error
+    }
+    // It has the name of a stored file, which whoever joined it before had no time to clear away.
+    store.volume.chore(() => handle.close())
+    const pieces = row.layout.pieces.filter(({ start }) => start < row.offsetBytes)
+    const apart = { ...row, layout: { ...row.layout, pieces } }
+    const elsewhere = { ...row, layout: withAnotherFile(apart) }
+    if (!(await this.#query(this.#parts.uploads.claim(elsewhere, row.holder, row.holder)))) throw overtaken()
+    return { handle: await openPart(store, row.folder, currentPiece(elsewhere).file), row: elsewhere }
+  }
+
+  async #open(store: Store, taken: UploadRow, { checksum }: AppendHead): Promise<PartAppend> {
+    try {
+      const { handle, row } = await this.#openFile(store, taken)
       const append: PartAppend = new PartAppend(this.#parts.uploads, store, row, handle, {
         checksum,
         expiresMs: () => Date.now() + this.#parts.keepMs,
@@ -408,7 +432,7 @@ export class PartUploads {
       this.#live.set(row.id, append)
       return append
     } catch (error) {
-      if (this.#held.delete(row.holder)) await this.#release(row.id, row.holder)
+      if (this.#held.delete(taken.holder)) await this.#release(taken.id, taken.holder)
       throw storeError(error, 'the upload')
     }
   }
@@ -445,8 +469,7 @@ export class PartUploads {
         return
       }
       if (!(await this.#query(uploads.remove(held)))) throw overtaken()
-      const others = isShared ? await this.#query(uploads.inFolder(held.folder)) : []
-      if (others.length === 0) await removeFolder(store, held.folder)
+      await removeUnused(store, held.folder, () => this.#isUsed(held.folder))
     } catch (error) {
       throw storeError(error, 'the upload')
     } finally {

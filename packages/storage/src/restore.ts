@@ -23,7 +23,7 @@ import {
   type BackupManifest
 } from './backup-format.ts'
 import type { Finding } from './finding.ts'
-import { markedStores, rebuildIndex, type Rebuilt } from './fsck.ts'
+import { keptInTrashUntil, markedStores, rebuildIndex, type Rebuilt } from './fsck.ts'
 import { idOfStorePath } from './store-path.ts'
 
 const LEASE = 'restore'
@@ -141,9 +141,6 @@ async function alone(database: Database): Promise<() => Promise<void>> {
   }
 }
 
-/** What a restore finds in the trash stays there at least for so long: a week. */
-const TRASH_MS_MIN = 7 * 86_400_000
-
 class IndexLoad {
   readonly #database: Database
   readonly #given: ReadonlySet<string>
@@ -236,7 +233,7 @@ class IndexLoad {
   /** What was taken out of the trash since the backup is in it again: there is time to have it back once more. */
   #withTime(row: FileRow): FileRow {
     if (row.state !== 'trashed') return row
-    return { ...row, trashedUntilMs: Math.max(row.trashedUntilMs, Date.now() + TRASH_MS_MIN) }
+    return { ...row, trashedUntilMs: keptInTrashUntil(row.trashedUntilMs) }
   }
 
   /** A given store says itself which of its ids are used. */

@@ -20,6 +20,16 @@ export async function switchRow(
   to: FileRow
 ): Promise<EntryOutcome> {
   const move = moveOf(from, to)
+  const stored = async (): Promise<EntryOutcome> => {
+    let now: FileRow | undefined
+    try {
+      now = await files.find(to, { causal: true })
+    } catch {
+      // It is switched; what it was when it was fetched has to do.
+    }
+    // It may have come into the trash, or out of it, meanwhile.
+    return { kind: 'stored', row: now && isAt(now, to) ? now : to }
+  }
   try {
     await moves.note(move)
   } catch (error) {
@@ -27,7 +37,7 @@ export async function switchRow(
     return { kind: 'refused', error: databaseError(error) }
   }
   try {
-    if (await files.move(move)) return { kind: 'stored', row: to }
+    if (await files.move(move)) return await stored()
   } catch (error) {
     return settle(files, moves, move, to, error)
   }
@@ -66,14 +76,15 @@ async function settle(
     const text = `the index did not say whether ${formatFileKey(to)} was moved`
     return { kind: 'unknown', error: new OutcomeUnknownError(text, { cause }) }
   }
-  if (found && isAt(found, to)) return { kind: 'stored', row: to }
+  if (found && isAt(found, to)) return { kind: 'stored', row: found }
   if (cause !== undefined) return { kind: 'refused', error: databaseError(cause) }
   return { kind: 'refused', error: whyNot(found, to) }
 }
 
 function whyNot(found: FileRow | undefined, to: FileRow): RejectedError {
   const name = formatFileKey(to)
-  if (found?.state !== 'stored') return new RejectedError('FILE_NOT_FOUND', `${name} was deleted meanwhile`)
+  if (!found || found.state === 'deleting')
+    return new RejectedError('FILE_NOT_FOUND', `${name} was deleted meanwhile`)
   if (found.generation !== to.generation) {
     return new RejectedError('GENERATION_MISMATCH', `${name} was deleted and uploaded anew meanwhile`)
   }

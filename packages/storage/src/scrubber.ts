@@ -1,6 +1,6 @@
 /**
- * Reads every file of a store again and again, slowly, and compares it with its row: so damage is found before somebody
- * asks for the file. One member of a group reads a store at a time, by a lease; the next round is another one's, because
+ * Reads every file of a store again and again, slowly, those in the trash as well, and compares it with its row: so damage is
+ * found before somebody asks for the file. One member of a group reads a store at a time, by a lease; the next round is another one's, because
  * on a mirrored volume each may read a copy of its own. It accuses nobody at the first sight: what differs is read again,
  * and its row too, as it may have been deleted meanwhile.
  */
@@ -11,6 +11,7 @@ import type { Database, FileRow } from '@tributary/database'
 import { formatFileKey, TributaryError } from '@tributary/protocol'
 import type { Log } from '@tributary/runtime'
 import { checksumText } from './file-checksum.ts'
+import { detailOf } from './finding.ts'
 import {
   readScrubState,
   writeScrubState,
@@ -207,14 +208,14 @@ export class Scrubber {
   async #lookAtFindings(store: Store, state: ScrubState): Promise<void> {
     const paths = state.findings.map(({ path }) => path)
     const rows = await this.#database.files.findPaths(store.uuid, paths)
-    const generations = new Set(rows.filter(row => row.state === 'stored').map(row => row.generation))
+    const generations = new Set(rows.filter(row => row.state !== 'deleting').map(row => row.generation))
     state.findings = state.findings.filter(({ generation }) => generations.has(generation))
     this.#note(store, state)
   }
 
   async #scrub(turn: Turn, row: FileRow): Promise<void> {
     const { store, state, round } = turn
-    if (row.state !== 'stored' || Date.now() - row.storedAtMs < (this.#options.youngMs ?? YOUNG_MS)) return
+    if (row.state === 'deleting' || Date.now() - row.storedAtMs < (this.#options.youngMs ?? YOUNG_MS)) return
     const finding = await this.#examine(turn, row)
     if (this.#isStopping) return
     round.files++
@@ -244,11 +245,12 @@ export class Scrubber {
       const found = await this.#compare(turn, row)
       if (found === undefined || this.#isStopping) return undefined
       const [now] = await this.#database.files.findPaths(store.uuid, [row.path])
-      if (now?.generation !== row.generation || now.state !== 'stored') return undefined
+      if (now?.generation !== row.generation || now.state === 'deleting') return undefined
       if (look > 0) {
         const { path, generation } = row
         const file = formatFileKey(row)
-        return { ...found, path, file, generation, foundAtMs: Date.now(), foundBy: store.member }
+        const detail = detailOf(now, found.detail)
+        return { ...found, detail, path, file, generation, foundAtMs: Date.now(), foundBy: store.member }
       }
       await this.#sleep(LOOK_AGAIN_MS)
     }

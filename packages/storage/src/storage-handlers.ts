@@ -155,7 +155,8 @@ class StorageCommands {
   }
 
   stat(body: Buffer): Reply | Promise<Reply> {
-    const key = checkFileKey(extension.stat.decode(body))
+    const request = extension.stat.decode(body)
+    const key = checkFileKey(keyOf(request))
     const answer = (entry: OpenFile): Reply | Promise<Reply> => {
       const { row } = entry
       const reply = (mediaType: string): Reply =>
@@ -166,8 +167,20 @@ class StorageCommands {
       const mediaType = this.#parts.mediaTypes.typeOf(entry)
       return typeof mediaType === 'string' ? reply(mediaType) : mediaType.then(reply)
     }
+    if (request.trashed) return this.#ofTrashed(key, answer)
     const entry = this.#parts.files.open(key)
     return entry instanceof Promise ? entry.then(answer) : answer(entry)
+  }
+
+  /** Somebody of ours moves the file, which may lie in the trash. */
+  async #ofTrashed(key: FileKey, answer: (entry: OpenFile) => Reply | Promise<Reply>): Promise<Reply> {
+    const entry = await this.#parts.files.openTrashed(key)
+    const release = this.#parts.files.use(entry)
+    try {
+      return await answer(entry)
+    } finally {
+      release() // a reply that streams uses it by itself
+    }
   }
 
   fetch(body: Buffer): Reply | Promise<Reply> {
@@ -178,7 +191,9 @@ class StorageCommands {
       const release = this.#parts.files.use(entry)
       return mediaType.then(found => this.#fetchKnown(entry, request, found)).finally(release)
     }
-    const entry = this.#parts.files.open(checkFileKey(request))
+    const key = checkFileKey(request)
+    if (request.trashed) return this.#ofTrashed(key, answer)
+    const entry = this.#parts.files.open(key)
     return entry instanceof Promise ? entry.then(answer) : answer(entry)
   }
 

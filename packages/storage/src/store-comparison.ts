@@ -9,7 +9,7 @@ import type { Database, FileRow } from '@tributary/database'
 import { formatFileKey } from '@tributary/protocol'
 import { walkStore, type DiskFile } from './disk-walk.ts'
 import { checksumText, FileChecksums } from './file-checksum.ts'
-import type { Finding, FindingKind } from './finding.ts'
+import { detailOf, type Finding, type FindingKind } from './finding.ts'
 import type { StoreMarker } from './store-marker.ts'
 
 const PAGE_ROWS = 1_000
@@ -104,7 +104,7 @@ export class StoreComparison {
   }
 
   async #compareOne(file: DiskFile, row: FileRow): Promise<void> {
-    if (row.state !== 'stored' || row.group !== this.#marker.group || file.sizeBytes !== row.sizeBytes) {
+    if (row.state === 'deleting' || row.group !== this.#marker.group || file.sizeBytes !== row.sizeBytes) {
       this.#suspect(row.path)
     } else if (this.#options.checksums) {
       const sum = await this.#checksums.of(join(this.#root, file.path), file.sizeBytes).catch(() => undefined) // looked into again
@@ -145,7 +145,8 @@ export class StoreComparison {
 
   #report({ path }: Suspect, { kind, detail, row, changedMs }: Verdict): void {
     const file = row ? formatFileKey(row) : ''
-    this.#options.onFinding({ kind, store: this.#marker.store, path, file, detail }, row, changedMs)
+    const text = row ? detailOf(row, detail) : detail
+    this.#options.onFinding({ kind, store: this.#marker.store, path, file, detail: text }, row, changedMs)
   }
 
   /**

@@ -58,6 +58,7 @@ export function factsOf(row: FileRow, atMs: number): RecordFacts {
     name: row.name,
     mediaType: row.mediaType,
     storedAtMs: row.storedAtMs,
+    ...(row.state === 'trashed' && { trashedUntilMs: row.trashedUntilMs }),
     atMs
   }
 }

@@ -53,6 +53,25 @@ async function strand(root: string, id: number): Promise<string> {
 }
 
 describe('fsck', { timeout: 60_000 }, () => {
+  it('reads what lies in the trash as well, and says that it lies there', async t => {
+    const parts = await openParts(t)
+    const { root, database } = parts
+    const rows = await stored(parts, 'flipped', 'good', 'missing', 'short')
+    const [flipped, , missing, short] = rows.map(row => row!)
+    for (const row of rows)
+      await database.files.setTrashed(row, row.generation, row.store, Date.now() + 60_000)
+    equal((await check(parts, { checksums: true })).differences, 0)
+    await writeFile(join(root, flipped!.path), Buffer.from('the whole fiIm'))
+    await unlink(join(root, missing!.path))
+    await truncate(join(root, short!.path), 3)
+    const { findings } = await check(parts, { checksums: true })
+    const told = findings.map(({ kind, file, detail }) => `${kind} ${file}: ${detail}`).sort()
+    match(told[0]!, /^missing media\/anna\/missing: 14 bytes, in the trash$/)
+    match(told[1]!, /^wrong-checksum media\/anna\/flipped: .* in the index, in the trash$/)
+    match(told[2]!, /^wrong-size media\/anna\/short: .*, in the trash$/)
+    equal(told.length, 3)
+  })
+
   it('tells every kind of difference by its name, and changes nothing', async t => {
     const parts = await openParts(t)
     const { root, database } = parts

@@ -26,6 +26,10 @@ describe('a journal record', () => {
       ok(typeof record === 'object')
       equal(record.kind, kind)
       deepEqual(record.facts, written)
+      for (const trashedUntilMs of [0, 1_700_000_600_000]) {
+        const trashed = decodeRecord(encodeRecord(kind, { ...written, trashedUntilMs }), 0)
+        deepEqual(typeof trashed === 'object' && trashed.facts, { ...written, trashedUntilMs })
+      }
       ok(record.content.equals(content))
       equal(record.end, bytes.byteLength)
     }

@@ -3,8 +3,9 @@ import { deepEqual, equal, ok, rejects } from 'node:assert/strict'
 import { link, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
-import { DatabaseUnavailableError, openDatabase, type FileRow } from '@tributary/database'
+import { DatabaseUnavailableError, openDatabase, type FileIndex, type FileRow } from '@tributary/database'
 import { silentLog } from '@tributary/runtime'
+import { Deletion } from '../src/deletion.ts'
 import { Departures, parkedPath } from '../src/departures.ts'
 import { runFsck } from '../src/fsck.ts'
 import { encodeRecord } from '../src/journal-record.ts'
@@ -13,6 +14,7 @@ import { LargeUpload } from '../src/large-upload.ts'
 import { OpenFiles } from '../src/open-files.ts'
 import { recover } from '../src/recovery.ts'
 import { moveOf } from '../src/row-switch.ts'
+import { Trash } from '../src/trash.ts'
 import { factsOf } from '../src/upload-record.ts'
 import { keyOf, labels, openParts, temporaryFolder, type Parts } from './parts.ts'
 
@@ -39,6 +41,10 @@ async function adopt({ store, database }: Parts, row: FileRow, content: Buffer):
   } finally {
     await upload.abort()
   }
+}
+
+function trashOf({ database, store, files }: Parts, index: FileIndex = database.files): Trash {
+  return new Trash(index, new Map([[store.uuid, store]]), files, () => undefined)
 }
 
 function departuresOf({ database, store, files }: Parts, over: { has?: boolean; keepMs?: number } = {}) {
@@ -89,6 +95,58 @@ describe('a file that is adopted', () => {
     deepEqual(await next.database.files.find(keyOf('a')), moved)
     equal(await readFile(join(next.root, moved.path), 'utf8'), CONTENT.toString())
     deepEqual(await journaled(next.root, 'stored'), [row.generation])
+  })
+
+  it('stays in the trash when it lies there, and is looked for at its new place by who asked at the old one', async t => {
+    const { old, next } = await twoGroups(t)
+    const row = await old.small.store(keyOf('a'), CONTENT, labels())
+    const untilMs = Date.now() + 60_000
+    await trashOf(old).set(keyOf('a'), row.generation, untilMs)
+    const moved = await adopt(next, (await old.database.files.find(keyOf('a')))!, CONTENT)
+    deepEqual([moved.state, moved.trashedUntilMs, moved.group], ['trashed', untilMs, 'next'])
+    await rejects(trashOf(old).set(keyOf('a'), row.generation, 0), { code: 'WRONG_GROUP' })
+    await rejects(old.deletion.delete(keyOf('a'), row.generation, true), { code: 'WRONG_GROUP' })
+    await departuresOf(old).round()
+    deepEqual(await placesOf(old.root), [])
+    const url = `sqlite:${join(old.folder, 'other.db')}`
+    const report = await runFsck({ stores: [old.root, next.root], database: url, rebuildIndex: true })
+    deepEqual([report.findings, report.rebuilt!.inserted, report.rebuilt!.trash], [[], 1, 1])
+    await trashOf(next).set(keyOf('a'), row.generation, 0)
+    equal((await next.files.content(await next.files.open(keyOf('a')))).toString(), CONTENT.toString())
+  })
+
+  it('is found at its new place by who trashes it in the moment in which it moves', async t => {
+    const { old, next } = await twoGroups(t)
+    const row = await old.small.store(keyOf('a'), CONTENT, labels())
+    const { files } = old.database
+    const setTrashed = async (...args: Parameters<typeof files.setTrashed>): Promise<boolean> => {
+      await adopt(next, row, CONTENT)
+      return files.setTrashed(...args)
+    }
+    const index = new Proxy(files, { get: (whole, name) => bound(whole, name, { setTrashed }) })
+    await rejects(trashOf(old, index).set(keyOf('a'), row.generation, Date.now() + 60_000), {
+      code: 'WRONG_GROUP'
+    })
+    const markExpired = async (...args: Parameters<typeof files.markExpired>): Promise<boolean> => {
+      await adopt(old, (await files.find(keyOf('a')))!, CONTENT)
+      return files.markExpired(...args)
+    }
+    await trashOf(next).set(keyOf('a'), row.generation, Date.now() + 60_000)
+    const racing = new Proxy(files, { get: (whole, name) => bound(whole, name, { markExpired }) })
+    const deletion = new Deletion(racing, new Map([[next.store.uuid, next.store]]), next.files)
+    await rejects(deletion.delete(keyOf('a'), row.generation, true), { code: 'WRONG_GROUP' })
+  })
+
+  it('is opened from the trash for who moves it, and for nobody else', async t => {
+    const { old } = await twoGroups(t)
+    const row = await old.small.store(keyOf('a'), CONTENT, labels())
+    await trashOf(old).set(keyOf('a'), row.generation, Date.now() + 60_000)
+    const entry = await old.files.openTrashed(keyOf('a'))
+    const release = old.files.use(entry)
+    equal((await old.files.content(entry)).toString(), CONTENT.toString())
+    await rejects(async () => old.files.open(keyOf('a')), { code: 'FILE_NOT_FOUND' })
+    release()
+    equal(entry.closed, true)
   })
 
   it('is refused, and leaves nothing behind, when other bytes came than were stored', async t => {

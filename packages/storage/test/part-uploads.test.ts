@@ -1,7 +1,7 @@
 /** Resumable uploads, on a store of several members: what one acknowledged, another goes on with. */
 import { deepEqual, equal, ok, rejects } from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
-import { readdir, readFile } from 'node:fs/promises'
+import { link, mkdir, readdir, readFile, truncate, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { crc32 } from 'node:zlib'
@@ -11,7 +11,7 @@ import { extension, type AppendAlgorithm } from '@tributary/protocol'
 import { combineCrc32 } from '../src/crc32-combine.ts'
 import { findExisting } from '../src/existing-file.ts'
 import { PartUploads } from '../src/part-uploads.ts'
-import { PARTS_FOLDER } from '../src/part-files.ts'
+import { PARTS_FOLDER, removeUnused } from '../src/part-folder.ts'
 import { randomHex } from '../src/upload-record.ts'
 import { keyOf, labels, openParts, temporaryFolder, type Parts } from './parts.ts'
 
@@ -460,6 +460,188 @@ describe('parts of one whole', { timeout: 120_000 }, () => {
       code: 'ACCESS_DENIED'
     })
     await member.parts.commit(whole.id)
+  })
+})
+
+describe('a folder that parts share', { timeout: 120_000 }, () => {
+  const PART_BYTES = 50_000
+  /** Two parts of a whole, of a name that is used again. */
+  const parts = (whole: string) =>
+    [0, 1].map(part => ({
+      application: 'media',
+      user: 'anna',
+      id: randomHex(),
+      sizeBytes: PART_BYTES,
+      whole,
+      part,
+      parts: 2,
+      totalBytes: 2 * PART_BYTES
+    }))
+  const send = async (member: Member, [one, two]: ReturnType<typeof parts>, bytes: Buffer): Promise<void> => {
+    for (const [at, request] of [one!, two!].entries()) {
+      const row = await member.parts.begin(request, labels())
+      equal(row.totalBytes, 2 * PART_BYTES)
+      await member.parts.append(
+        head(row.id, 0),
+        content(bytes.subarray(at * PART_BYTES, (at + 1) * PART_BYTES))
+      )
+    }
+  }
+  const join2 = async (member: Member, file: string, of: ReturnType<typeof parts>): Promise<FileRow> => {
+    const request = { ...begin(file, 2 * PART_BYTES), joins: of.map(({ id }) => id).join('') }
+    await member.parts.begin(request, labels())
+    return member.parts.commit(request.id)
+  }
+  const twoMembers = async (t: TestContext): Promise<[Member, Member]> => {
+    const folder = await temporaryFolder(t)
+    return [
+      await openMember(t, { folder, member: 'member1.0' }),
+      await openMember(t, { folder, member: 'member2.0' })
+    ]
+  }
+  /** What is left of parts that were given up long ago. */
+  const leftOver = async (member: Member, whole: string): Promise<string> => {
+    const [one] = parts(whole)
+    const row = await member.parts.begin(one!, labels())
+    const place = join(member.root, PARTS_FOLDER, row.folder)
+    await member.parts.abort(row.id)
+    await mkdir(place, { recursive: true })
+    await writeFile(join(place, 'content'), 'old')
+    await utimes(place, 1, 1)
+    return row.folder
+  }
+
+  it('is not swept away from under parts that begin again in the same moment, wherever the sweep stands', async t => {
+    // The sweep looks, and goes on: at once; when the writer is at it; when the writer has waited long enough.
+    for (const heldMs of [0, 300, 5_000]) {
+      const [sweeping, writing] = await twoMembers(t)
+      const whole = randomHex()
+      await leftOver(sweeping, whole)
+      const { uploads } = sweeping.database
+      const inFolder = uploads.inFolder.bind(uploads)
+      const bytes = randomBytes(2 * PART_BYTES)
+      const again = parts(whole)
+      let sent: Promise<void> | undefined
+      uploads.inFolder = async folder => {
+        const rows = await inFolder(folder)
+        sent ??= send(writing, again, bytes)
+        if (heldMs > 0) await new Promise(resolve => setTimeout(resolve, heldMs))
+        return rows
+      }
+      await sweeping.parts.sweep(sweeping.store, Date.now())
+      ok(sent, 'the sweep has looked')
+      await sent
+      uploads.inFolder = inFolder
+      const stored = await join2(writing, 'film', again)
+      ok((await storedContent(writing, stored)).equals(bytes), `after ${heldMs} ms`)
+      deepEqual(await folders(writing), [])
+    }
+  })
+
+  it('is removed once, by whoever is first, and what one left who died in the middle goes', async t => {
+    const [one, two] = await twoMembers(t)
+    const folder = await leftOver(one, randomHex())
+    const unused = async (): Promise<boolean> => false
+    const removed = await Promise.all([one, two].map(({ store }) => removeUnused(store, folder, unused)))
+    ok(removed.includes(true))
+    deepEqual(await folders(one), [])
+    const other = await leftOver(one, randomHex())
+    const marked = join(one.root, PARTS_FOLDER, `${other}.sweep`)
+    await mkdir(join(marked, randomHex(), 'parts'), { recursive: true })
+    await mkdir(join(one.root, PARTS_FOLDER, `${randomHex()}.swept`, 'parts'), { recursive: true })
+    equal(await removeUnused(two.store, other, unused), false, 'somebody is at it')
+    await utimes(marked, 1, 1)
+    await two.parts.sweep(two.store)
+    await two.parts.sweep(two.store)
+    deepEqual(await folders(one), [])
+  })
+
+  it('that was joined takes new parts, and none of their bytes reaches what was stored', async t => {
+    for (const dies of [false, true]) {
+      const [member, other] = await twoMembers(t)
+      const whole = randomHex()
+      const first = parts(whole)
+      const bytes = randomBytes(2 * PART_BYTES)
+      await send(member, first, bytes)
+      const { uploads } = member.database
+      const remove = uploads.remove.bind(uploads)
+      const later = parts(whole)
+      const renewed = randomBytes(2 * PART_BYTES)
+      let removed = 0
+      uploads.remove = async row => {
+        // Killed before it had cleared anything away: the rows of its parts go when their time is up.
+        const isRemoved = await remove(row)
+        if (++removed === 2) await send(other, later, renewed)
+        return isRemoved
+      }
+      const request = { ...begin('film', 2 * PART_BYTES), joins: first.map(({ id }) => id).join('') }
+      const { folder } = (await uploads.find(first[0]!.id))!
+      await member.parts.begin(request, labels())
+      const stored = await member.parts.commit(request.id)
+      if (dies) {
+        // As if it had died between the two names of the file.
+        const place = join(member.root, PARTS_FOLDER, folder)
+        for (const { id } of later) await other.parts.abort(id)
+        await mkdir(place, { recursive: true })
+        await link(join(member.root, stored.path), join(place, 'content'))
+        const third = parts(whole)
+        await send(other, third, renewed)
+        later.splice(0, 2, ...third)
+      }
+      ok((await storedContent(member, stored)).equals(bytes), 'what was stored is as it was')
+      const film = await join2(other, 'renewed', later)
+      ok((await storedContent(other, film)).equals(renewed))
+      ok((await storedContent(member, stored)).equals(bytes), 'what was stored is as it was')
+    }
+  })
+
+  it('that somebody comes to while it is being joined is joined by copying', async t => {
+    const [member, other] = await twoMembers(t)
+    const whole = randomHex()
+    // Joined are two of three, which is a whole by itself.
+    const three = [0, 1, 2].map(part => ({
+      ...parts(whole)[0]!,
+      id: randomHex(),
+      part,
+      parts: 3,
+      totalBytes: 3 * PART_BYTES
+    }))
+    const bytes = randomBytes(3 * PART_BYTES)
+    for (const [at, one] of three.slice(0, 2).entries()) {
+      await member.parts.begin(one, labels())
+      await member.parts.append(
+        head(one.id, 0),
+        content(bytes.subarray(at * PART_BYTES, (at + 1) * PART_BYTES))
+      )
+    }
+    const name = member.store.name.bind(member.store)
+    let comes = true
+    member.store.name = async (...args) => {
+      if (comes) {
+        comes = false
+        await other.parts.begin(three[2]!, labels())
+        await other.parts.append(head(three[2]!.id, 0), content(bytes.subarray(2 * PART_BYTES)))
+      }
+      return name(...args)
+    }
+    const request = { ...begin('film', 2 * PART_BYTES), joins: `${three[0]!.id}${three[1]!.id}` }
+    await member.parts.begin(request, labels())
+    await rejects(member.parts.commit(request.id), { code: 'STORE_UNAVAILABLE', message: /ask again/ })
+    const stored = await member.parts.commit(request.id)
+    ok((await storedContent(member, stored)).equals(bytes.subarray(0, 2 * PART_BYTES)))
+  })
+
+  it('whose file is shorter than what was acknowledged takes nothing more', async t => {
+    const member = await openMember(t, { folder: await temporaryFolder(t) })
+    const request = begin('film', 100)
+    const row = await member.parts.begin(request, labels())
+    await member.parts.append(head(row.id, 0), content(Buffer.alloc(60, 1)))
+    await truncate(join(member.root, PARTS_FOLDER, row.folder, 'content'), 20)
+    await rejects(member.parts.append(head(row.id, 60), content(Buffer.alloc(40, 1))), {
+      code: 'STORE_UNAVAILABLE',
+      message: /20 bytes on disk where 60 were acknowledged/
+    })
+    equal((await member.parts.status(row.id)).offsetBytes, 60)
   })
 })
 

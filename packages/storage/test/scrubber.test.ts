@@ -56,6 +56,28 @@ describe('the scrub', { timeout: 60_000 }, () => {
     equal(scrubber.reports()[0]!.text, '')
   })
 
+  it('reads what lies in the trash as well: it may be had back', async t => {
+    const parts = await openParts(t)
+    const { files } = parts.database
+    const rows = await store(parts, 'flipped', 'good')
+    for (const row of rows) await files.setTrashed(row, row.generation, row.store, Date.now() + 60_000)
+    await flip(join(parts.root, rows[0]!.path))
+    const scrubber = scrubberOf(parts)
+    equal(await scrubber.round(parts.store), true)
+    const { findings, last } = await readScrubState(parts.root)
+    equal(last!.files, 2)
+    deepEqual(
+      findings.map(({ kind, file }) => `${kind} ${file}`),
+      ['wrong-checksum media/anna/flipped']
+    )
+    match(findings[0]!.detail, /, in the trash$/)
+    // It is out of the trash, and well.
+    await files.setTrashed(rows[0]!, rows[0]!.generation, rows[0]!.store, 0)
+    await flip(join(parts.root, rows[0]!.path))
+    equal(await scrubber.round(parts.store), true)
+    deepEqual((await readScrubState(parts.root)).findings, [])
+  })
+
   it('accuses nobody of a file that is deleted while it is read, or that was read wrongly once', async t => {
     const parts = await openParts(t)
     const [gone, shaky] = await store(parts, 'gone', 'shaky')

@@ -129,9 +129,12 @@ function renditionArgs(
   ]
 }
 
+/** ffmpeg takes the first frame that is not before a time: its clock and ours may differ by a few ticks. */
+const ROUNDING_S = 0.004
+
 /** Where the segments begin; of a film with too many of them for one argument, wherever it has a key frame itself. */
 function keyFramesAt(boundaries: readonly number[]): string {
-  const times = boundaries.slice(1).map(seconds => seconds.toFixed(6))
+  const times = boundaries.slice(1).map(seconds => (seconds - ROUNDING_S).toFixed(6))
   const text = ['0', ...times].join(',')
   return text.length <= KEY_FRAMES_LENGTH_MAX ? text : 'source'
 }

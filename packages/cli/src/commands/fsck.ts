@@ -117,9 +117,9 @@ class TextOutput implements Output {
       this.#port.writeOut(`not looked at: store ${store} of ${visibleText(group)}\n`)
     }
     if (rebuilt) {
-      const { inserted, already, removed, conflicts, journalDamage } = rebuilt
+      const { inserted, already, removed, conflicts, journalDamage, trash } = rebuilt
       this.#port.writeOut(
-        `index: ${countText(inserted, 'row')} entered, ${already} were there, ${removed} of deleted files removed, ${conflicts} in conflict; ${journalDamage} damaged journal records\n`
+        `index: ${countText(inserted, 'row')} entered, ${already} were there, ${removed} of deleted files removed, ${conflicts} in conflict, ${trash} in or out of the trash; ${journalDamage} damaged journal records\n`
       )
     }
     if (repairs + refused > 0)

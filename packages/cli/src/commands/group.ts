@@ -1,6 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { InvalidArgumentError, type Command } from 'commander'
-import { openDatabase, REGION_BYTES_MAX, type Database, type GroupRow } from '@tributary/database'
+import {
+  openDatabase,
+  REGION_BYTES_MAX,
+  type Database,
+  type GroupRow,
+  type OpenUploads
+} from '@tributary/database'
 import { isGroupName, type ClusterGroup } from '@tributary/protocol'
 import { parseByteSize } from '@tributary/runtime'
 import { PeerPool } from '@tributary/transport'
@@ -16,6 +22,8 @@ const VARIABLE = 'TRIBUTARY_COMMON_DATABASE'
 /** Sums over all files of a large group take their time. */
 const QUERY_TIMEOUT_MS = 120_000
 const PROGRESS_INTERVAL_MS = 1_000
+/** Of the uploads that are under way when a group is moved. */
+const UPLOADS_TOLD_MAX = 20
 
 interface Flags {
   database?: string
@@ -83,7 +91,11 @@ Examples:
         if (!(await routes.setDraining(name, false))) throw noGroup(name)
       })
     )
-  verb(command, 'remove', 'Remove a group that has no files, no users and no active storage server.')
+  verb(
+    command,
+    'remove',
+    'Remove a group that has no files, no users, no uploads under way and no active storage server.'
+  )
     .argument('<name>', 'group', groupName)
     .action((name: string, flags: Flags) =>
       withDatabase(flags, terminal, database =>
@@ -177,13 +189,29 @@ async function move(from: string, flags: MoveFlags, database: Database, run: Cli
     pool.close()
     tell(mover.report, isWhole, flags.dryRun ?? false, run)
   }
+  const open = await database.uploads.openIn(from, Date.now(), UPLOADS_TOLD_MAX)
+  tellUploads(open, run)
   // Whoever reads no more than the exit code is not to take the disks away.
-  if (mover.report.failed > 0 || mover.report.trashed > 0) throw new QuietExit(EXIT_CODES.failure.code)
+  const isLeft = mover.report.failed > 0 || mover.report.left > 0 || open.count > 0
+  if (isLeft && !flags.dryRun) throw new QuietExit(EXIT_CODES.failure.code)
+}
+
+/** Their bytes lie in the group's volume alone, in pieces that no other group could go on with. */
+function tellUploads({ count, first }: OpenUploads, run: ClientRun): void {
+  if (count === 0) return
+  run.remark(
+    `${countText(count, 'upload')} under way in the group: let them end, or their time be up, and move again`
+  )
+  for (const { application, user, file, offsetBytes, sizeBytes, expiresMs } of first) {
+    const name = [application, user, ...(file === '' ? [] : [file])].join('/')
+    const howFar = `${bytesText(offsetBytes)} of ${bytesText(sizeBytes)}`
+    run.remark(visibleText(`${name}: ${howFar}, kept until ${new Date(expiresMs).toISOString()}`))
+  }
 }
 
 function tell(report: MoveReport, isWhole: boolean, dryRun: boolean, run: ClientRun): void {
   if (run.json) return run.print(JSON.stringify({ done: isWhole, ...report }))
-  const { files, bytes, users, gone, failed, trashed, failures, targets } = report
+  const { files, bytes, users, gone, failed, left, failures, targets } = report
   for (const [group, sums] of Object.entries(targets)) {
     run.print(`${group}: ${countText(sums.files, 'file')}, ${bytesText(sums.bytes)}`)
   }
@@ -195,11 +223,7 @@ function tell(report: MoveReport, isWhole: boolean, dryRun: boolean, run: Client
   const what = `${countText(files, 'file')}, ${bytesText(bytes)}`
   run.print([dryRun ? `${what} would be moved` : `${what} moved`, ...rest].join(', '))
   for (const failure of failures) run.remark(visibleText(failure))
-  if (trashed > 0) {
-    run.remark(
-      `${countText(trashed, 'file')} in the trash of the group stay until their time is up: empty the trash or take them out of it, and move again`
-    )
-  }
+  if (left > failed) run.remark(`${countText(left, 'file')} still there: move again`)
 }
 
 interface ListedGroup extends GroupRow {
@@ -210,12 +234,16 @@ interface ListedGroup extends GroupRow {
   bytes: number
   /** Of files that were moved away. */
   oldCopies: number
+  /** Resumable ones that somebody may go on with. */
+  openUploads: number
+  /** UNIX milliseconds until which the last of them is kept; 0: there is none. */
+  openUploadsUntilMs: number
   /** undefined: no tracker answers. */
   members: number | undefined
   activeMembers: number | undefined
 }
 
-async function listed({ routes, files, moves }: Database, run: ClientRun): Promise<ListedGroup[]> {
+async function listed({ routes, files, moves, uploads }: Database, run: ClientRun): Promise<ListedGroup[]> {
   const rows = new Map((await routes.groups()).map(group => [group.name, group]))
   const stores = await files.groupStores()
   let tabled: ClusterGroup[] | undefined
@@ -237,6 +265,7 @@ async function listed({ routes, files, moves }: Database, run: ClientRun): Promi
       sums.files += totals.files
       sums.bytes += totals.bytes
     }
+    const { count, first } = await uploads.openIn(name, Date.now(), 1)
     const members = tabled && (tabled.find(group => group.name === name)?.members ?? [])
     groups.push({
       ...(rows.get(name) ?? { name, region: '', draining: false }),
@@ -244,6 +273,8 @@ async function listed({ routes, files, moves }: Database, run: ClientRun): Promi
       users: await routes.countUsers(name),
       ...sums,
       oldCopies: await moves.count(name),
+      openUploads: count,
+      openUploadsUntilMs: first[0]?.expiresMs ?? 0,
       members: members?.length,
       activeMembers: members?.filter(({ status }) => status === 'ACTIVE').length
     })
@@ -252,11 +283,13 @@ async function listed({ routes, files, moves }: Database, run: ClientRun): Promi
 }
 
 function lineOf(group: ListedGroup): string {
-  const { name, region, draining, known, users, files, bytes, oldCopies, members, activeMembers } = group
+  const { name, region, draining, known, users, files, bytes, oldCopies, openUploads } = group
+  const { members, activeMembers } = group
   const notes = [
     region && `region ${visibleText(region)}`,
     draining && 'in drain',
     !known && 'not in the database',
+    openUploads > 0 && uploadsText(group),
     oldCopies > 0 && `${oldCopies} old copies are still to go`
   ].filter(Boolean)
   const servers = members === undefined ? 'members unknown' : `${activeMembers} of ${members} members active`
@@ -264,12 +297,18 @@ function lineOf(group: ListedGroup): string {
   return `${visibleText(name)}: ${servers}, ${countText(users, 'user')}, ${countText(files, 'file')}, ${bytesText(bytes)}${more}`
 }
 
-function reasonsToKeep({ files, users, activeMembers }: ListedGroup): string[] {
+function uploadsText({ openUploads, openUploadsUntilMs }: ListedGroup): string {
+  return `${countText(openUploads, 'upload')} under way, kept until ${new Date(openUploadsUntilMs).toISOString()}`
+}
+
+function reasonsToKeep(group: ListedGroup): string[] {
+  const { files, users, activeMembers, openUploads } = group
   if (activeMembers === undefined)
     throw new Error('whether the group has active storage servers is not known')
   return [
     ...(files > 0 ? [countText(files, 'file')] : []),
     ...(users > 0 ? [countText(users, 'user')] : []),
+    ...(openUploads > 0 ? [uploadsText(group)] : []),
     ...(activeMembers > 0 ? [`${activeMembers} active storage servers`] : [])
   ]
 }

@@ -1,12 +1,17 @@
 /** Who the visitor is, and what of the console is for them. */
 import { computed, signal } from '@preact/signals'
 import type { Session } from '@tributary/gateway/contract'
+import { reachOf } from '../access/tabs.ts'
 import { call } from './api.ts'
 
 export const session = signal<Session | undefined>(undefined)
 
-export const isAdmin = computed(() => mayAnywhere('admin'))
-export const mayWrite = computed(() => mayAnywhere('write'))
+/** Which parts of the page of access are for the visitor. */
+export const reach = computed(() => reachOf(session.value?.grants ?? []))
+/** Somewhere; the server decides for each request. */
+export const mayWrite = computed(() =>
+  (session.value?.grants ?? []).some(({ rights }) => rights.includes('write') || rights.includes('admin'))
+)
 export const isLoggedIn = computed(() => session.value?.kind === 'token')
 
 export async function readSession(): Promise<void> {
@@ -21,10 +26,4 @@ export async function logIn(token: string): Promise<void> {
 export async function logOut(): Promise<void> {
   await call('DELETE /api/v1/session', {})
   await readSession()
-}
-
-/** Whether some grant has it; the server decides for each request. */
-function mayAnywhere(right: 'read' | 'write' | 'admin'): boolean {
-  const grants = session.value?.grants ?? []
-  return grants.some(({ rights }) => rights.includes(right) || rights.includes('admin'))
 }

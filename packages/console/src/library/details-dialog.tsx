@@ -9,6 +9,7 @@ import { sentenceOf } from '../parts/failure.ts'
 import { formatNameOf } from '../playability.ts'
 import { language, texts } from '../settings.ts'
 import type { Strings } from '../strings/en.ts'
+import { FilmPlays } from './film-plays.tsx'
 
 export function DetailsDialog({ film, onClose }: { film: Film; onClose(): void }) {
   const t = texts.value
@@ -83,6 +84,7 @@ export function DetailsDialog({ film, onClose }: { film: Film; onClose(): void }
           </ul>
         </>
       )}
+      {(film.kind === 'video' || film.kind === 'audio') && <FilmPlays film={film} />}
     </Dialog>
   )
 }

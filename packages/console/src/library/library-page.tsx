@@ -5,6 +5,7 @@ import { IconButton } from '../parts/button.tsx'
 import { Icon } from '../parts/icon.tsx'
 import { formatCount } from '../format.ts'
 import { language, texts } from '../settings.ts'
+import { pickFiles } from '../uploads/handles.ts'
 import { uploadFiles } from '../uploads/uploads.ts'
 import { FilmCard } from './film-card.tsx'
 import {
@@ -82,9 +83,14 @@ export function LibraryPage() {
 
 function UploadButton() {
   const input = useRef<HTMLInputElement>(null)
+  const choose = async (): Promise<void> => {
+    const picked = await pickFiles()
+    if (picked) uploadFiles(picked)
+    else input.current!.click()
+  }
   return (
     <>
-      <button type="button" class="primary" onClick={() => input.current!.click()}>
+      <button type="button" class="primary" onClick={() => void choose()}>
         <Icon name="up" />
         <span>{texts.value.upload}</span>
       </button>

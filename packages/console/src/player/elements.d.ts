@@ -7,10 +7,8 @@ interface Control extends HTMLAttributes<HTMLElement> {
   keyboardforwardseekoffset?: string
   keyboardbackwardseekoffset?: string
   noautohide?: boolean
-  notoggle?: boolean
   rates?: string
   seekoffset?: string
-  showduration?: boolean
 }
 
 declare module 'preact' {

@@ -6,12 +6,13 @@ import 'media-chrome/menu'
 import 'media-chrome/lang/zh-CN.js'
 import { setLanguage } from 'media-chrome/dist/utils/i18n.js'
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { formatSeconds, languageName } from '../format.ts'
+import { formatDuration, languageName } from '../format.ts'
 import { Icon } from '../parts/icon.tsx'
 import { reasonsFor, type Hint, type Reason } from '../playability.ts'
 import { language, read, texts, write } from '../settings.ts'
 import './player.css'
 import { Renditions, Sounds } from './choices.ts'
+import { Clock } from './clock.tsx'
 import { reportPlays } from './plays.ts'
 import { Positions } from './positions.ts'
 import { offerChoices, startStream, type Stream } from './stream.ts'
@@ -193,8 +194,7 @@ export function Player({ details, framed, onAsStored, onReasons }: PlayerProps) 
           <media-seek-forward-button class="wide-only" seekoffset={SEEK_S} />
           <media-mute-button />
           <media-volume-range class="wide-only" />
-          {/* The seek bar tells it to screen readers. */}
-          <media-time-display showduration notoggle aria-hidden="true" />
+          <Clock media={media} />
           <span class="grow" />
           {subtitles.length > 0 && <media-captions-button />}
           <media-settings-menu-button />
@@ -204,7 +204,7 @@ export function Player({ details, framed, onAsStored, onReasons }: PlayerProps) 
       </media-controller>
       {resumedS > 0 && (
         <p class="resumed" role="status">
-          <span>{t.resumedAt(formatSeconds(resumedS))}</span>
+          <span>{t.resumedAt(formatDuration(resumedS))}</span>
           <button
             type="button"
             onClick={() => {

@@ -16,19 +16,19 @@ export interface Begun {
 }
 
 export function keepBegun(begun: Begun): void {
-  const others = all().filter(({ url }) => url !== begun.url)
+  const others = allBegun().filter(({ url }) => url !== begun.url)
   write(NAME, JSON.stringify([...others, begun].slice(-BEGUN_MAX)))
 }
 
 export function forgetBegun(url: string): void {
-  const others = all().filter(begun => begun.url !== url)
+  const others = allBegun().filter(begun => begun.url !== url)
   write(NAME, others.length === 0 ? '' : JSON.stringify(others))
 }
 
 /** Asks the server how far each is; what it no longer knows is forgotten. */
 export async function findInterrupted(): Promise<Interrupted[]> {
   const found = await Promise.all(
-    all().map(async ({ url, ...begun }): Promise<Interrupted | undefined> => {
+    allBegun().map(async ({ url, ...begun }): Promise<Interrupted | undefined> => {
       const response = await fetch(url, {
         method: 'HEAD',
         cache: 'no-store',
@@ -43,7 +43,8 @@ export async function findInterrupted(): Promise<Interrupted[]> {
   return found.filter(upload => upload !== undefined)
 }
 
-function all(): Begun[] {
+/** What was begun here and has not ended, as far as is known. */
+export function allBegun(): Begun[] {
   try {
     const kept: unknown = JSON.parse(read(NAME) || '[]')
     return Array.isArray(kept) ? kept.filter(isBegun) : []

@@ -4,6 +4,7 @@ import { useEffect } from 'preact/hooks'
 import { place } from '../library/library.ts'
 import { Icon } from '../parts/icon.tsx'
 import { texts } from '../settings.ts'
+import { droppedFiles } from './handles.ts'
 import { uploadFiles } from './uploads.ts'
 
 const isOver = signal(false)
@@ -38,10 +39,7 @@ export function DropZone() {
         event.preventDefault()
         depth = 0
         isOver.value = false
-        // Folders come as entries without content; they would fail as files.
-        const items = [...event.dataTransfer!.items]
-        const isFolder = (index: number): boolean => items[index]?.webkitGetAsEntry()?.isDirectory === true
-        uploadFiles([...event.dataTransfer!.files].filter((_, index) => !isFolder(index)))
+        void droppedFiles(event.dataTransfer!).then(uploadFiles)
       })
     ]
     return () => ends.forEach(end => end())

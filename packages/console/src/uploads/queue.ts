@@ -11,7 +11,8 @@ const RETRY_MS: readonly number[] = [1_000, 2_000, 4_000, 8_000, 15_000, 30_000]
 
 /**
  * waiting: for its turn. sending. storing: all has left, and the server makes it durable. paused: by the visitor.
- * retrying: there was no connection; goes on by itself. interrupted: from an earlier visit, and its file must be chosen again.
+ * retrying: there was no connection; goes on by itself. interrupted: from an earlier visit; its file must be chosen again, or is
+ * at hand.
  * stored, failed, cancelled: ends.
  */
 export type UploadState =
@@ -37,9 +38,12 @@ export interface Upload {
   readonly id: number
   readonly name: string
   readonly sizeBytes: number
+  readonly lastModified: number
   readonly application: string
   readonly user: string
   readonly state: UploadState
+  /** Its file need not be chosen again. */
+  readonly isKept: boolean
   readonly doneBytes: number
   /** 0: not known. */
   readonly bytesPerS: number
@@ -63,7 +67,7 @@ export interface Sending {
   abandon(): void
 }
 
-/** An upload of an earlier visit that the server still knows. */
+/** An upload of an earlier visit that the server still knows, or that had not begun. */
 export interface Interrupted {
   readonly name: string
   readonly sizeBytes: number
@@ -71,8 +75,10 @@ export interface Interrupted {
   readonly doneBytes: number
   readonly application: string
   readonly user: string
-  /** Of the sender. */
-  readonly reference: string
+  /** Of the sender; absent: it had not begun. */
+  readonly reference?: string
+  /** Its file need not be chosen again. */
+  readonly isKept?: boolean
 }
 
 export interface Sender<Source extends Content> {
@@ -90,6 +96,10 @@ export interface QueueOptions<Source extends Content> {
   /** Runs after each change. */
   onChange(uploads: readonly Upload[]): void
   onStored(upload: Upload): void
+  /** It has its file, and waits for its turn. */
+  onTaken?(upload: Upload, source: Source): void
+  /** Nobody goes on with it: it is stored, was cancelled, or was removed. */
+  onOver?(upload: Upload): void
   bytesMax(): number
   /** Sentence for what is larger. */
   tooLarge(): string
@@ -107,6 +117,7 @@ interface Task<Source> {
   lastModified: number
   reference: string | undefined
   state: UploadState
+  isKept: boolean
   doneBytes: number
   why: string
   attempts: number
@@ -137,14 +148,28 @@ export class UploadQueue<Source extends Content> {
     for (const source of sources) {
       const known = this.#tasks.find(task => task.state === 'interrupted' && isSame(task, source))
       if (known) this.#goOn(known, source)
-      else this.#tasks.push(this.#task(source, place))
+      else {
+        const task = this.#task(source, place)
+        this.#tasks.push(task)
+        if (task.state === 'waiting') this.#options.onTaken?.(shown(task), source)
+      }
     }
     this.#next()
   }
 
   /** Shows what an earlier visit left; each waits for its file. */
   addInterrupted(interrupted: readonly Interrupted[]): void {
-    for (const { name, sizeBytes, lastModified, doneBytes, application, user, reference } of interrupted) {
+    for (const upload of interrupted) {
+      const {
+        name,
+        sizeBytes,
+        lastModified,
+        doneBytes,
+        application,
+        user,
+        reference,
+        isKept = false
+      } = upload
       this.#tasks.push({
         ...this.#blank(),
         name,
@@ -154,6 +179,7 @@ export class UploadQueue<Source extends Content> {
         user,
         reference,
         doneBytes,
+        isKept,
         state: 'interrupted'
       })
     }
@@ -167,7 +193,7 @@ export class UploadQueue<Source extends Content> {
     if (task.state === 'interrupted') {
       if (!source) return
       if (isSame(task, source)) this.#goOn(task, source)
-      else task.why = this.#options.anotherFile()
+      else this.#mislay(task, this.#options.anotherFile())
     } else if (task.state === 'paused' || task.state === 'failed' || task.state === 'retrying') {
       task.cancelRetry?.()
       task.cancelRetry = undefined
@@ -176,6 +202,14 @@ export class UploadQueue<Source extends Content> {
       task.state = 'waiting'
     }
     this.#next()
+  }
+
+  /** The file of an interrupted upload was not at hand after all: it must be chosen. */
+  mislay(id: number, why: string): void {
+    const task = this.#find(id)
+    if (task?.state !== 'interrupted') return
+    this.#mislay(task, why)
+    this.#changed()
   }
 
   pause(id: number): void {
@@ -194,17 +228,16 @@ export class UploadQueue<Source extends Content> {
     if (sending) sending.abandon()
     else if (task.reference !== undefined) this.#options.sender.forget(task.reference)
     task.state = 'cancelled'
+    this.#options.onOver?.(shown(task))
     this.#next()
   }
 
   remove(id: number): void {
-    this.#tasks = this.#tasks.filter(task => task.id !== id || !ENDS.has(task.state))
-    this.#changed()
+    this.#forget(task => task.id === id && ENDS.has(task.state))
   }
 
   clear(): void {
-    this.#tasks = this.#tasks.filter(({ state }) => !ENDS.has(state))
-    this.#changed()
+    this.#forget(({ state }) => ENDS.has(state))
   }
 
   pauseAll(): void {
@@ -234,6 +267,18 @@ export class UploadQueue<Source extends Content> {
     task.source = source
     task.why = ''
     task.state = 'waiting'
+    this.#options.onTaken?.(shown(task), source)
+  }
+
+  #mislay(task: Task<Source>, why: string): void {
+    task.isKept = false
+    task.why = why
+  }
+
+  #forget(which: (task: Task<Source>) => boolean): void {
+    for (const task of this.#tasks.filter(which)) this.#options.onOver?.(shown(task))
+    this.#tasks = this.#tasks.filter(task => !which(task))
+    this.#changed()
   }
 
   #blank(): Omit<Task<Source>, 'name' | 'sizeBytes' | 'application' | 'user' | 'lastModified'> {
@@ -242,6 +287,7 @@ export class UploadQueue<Source extends Content> {
       source: undefined,
       reference: undefined,
       state: 'waiting',
+      isKept: false,
       doneBytes: 0,
       why: '',
       attempts: 0,
@@ -311,6 +357,7 @@ export class UploadQueue<Source extends Content> {
             task.doneBytes = task.sizeBytes
             task.state = 'stored'
             this.#options.onStored(shown(task))
+            this.#options.onOver?.(shown(task))
             this.#next()
           }),
         failed: (why, again) =>
@@ -363,15 +410,17 @@ function shown<Source>({
   id,
   name,
   sizeBytes,
+  lastModified,
   application,
   user,
   state,
+  isKept,
   doneBytes,
   rate,
   why
 }: Task<Source>): Upload {
   const bytesPerS = state === 'sending' ? rate.bytesPerS : 0
-  return { id, name, sizeBytes, application, user, state, doneBytes, bytesPerS, why }
+  return { id, name, sizeBytes, lastModified, application, user, state, isKept, doneBytes, bytesPerS, why }
 }
 
 function isSame<Source>(task: Task<Source>, { name, size, lastModified }: Content): boolean {

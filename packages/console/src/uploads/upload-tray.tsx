@@ -5,6 +5,7 @@ import { IconButton } from '../parts/button.tsx'
 import { Icon } from '../parts/icon.tsx'
 import { language, texts } from '../settings.ts'
 import type { Strings } from '../strings/en.ts'
+import { goOn } from './go-on.ts'
 import type { Upload, UploadState } from './queue.ts'
 import { queue, uploads } from './uploads.ts'
 
@@ -13,6 +14,8 @@ const ENDED: ReadonlySet<UploadState> = new Set(['stored', 'failed', 'cancelled'
 const hasEnded = computed(() => uploads.value.some(({ state }) => ENDED.has(state)))
 const canPause = computed(() => uploads.value.some(({ state }) => state === 'sending' || state === 'waiting'))
 const canResume = computed(() => uploads.value.some(({ state }) => state === 'paused'))
+
+const kept = computed(() => uploads.value.filter(({ state, isKept }) => state === 'interrupted' && isKept))
 
 export function UploadTray() {
   const t = texts.value
@@ -25,6 +28,11 @@ export function UploadTray() {
         <h2 id="uploads-title">
           {t.uploads} <span class="count">{t.uploadsOf(all.length)}</span>
         </h2>
+        {kept.value.length > 0 && (
+          <button type="button" class="primary" onClick={() => void goOn(kept.value)}>
+            {t.goOn}
+          </button>
+        )}
         {canPause.value && all.length > 1 && (
           <button type="button" class="quiet" onClick={() => queue.pauseAll()}>
             {t.pauseAll}
@@ -59,7 +67,7 @@ export function UploadTray() {
 
 function UploadRow({ upload }: { upload: Upload }) {
   const t = texts.value
-  const { id, name, state, sizeBytes, doneBytes } = upload
+  const { id, name, state, isKept, sizeBytes, doneBytes } = upload
   const ended = ENDED.has(state)
   return (
     <li class={`upload is-${state}`}>
@@ -79,7 +87,12 @@ function UploadRow({ upload }: { upload: Upload }) {
         {state === 'failed' && (
           <IconButton icon="retry" label={t.retryOf(name)} onClick={() => queue.resume(id)} />
         )}
-        {state === 'interrupted' && <ChooseAgain id={id} name={name} />}
+        {state === 'interrupted' &&
+          (isKept ? (
+            <IconButton icon="play" label={t.resumeOf(name)} onClick={() => void goOn([upload])} />
+          ) : (
+            <ChooseAgain id={id} name={name} />
+          ))}
         {ended ? (
           <IconButton icon="close" label={t.removeOf(name)} onClick={() => queue.remove(id)} />
         ) : (
@@ -109,7 +122,7 @@ function ChooseAgain({ id, name }: { id: number; name: string }) {
 }
 
 function factsOf(
-  { state, doneBytes, sizeBytes, bytesPerS, why }: Upload,
+  { state, isKept, doneBytes, sizeBytes, bytesPerS, why }: Upload,
   t: Strings,
   language: string
 ): string {
@@ -127,7 +140,7 @@ function factsOf(
     case 'retrying':
       return `${t.progress(done, size, '', '')} · ${t[state]}`
     case 'interrupted':
-      return why || `${t.progress(done, size, '', '')} · ${t.interrupted}`
+      return why || `${t.progress(done, size, '', '')} · ${isKept ? t.interruptedKept : t.interrupted}`
     case 'stored':
       return `${t.stored} · ${size}`
     case 'failed':

@@ -4,7 +4,10 @@ import { formatBytes } from '../format.ts'
 import { loadFilms, place } from '../library/library.ts'
 import { say } from '../parts/sayings.tsx'
 import { language, texts } from '../settings.ts'
-import { findInterrupted } from './begun.ts'
+import { allBegun, findInterrupted } from './begun.ts'
+import { handleOf } from './handles.ts'
+import { forgetFile, keepFile, keptFiles, openPages, watchPage } from './kept-files.ts'
+import { joinKept } from './kept.ts'
 import { UploadQueue, type Upload } from './queue.ts'
 import { tusSender } from './tus-sender.ts'
 
@@ -23,6 +26,11 @@ export const queue = new UploadQueue<File>({
     // The library has it now; what failed stays until it was seen.
     setTimeout(() => queue.remove(id), STORED_SHOWN_MS)
   },
+  onTaken: (upload, file) => {
+    const handle = handleOf(file)
+    if (handle) void keepFile(upload, handle)
+  },
+  onOver: upload => void forgetFile(upload),
   bytesMax: () => uploadBytesMax.value,
   tooLarge: () => texts.value.tooLarge(formatBytes(uploadBytesMax.value, language.value)),
   anotherFile: () => texts.value.anotherFile,
@@ -39,10 +47,18 @@ export function uploadFiles(files: readonly File[]): void {
   if (files.length > 0) queue.add(files, place.value)
 }
 
+/** What an earlier visit left. */
+async function findLeft(): Promise<void> {
+  const [interrupted, kept] = await Promise.all([findInterrupted(), keptFiles()])
+  const answered = new Set(interrupted.map(({ reference }) => reference))
+  const unsettled = allBegun().filter(({ url }) => !answered.has(url))
+  const left = joinKept(interrupted, unsettled, kept, await openPages())
+  if (left.length > 0) queue.addInterrupted(left)
+}
+
 export function watchUploads(): void {
-  void findInterrupted().then(interrupted => {
-    if (interrupted.length > 0) queue.addInterrupted(interrupted)
-  })
+  watchPage()
+  void findLeft()
   addEventListener('online', () => queue.online())
   addEventListener('offline', () => queue.offline())
   addEventListener('beforeunload', event => {

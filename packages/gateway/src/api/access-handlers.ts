@@ -97,9 +97,10 @@ export function accessHandlers({
       await changed(files.index('tokens.revoke', { id: checkAccessId(id) }))
     },
 
-    'GET /api/v1/applications': async () => {
+    'GET /api/v1/applications': async ({ query: { application } }) => {
       const { applications } = await files.index('applications.list', {})
-      return { applications: applications.map(rulesView) }
+      const asked = applications.filter(rules => (application ?? rules.application) === rules.application)
+      return { applications: asked.map(rulesView) }
     },
 
     'PATCH /api/v1/applications/{application}': async ({ parameters: { application }, body }) => {

@@ -1,4 +1,5 @@
 /** Films as the API shows them. */
+import { languageName } from '@tributary/media'
 import type { FileKey } from '@tributary/protocol'
 import type { LibraryDerived, LibraryFilm } from '@tributary/calls'
 import type { DerivedFile, Film, Subtitles } from '../contract/index.ts'
@@ -60,20 +61,11 @@ export function subtitlesOf(
     const [, language] = SUBTITLES.exec(what) ?? []
     if (language === undefined) return []
     const url = `/subtitles${placeOf(film)}/${film.generation}/${language}.vtt`
-    return [{ id: language, language, label: labelOf(language), url }]
+    return [{ id: language, language, label: languageName(language), url }]
   })
 }
 
 /** `rendition-720p.mp4` → 720p */
 export function renditionOf({ what }: { what: string }): string | undefined {
   return /^rendition-([a-z0-9]+)\.mp4$/.exec(what)?.[1]
-}
-
-/** A language in its own words. */
-export function labelOf(language: string): string {
-  try {
-    return new Intl.DisplayNames([language], { type: 'language' }).of(language) ?? language
-  } catch {
-    return language
-  }
 }

@@ -1,6 +1,6 @@
 /** Films: pages, one film, titles, the trash, posters and subtitles. */
 import { deletedEvent, type LibraryDerived, type LibraryFilm } from '@tributary/calls'
-import { subtitlesToWebVtt, UnpackageableError } from '@tributary/media'
+import { languageName, subtitlesToWebVtt, UnpackageableError } from '@tributary/media'
 import { derivedKey, RejectedError, type FileKey } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
 import type { EventTeller } from '../access/event-teller.ts'
@@ -13,7 +13,7 @@ import { HttpProblem } from '../problem.ts'
 import { maySeeTrash } from '../stored-film.ts'
 import type { ApiHandlers, ApiOptions } from './api.ts'
 import { readContent } from './content.ts'
-import { derivedOf, filmOf, labelOf, placeOf, renditionOf, subtitlesOf } from './film-view.ts'
+import { derivedOf, filmOf, placeOf, renditionOf, subtitlesOf } from './film-view.ts'
 import { imageTypeOf } from './image-type.ts'
 import { mediaOf } from './media-view.ts'
 
@@ -192,7 +192,7 @@ export function libraryHandlers(options: LibraryOptions): Pick<ApiHandlers, Hand
         }
         await replaceDerived(found, `subtitles-${language}.vtt`, text, 'text/vtt')
         const url = `/subtitles${placeOf(found.film)}/${found.film.generation}/${language}.vtt`
-        const reply = { id: language, language, label: query.label ?? labelOf(language), url }
+        const reply = { id: language, language, label: query.label ?? languageName(language), url }
         return { storedBytes: text.byteLength, reply }
       })
     },

@@ -97,14 +97,15 @@ export function reportHandlers({
   }
 
   async function webhookView({ id, url, application, events, createdAtMs, waiting }: WebhookEntry) {
-    const { deliveries } = await files.index('deliveries.list', { webhook: id, limit: 1 })
+    const [last] = (await files.index('deliveries.list', { webhook: id, limit: 1 })).deliveries
     return {
       id,
       url,
       application: application === '' ? null : application,
       events,
       createdAt: dateOf(createdAtMs)!,
-      lastStatus: deliveries[0] ? statusOf(deliveries[0]) : null,
+      lastStatus: last ? statusOf(last) : null,
+      lastDelivery: last ? deliveryView(last) : null,
       waiting
     }
   }
@@ -114,6 +115,10 @@ function statusOf({ state, failure, tries }: DeliveryEntry): string {
   if (state === 'done') return 'delivered'
   if (failure === '') return 'waiting'
   return state === 'failed' ? `given up after ${tries} tries: ${failure}` : failure
+}
+
+function deliveryView({ event, state, tries, failure, dueAtMs }: DeliveryEntry) {
+  return { event, state, tries, failure, at: dateOf(dueAtMs)! }
 }
 
 function auditView({ atMs, who, address, what, application, user, file, outcome, code }: AuditEntry) {

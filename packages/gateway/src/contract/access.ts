@@ -58,6 +58,10 @@ export const APPLICATION_RULES = Type.Object({
   requestsPerS: Type.Union([Type.Integer({ minimum: 0, maximum: 1_000_000 }), Type.Null()])
 })
 export type ApplicationRules = Static<typeof APPLICATION_RULES>
+export const APPLICATIONS_QUERY = Type.Object({
+  /** That one alone: whose token is for one application may ask for its rules, and for no others. */
+  application: Type.Optional(Type.String())
+})
 export const NEW_RULES = Type.Partial(Type.Omit(APPLICATION_RULES, ['application']))
 
 export const SIGNING_KEY = Type.Object({
@@ -109,16 +113,30 @@ export type OpenedShare = Static<typeof OPENED_SHARE>
 export const SHARE_PASSWORD = Type.Object({ password: Type.Optional(Type.String({ maxLength: 200 })) })
 
 export const WEBHOOK_EVENT = Type.Enum(['stored', 'ready', 'deleted', 'degraded'])
+const DELIVERY = Type.Object({
+  event: WEBHOOK_EVENT,
+  state: Type.Enum(['waiting', 'done', 'failed']),
+  /** Tries so far. */
+  tries: Type.Integer(),
+  /** Why the last try failed; empty: it did not, or there was none. */
+  failure: Type.String(),
+  /** When it ended; of one that waits, when it is tried next. */
+  at: Type.String()
+})
 export const WEBHOOK = Type.Object({
   id: Type.String(),
   url: Type.String(),
   application: Type.Union([Type.String(), Type.Null()]),
   events: Type.Array(WEBHOOK_EVENT),
   createdAt: Type.String(),
-  /** Of the last delivery; null: none yet. */
+  /** Of the last delivery, in words; null: none yet. */
   lastStatus: Type.Union([Type.String(), Type.Null()]),
+  /** The same for programs. */
+  lastDelivery: Type.Union([DELIVERY, Type.Null()]),
   waiting: Type.Integer()
 })
+export type Webhook = Static<typeof WEBHOOK>
+export type WebhookEvent = Static<typeof WEBHOOK_EVENT>
 export const NEW_WEBHOOK = Type.Object({
   url: Type.String({ maxLength: 2_000 }),
   application: Type.Optional(Type.String()),
@@ -135,6 +153,7 @@ export const AUDIT_ENTRY = Type.Object({
   target: Type.String(),
   outcome: Type.Enum(['done', 'denied', 'failed'])
 })
+export type AuditEntry = Static<typeof AUDIT_ENTRY>
 export const AUDIT_QUERY = Type.Object({
   outcome: Type.Optional(Type.Enum(['done', 'denied', 'failed'])),
   after: Type.Optional(Type.String({ maxLength: 200 })),
@@ -144,6 +163,8 @@ export const AUDIT_PAGE = Type.Object({
   entries: Type.Array(AUDIT_ENTRY),
   next: Type.Union([Type.String(), Type.Null()])
 })
+
+export type AuditPage = Static<typeof AUDIT_PAGE>
 
 /** A player tells now and then how far it is; nothing in it tells who watches. */
 export const PLAY_REPORT = Type.Object({

@@ -130,8 +130,9 @@ export const ENDPOINTS = {
   },
   'DELETE /api/v1/tokens/{id}': { summary: 'Revokes it', right: 'admin' },
   'GET /api/v1/applications': {
-    summary: 'Rules of the applications',
+    summary: 'Rules of the applications, or of one',
     right: 'read',
+    query: access.APPLICATIONS_QUERY,
     reply: Type.Object({ applications: Type.Array(access.APPLICATION_RULES) })
   },
   'PATCH /api/v1/applications/{application}': {

@@ -94,6 +94,7 @@ export class GrowingFilms {
     { id, availableBytes }: GrowingFilm,
     { head, pieces, totalBytes }: SegmentPlan
   ): Promise<Buffer> {
+    if (pieces.length === 0) return Buffer.from(head)
     const start = Math.min(...pieces.map(piece => piece.start))
     const end = Math.max(...pieces.map(piece => piece.start + piece.lengthBytes))
     if (end > availableBytes || end - start > SPAN_BYTES_MAX) {

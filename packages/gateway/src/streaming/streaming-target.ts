@@ -26,7 +26,8 @@ const PRINTABLE = /^[\x21-\x7e]*$/
 const GENERATION = /^[0-9a-f]{32}$/
 const SUBTITLES = /^subtitles-([a-z0-9-]{1,40})\.(vtt|m3u8)$/
 const FOLDER = /^v(\d{1,4})-(?:original|([a-z0-9]{1,20})-([0-9a-f]{8}))$/
-const TRACK = /^[1-9]\d{0,9}$/
+/** An Ogg may number its stream 0. */
+const TRACK = /^(?:0|[1-9]\d{0,9})$/
 const NUMBERED = /^(segment|iframe)-(\d{1,7})\.(m4s|mp3)$/
 const NOTHING_HERE = 'there is nothing at this URL of a film'
 

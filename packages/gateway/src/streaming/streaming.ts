@@ -5,6 +5,7 @@ import { LRUCache } from 'lru-cache'
 import {
   dashManifest,
   type FilmIndex,
+  languageName,
   masterPlaylist,
   mediaPlaylist,
   readSubtitles,
@@ -19,7 +20,7 @@ import {
 import type { LibraryDerived } from '@tributary/calls'
 import { derivedKey, RejectedError, type FileKey } from '@tributary/protocol'
 import type { Clock, Log, Metrics } from '@tributary/runtime'
-import { labelOf, renditionOf, subtitlesOf } from '../api/film-view.ts'
+import { renditionOf, subtitlesOf } from '../api/film-view.ts'
 import { parseRange, resolveRange } from '../byte-range.ts'
 import { evaluateConditions, ifRangeHolds } from '../conditions.ts'
 import { sendWhole, type Exchange } from '../exchange.ts'
@@ -375,7 +376,7 @@ export class Streaming {
       subtitles: subtitles.map(({ language }) => ({
         name: `subtitles-${language}`,
         language,
-        title: labelOf(language)
+        title: languageName(language)
       }))
     }
   }

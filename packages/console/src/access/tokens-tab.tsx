@@ -1,7 +1,8 @@
-/** Who may do what: tokens, and the rules of the applications. */
-import type { ApplicationRules, BodyOf, EndpointOf, Grant, Token } from '@tributary/gateway/contract'
+/** Tokens, each with its rights. */
+import type { BodyOf, EndpointOf, Grant, Token } from '@tributary/gateway/contract'
 import { useEffect, useState } from 'preact/hooks'
 import { call } from '../api/api.ts'
+import { reach } from '../api/session.ts'
 import { formatDate, formatDay } from '../format.ts'
 import { CopyField } from '../library/share-dialog.tsx'
 import { confirm } from '../parts/confirm.tsx'
@@ -11,6 +12,8 @@ import { Icon } from '../parts/icon.tsx'
 import { say } from '../parts/sayings.tsx'
 import { language, texts } from '../settings.ts'
 import type { Strings } from '../strings/en.ts'
+import { readRules } from './rules.ts'
+import { TabHead } from './tab-head.tsx'
 
 type Right = Grant['rights'][number]
 type NewToken = BodyOf<EndpointOf<'POST /api/v1/tokens'>>
@@ -19,17 +22,17 @@ const RIGHTS: readonly Right[] = ['read', 'write', 'admin']
 const DAY_S = 86_400
 const EVERYTHING = '*'
 
-export function AccessPage() {
+export function TokensTab() {
   const t = texts.value
   const [tokens, setTokens] = useState<readonly Token[] | undefined>(undefined)
-  const [rules, setRules] = useState<readonly ApplicationRules[]>([])
+  const [applications, setApplications] = useState<readonly string[]>([])
   const [trouble, setTrouble] = useState('')
   const [making, setMaking] = useState(false)
   const load = async (): Promise<void> => {
     setTrouble('')
     try {
       setTokens((await call('GET /api/v1/tokens', {})).tokens)
-      setRules((await call('GET /api/v1/applications', {})).applications)
+      setApplications((await readRules(reach.value)).map(({ application }) => application))
     } catch (error) {
       setTrouble(sentenceOf(error))
     }
@@ -48,24 +51,14 @@ export function AccessPage() {
   const live = tokens?.filter(({ revokedAt }) => revokedAt === null)
   return (
     <>
-      <div class="page-head">
-        <h1 tabIndex={-1}>{t.access}</h1>
-        <div class="tools">
-          {tokens && (
-            <button type="button" class="primary" onClick={() => setMaking(true)}>
-              <Icon name="plus" />
-              <span>{t.tokenNew}</span>
-            </button>
-          )}
-        </div>
-      </div>
-      <p class="facts">{t.accessHint}</p>
-      {trouble !== '' && (
-        <p class="note bad" role="alert">
-          {trouble}
-        </p>
-      )}
-      <h2>{t.tokens}</h2>
+      <TabHead hint={t.accessHint} trouble={trouble}>
+        {tokens && (
+          <button type="button" class="primary" onClick={() => setMaking(true)}>
+            <Icon name="plus" />
+            <span>{t.tokenNew}</span>
+          </button>
+        )}
+      </TabHead>
       {live?.length === 0 && (
         <div class="empty">
           <Icon name="key" large />
@@ -104,58 +97,15 @@ export function AccessPage() {
           </li>
         ))}
       </ul>
-      {rules.length > 0 && <Applications rules={rules} onChange={() => void load()} />}
       {making && (
         <NewTokenDialog
-          applications={rules.map(({ application }) => application)}
+          applications={applications}
           onClose={() => {
             setMaking(false)
             void load()
           }}
         />
       )}
-    </>
-  )
-}
-
-function Applications({ rules, onChange }: { rules: readonly ApplicationRules[]; onChange(): void }) {
-  const t = texts.value
-  const set = async (application: string, reads: ApplicationRules['reads']): Promise<void> => {
-    try {
-      await call('PATCH /api/v1/applications/{application}', { application, body: { reads } })
-      say(t.saved)
-    } catch (error) {
-      say(sentenceOf(error), { bad: true })
-    }
-    onChange()
-  }
-  const names = { open: t.readsOpen, token: t.readsToken, signed: t.readsSigned }
-  return (
-    <>
-      <h2>{t.applications}</h2>
-      <ul class="rows">
-        {rules.map(({ application, reads }) => (
-          <li key={application} class="row-card">
-            <p class="name grow">{application}</p>
-            <label class="inline">
-              <span>{t.whoWatches}</span>
-              <select
-                value={reads}
-                aria-label={`${t.whoWatches}: ${application}`}
-                onChange={event =>
-                  void set(application, event.currentTarget.value as ApplicationRules['reads'])
-                }
-              >
-                {Object.entries(names).map(([key, name]) => (
-                  <option key={key} value={key}>
-                    {name}
-                  </option>
-                ))}
-              </select>
-            </label>
-          </li>
-        ))}
-      </ul>
     </>
   )
 }
