@@ -326,7 +326,7 @@ describe('what is rendered for gateways with a certificate', () => {
       .replace('/etc/tributary/fullchain.pem', join(folder, 'here.pem'))
       .replace('/etc/tributary/privkey.pem', join(folder, 'none.pem'))
       .replace('runuser -u tributary --', '')
-    const { stderr } = await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', tried])
+    const { stderr } = await promisify(execFile)('bash', ['--norc', '-euo', 'pipefail', '-c', tried])
     match(stderr, /^\S+none\.pem is missing: put it there[^\n]*\n$/)
   })
 

@@ -55,7 +55,9 @@ describe('an hour of film', { timeout: 300_000 }, () => {
         let offMax = 0
         for (const [index, { seconds, hash }] of expected.entries()) {
           equal(made[index]!.hash, hash)
-          offMax = Math.max(offMax, Math.abs(made[index]!.seconds - seconds))
+          // The first picture stands from the film's beginning, where the sound begins before it.
+          if (index === 0 && stream === '0:v:0') equal(made[0]!.seconds, 0)
+          else offMax = Math.max(offMax, Math.abs(made[index]!.seconds - seconds))
         }
         ok(offMax < 0.0011, `${stream} is off by ${offMax} s at the most`)
       }
