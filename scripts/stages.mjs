@@ -30,6 +30,7 @@ const SYSTEM_ORDER = [
   'glusterfs',
   'players',
   'browser',
+  'console',
   'package',
   'lab'
 ]

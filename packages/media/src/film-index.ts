@@ -341,7 +341,7 @@ function fastest(
 ): number {
   let first = unseen
   // Seen, but decoded before one that is not.
-  while (unseen > 0 && first + 1 < samples.count && samples.durations[first] === 1) first++
+  if (unseen > 0) while (first + 1 < samples.count && samples.durations[first] === 1) first++
   const durations = samples.durations.subarray(first, samples.count)
   const usual = sum(durations) / durations.length
   let even = true
@@ -473,8 +473,9 @@ export class FilmIndex {
 }
 
 function planOf(run: SegmentSamples, sequence: number): SegmentPlan {
-  const head = Buffer.concat([segmentHead(run, sequence), silentBytes(run)])
-  const { pieces } = run
+  const { pieces, silence } = run
+  const begin = segmentHead(run, sequence)
+  const head = silence ? Buffer.concat([begin, silentBytes(silence)]) : begin
   return { head, pieces, totalBytes: sizeOf(head, pieces) }
 }
 

@@ -157,8 +157,7 @@ export function decodeBlock(bytes: Uint8Array): SegmentSamples {
 }
 
 /** What goes before the bytes of the film. */
-export function silentBytes({ silence }: SegmentSamples): Uint8Array {
-  const { frame, count } = silence ?? NO_SILENCE
+export function silentBytes({ frame, count }: Silence): Uint8Array {
   const bytes = new Uint8Array(frame.byteLength * count)
   for (let index = 0; index < count; index++) bytes.set(frame, index * frame.byteLength)
   return bytes
