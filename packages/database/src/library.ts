@@ -84,10 +84,19 @@ export class Library {
 
   /** Brings the film's row in line with the file's. Safe to repeat. */
   async note(key: FileKey): Promise<void> {
+    await this.noteAll([key])
+  }
+
+  /** The same for many. */
+  async noteAll(keys: readonly FileKey[]): Promise<void> {
     await this.#gate.pass()
-    if (isDerivedFileId(key.file)) return
-    const record = await this.#queries.selectFrom('files').selectAll().where(keyIs(key)).executeTakeFirst()
-    await this.noteRows([key], record ? [fileRowOfRecord(record)] : [])
+    const films = keys.filter(({ file }) => !isDerivedFileId(file))
+    const rows: FileRow[] = []
+    for (const film of films) {
+      const record = await this.#queries.selectFrom('files').selectAll().where(keyIs(film)).executeTakeFirst()
+      if (record) rows.push(fileRowOfRecord(record))
+    }
+    await this.noteRows(films, rows)
   }
 
   /** Those stored files of which the library has no row yet, of this generation. */
@@ -121,7 +130,7 @@ export class Library {
     return known
   }
 
-  /** The same for many: `rows` are those of `keys` that are there. */
+  /** The same where the files' rows are known: `rows` are those of `keys` that are there. */
   async noteRows(keys: readonly FileKey[], rows: readonly FileRow[]): Promise<void> {
     const changes: ControlStatement[] = []
     const gone: GoneFilm[] = []

@@ -363,6 +363,7 @@ class HttpGateway implements Gateway {
       clock: this.#clock,
       trashMs: this.#config.trashDays * DAY_MS,
       events: this.#door.events,
+      quotas: this.#door.quotas,
       authorize: this.#door.authorize.bind(this.#door)
     })
     const pictures = new FilmPictures(this.#files, this.#reader, (exchange, film) => {

@@ -432,6 +432,15 @@ describe('a webhook', { timeout: 20_000 }, () => {
       ok((await send(url, NOBODY)) !== '', url)
     }
     equal(paths.length, before)
+    for (const host of [
+      '[::7f00:1]',
+      '[::ffff:0:a00:1]',
+      '[2001:0:7f00:1::]',
+      '[2002:7f00:1::]',
+      '192.88.99.1',
+      '0177.0.0.1'
+    ])
+      ok(webhookUrlFault(`https://${host}/`, NOBODY), host)
     equal(webhookUrlFault('https://films.example.org/hook', NOBODY), undefined)
     ok(webhookUrlFault('https://name:secret@films.example.org/', NOBODY))
   })

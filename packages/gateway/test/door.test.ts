@@ -679,6 +679,33 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
       equal((await put('/files/media/bob/2', 'x')).status, 201)
     })
 
+    it('hold what a film is given, too', async () => {
+      equal((await put('/files/media/gert/film', 'x')).status, 201)
+      const { bytes, files } = (await api('/usage?application=media&user=gert')).json
+      deepEqual([bytes, files], [1, 1])
+      await setReads('open', { userBytesMax: 100 })
+      await until(async () => (await put('/files/media/gert/huge', 'x'.repeat(101))).status === 413)
+      const give = (path: string, body: string | Buffer, headers = {}) =>
+        one.ask(`/api/v1/films/media/gert/film/${path}`, {
+          method: 'PUT',
+          body,
+          headers: { ...as(WRITE_TOKEN), ...headers }
+        })
+      const picture = (size: number) =>
+        Buffer.concat([Buffer.from('ffd8ffe000104a464946', 'hex'), Buffer.alloc(size - 10, 1)])
+      const cues = 'WEBVTT\n\n00:00.000 --> 00:01.000\nx\n'
+      equal((await give('poster', picture(150))).status, 413)
+      equal((await give('poster', picture(100))).status, 507)
+      equal((await give('poster', picture(60))).status, 204)
+      equal((await give('subtitles/de', cues)).status, 200)
+      const full = await give('subtitles/en', cues)
+      equal(full.status, 507, full.text)
+      equal(full.json.code, 'QUOTA_EXCEEDED')
+      const chunked = { 'transfer-encoding': 'chunked' }
+      ok([413, 507].includes((await give('subtitles/en', cues, chunked)).status))
+      await setReads('open', { userBytesMax: null })
+    })
+
     it('hold resumable uploads as well, when they begin and while they come', async () => {
       const { secret } = await makeToken([{ application: 'media', user: 'carol', rights: ['write'] }])
       const tus = (method: string, url: string, headers: object, body?: string) =>

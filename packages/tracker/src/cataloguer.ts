@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto'
 import { eventOf, storedEvent } from '@tributary/calls'
 import type { Database, FileKey, FileRow } from '@tributary/database'
 import type { Clock } from '@tributary/runtime'
-import { enterEvent, isWanted } from './calls/event-book.ts'
+import { enterEvents, isWanted } from './calls/event-book.ts'
 
 const LEASE = 'cataloguer'
 const LEASE_MS = 15_000
@@ -102,9 +102,9 @@ export class Cataloguer {
     const young = rows.filter(row => nowMs - row.storedAtMs < LONG_LOOK_BACK_MS)
     if (young.length === 0 || !(await isWanted(database.access, 'stored'))) return
     const { webhooks } = database.access
-    for (const row of await database.library.unknown(young)) {
-      await enterEvent(webhooks, eventOf(storedEvent(row), nowMs), nowMs)
-    }
+    const unknown = await database.library.unknown(young)
+    const events = unknown.map(row => eventOf(storedEvent(row), nowMs))
+    await enterEvents(webhooks, events, nowMs)
   }
 
   /**
@@ -118,7 +118,8 @@ export class Cataloguer {
     if (isPaused || !(await isWanted(database.access, 'deleted'))) return
     do {
       const { films, next } = await database.library.strays(this.#deletesAt, STRAYS_STEP_ROWS)
-      for (const film of films) await database.library.note(film)
+      for (let at = 0; at < films.length; at += STEP_ROWS)
+        await database.library.noteAll(films.slice(at, at + STEP_ROWS))
       this.#deletesAt = next
       if (next === undefined) this.#nextDeletesMs = startMs + STRAYS_INTERVAL_MS
     } while (this.#deletesAt && clock.monotonicMs() - startMs < STRAYS_MS_MAX && !signal.aborted)

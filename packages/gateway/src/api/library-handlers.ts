@@ -4,7 +4,9 @@ import { languageName, subtitlesToWebVtt, UnpackageableError } from '@tributary/
 import { derivedKey, RejectedError, type FileKey } from '@tributary/protocol'
 import type { Clock } from '@tributary/runtime'
 import type { EventTeller } from '../access/event-teller.ts'
+import type { Quotas } from '../access/quotas.ts'
 import type { FilmDetails, Subtitles } from '../contract/index.ts'
+import type { Exchange } from '../exchange.ts'
 import type { FileService } from '../file-service.ts'
 import { noteInLibrary } from '../library-note.ts'
 import { HttpProblem } from '../problem.ts'
@@ -22,6 +24,7 @@ export interface LibraryOptions {
   trashMs: number
   authorize: ApiOptions['authorize']
   events: EventTeller
+  quotas: Quotas
 }
 
 const LIMIT_DEFAULT = 60
@@ -38,7 +41,7 @@ type LibraryEndpoint = Extract<
 type Handled = Exclude<LibraryEndpoint, `${string}/${'jobs' | 'shares' | 'signature' | 'plays'}`>
 
 export function libraryHandlers(options: LibraryOptions): Pick<ApiHandlers, Handled> {
-  const { files, clock, trashMs, authorize, events } = options
+  const { files, clock, trashMs, authorize, events, quotas } = options
 
   const film = (key: FileKey) => files.index('library.film', key)
 
@@ -56,6 +59,30 @@ export function libraryHandlers(options: LibraryOptions): Pick<ApiHandlers, Hand
     const target = derivedKey(key, generation, what)
     if (old) await files.deleteGeneration(target, old.generation).catch(ignoreGone)
     await files.upload(content, { key: target, beside: keyOf(key), name: key.file, mediaType })
+  }
+
+  /**
+   * What a person gives a film: short, and within the quotas, which are asked before it is read.
+   *
+   * @param take stores what of it is to be stored, and returns its size
+   */
+  async function receive<T>(
+    exchange: Exchange,
+    { application, user }: FileKey,
+    bytesMax: number,
+    take: (content: Buffer) => Promise<{ storedBytes: number; reply: T }>
+  ): Promise<T> {
+    const length = exchange.request.headers['content-length']
+    const room = await quotas.reserve(application, user, length === undefined ? undefined : Number(length))
+    let storedBytes: number | undefined
+    try {
+      const content = await readContent(exchange, Math.min(bytesMax, room?.roomBytes ?? bytesMax))
+      const taken = await take(content)
+      storedBytes = taken.storedBytes
+      return taken.reply
+    } finally {
+      room?.settle(storedBytes)
+    }
   }
 
   async function removeDerived(key: FileKey, what: string, missing: string): Promise<void> {
@@ -137,10 +164,12 @@ export function libraryHandlers(options: LibraryOptions): Pick<ApiHandlers, Hand
 
     async 'PUT /api/v1/films/{application}/{user}/{file}/poster'({ parameters, exchange }) {
       const found = await film(parameters)
-      const content = await readContent(exchange, POSTER_BYTES_MAX)
-      const type = imageTypeOf(content)
-      if (!type) throw new HttpProblem(415, 'a poster is a JPEG, PNG or WebP picture')
-      await replaceDerived(found, 'poster.jpg', content, type)
+      await receive(exchange, found.film, POSTER_BYTES_MAX, async content => {
+        const type = imageTypeOf(content)
+        if (!type) throw new HttpProblem(415, 'a poster is a JPEG, PNG or WebP picture')
+        await replaceDerived(found, 'poster.jpg', content, type)
+        return { storedBytes: content.byteLength, reply: undefined }
+      })
     },
 
     'DELETE /api/v1/films/{application}/{user}/{file}/poster': ({ parameters }) =>
@@ -153,17 +182,19 @@ export function libraryHandlers(options: LibraryOptions): Pick<ApiHandlers, Hand
     }): Promise<Subtitles> {
       const language = languageOf(parameters.language)
       const found = await film(keyOf(parameters))
-      const content = await readContent(exchange, SUBTITLES_BYTES_MAX)
-      let text: string
-      try {
-        text = subtitlesToWebVtt(content)
-      } catch (error) {
-        if (!(error instanceof UnpackageableError)) throw error
-        throw new HttpProblem(415, `these are no subtitles in WebVTT or SubRip: ${error.message}`)
-      }
-      await replaceDerived(found, `subtitles-${language}.vtt`, Buffer.from(text), 'text/vtt')
-      const url = `/subtitles${placeOf(found.film)}/${found.film.generation}/${language}.vtt`
-      return { id: language, language, label: query.label ?? languageName(language), url }
+      return receive(exchange, found.film, SUBTITLES_BYTES_MAX, async content => {
+        let text: Buffer
+        try {
+          text = Buffer.from(subtitlesToWebVtt(content))
+        } catch (error) {
+          if (!(error instanceof UnpackageableError)) throw error
+          throw new HttpProblem(415, `these are no subtitles in WebVTT or SubRip: ${error.message}`)
+        }
+        await replaceDerived(found, `subtitles-${language}.vtt`, text, 'text/vtt')
+        const url = `/subtitles${placeOf(found.film)}/${found.film.generation}/${language}.vtt`
+        const reply = { id: language, language, label: query.label ?? languageName(language), url }
+        return { storedBytes: text.byteLength, reply }
+      })
     },
 
     'DELETE /api/v1/films/{application}/{user}/{file}/subtitles/{language}': ({ parameters }) => {

@@ -5,23 +5,27 @@ import { isReady } from './ready-handlers.ts'
 
 type Webhooks = Database['access']['webhooks']
 
-/** Enters an event for each webhook that wants it. One of an id that was entered before is not entered again. */
-export async function enterEvent(
+/** Enters events for each webhook that wants them. One of an id that was entered before is not entered again. */
+export async function enterEvents(
   webhooks: Webhooks,
-  { id, event, application, body }: { id: string; event: string; application: string; body: string },
+  events: readonly { id: string; event: string; application: string; body: string }[],
   nowMs: number
 ): Promise<void> {
+  if (events.length === 0) return
   const [rows, counts] = await Promise.all([webhooks.list(), webhooks.counts()])
-  const interested = rows.filter(
-    row =>
-      row.events.includes(event) &&
-      (row.application === '' || row.application === application) &&
-      (counts.get(row.id)?.waiting ?? 0) < DELIVERIES_WAITING_MAX
-  )
-  await webhooks.tell(
-    interested.map(row => row.id),
-    { id, event, body, nowMs }
-  )
+  const waiting = new Map(rows.map(({ id }) => [id, counts.get(id)?.waiting ?? 0]))
+  for (const { id, event, application, body } of events) {
+    const interested = rows
+      .filter(
+        row =>
+          row.events.includes(event) &&
+          (row.application === '' || row.application === application) &&
+          waiting.get(row.id)! < DELIVERIES_WAITING_MAX
+      )
+      .map(row => row.id)
+    await webhooks.tell(interested, { id, event, body, nowMs })
+    for (const webhook of interested) waiting.set(webhook, waiting.get(webhook)! + 1)
+  }
 }
 
 /** Whether any webhook wants to hear of it. */
@@ -38,6 +42,7 @@ export function tellOfGone({ access, library }: Pick<Database, 'access' | 'libra
   library.onGone = async (films: readonly GoneFilm[]): Promise<void> => {
     if (!(await isWanted(access, 'deleted'))) return
     const nowMs = clock.nowMs()
-    for (const film of films) await enterEvent(access.webhooks, eventOf(deletedEvent(film), nowMs), nowMs)
+    const events = films.map(film => eventOf(deletedEvent(film), nowMs))
+    await enterEvents(access.webhooks, events, nowMs)
   }
 }

@@ -12,7 +12,7 @@ import {
 import type { DeliveryRow, WebhookRow } from '@tributary/database'
 import { RejectedError } from '@tributary/protocol'
 import type { CallHandlers } from './call-dispatcher.ts'
-import { enterEvent } from './event-book.ts'
+import { enterEvents } from './event-book.ts'
 import type { IndexParts } from './index-parts.ts'
 import { whenReady } from './ready-handlers.ts'
 
@@ -66,7 +66,7 @@ export function webhookHandlers({
     },
 
     async 'events.tell'(event) {
-      await enterEvent(webhooks, event, clock.nowMs())
+      await enterEvents(webhooks, [event], clock.nowMs())
       return {}
     },
 
