@@ -30,7 +30,8 @@ const CALL_MS = 2_000
 
 const setup = JSON.parse(process.argv[2]!) as ClientsSetup
 const meters = Object.fromEntries(KINDS.map(kind => [kind, new GapMeter()])) as Record<Kind, GapMeter>
-const clients = Array.from({ length: LIBRARY_CLIENTS }, () => new Client({ trackers: setup.trackers }))
+const { trackers, clusterKey } = setup
+const clients = Array.from({ length: LIBRARY_CLIENTS }, () => new Client({ trackers, clusterKey }))
 /**
  * Programs that ask again: a gateway that is frozen or cut off while it answers says nothing any more, and whoever sends nothing is not told by
  * the one that has the address now. Longer than GlusterFS and Galera stall a file.
@@ -129,7 +130,7 @@ const orders: Record<string, (args: { tracker: string }) => unknown> = {
     return { doors, broken: load.takeBroken() }
   },
   active: async ({ tracker }) => {
-    const one = new Client({ trackers: [tracker], callTimeoutMs: CALL_MS, retryForMs: 0 })
+    const one = new Client({ trackers: [tracker], clusterKey, callTimeoutMs: CALL_MS, retryForMs: 0 })
     try {
       const { groups } = await one.groups()
       return groups.flatMap(({ members }) => members).filter(({ status }) => status === 'ACTIVE').length

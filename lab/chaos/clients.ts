@@ -21,6 +21,8 @@ export interface ClientsSetup {
   readonly gateways: readonly string[]
   readonly virtual: string
   readonly token: string
+  /** Where the cluster has one. Programs of ours prove it; those that know only the old protocol come from a network that may. */
+  readonly clusterKey: string | undefined
 }
 
 export interface LedgerCounts {
@@ -115,6 +117,10 @@ async function setupOf(lab: Lab, seed: number): Promise<ClientsSetup> {
     members,
     gateways: gateways.map(({ address }) => `http://${address}:${ROLE_PORTS.gateway}`),
     virtual: `http://${host}:${port}`,
-    token: (await readFile(join(gateways[0]!.folder, 'etc/tributary/write-token'), 'utf8')).trim()
+    token: (await readFile(join(gateways[0]!.folder, 'etc/tributary/write-token'), 'utf8')).trim(),
+    clusterKey: await readFile(join(gateways[0]!.folder, 'etc/tributary/cluster-key'), 'utf8').then(
+      text => text.trim(),
+      () => undefined // it has none
+    )
   }
 }

@@ -177,7 +177,7 @@ describe('the player of the console', { skip, timeout: 280_000 }, () => {
   it('changes its sound', async () => {
     const video = await watch()
     const before = asked.filter(path => /\.m3u8$/.test(path)).length
-    await choose('Audio', 'Chinese')
+    await choose('Audio', '中文')
     await until(
       'another sound is asked for',
       WITHIN_MS,

@@ -41,18 +41,22 @@ export async function removeUnused(
   const own = join(markOf(store, folder), token)
   if (!(await isThere(store, place))) return true
   if (!(await madeMark(store, folder))) return false
+  let isMoved = false
   try {
     await store.volume.run('parts', () => mkdir(own))
     if (await isUsed()) return false
     await store.volume.run('parts', () => rename(place, join(own, 'parts')))
-    if (!store.volume.local) await sleep(REMOTE_NAMES_MS)
+    isMoved = true
     return true
   } catch (error) {
     // The mark was taken away, or another one has moved the folder.
     if (isMissing(error)) return false
     throw error
   } finally {
-    await takeAway(store, folder)
+    // Whoever writes there waits for the mark to go. Nobody waits here: if we die first, he takes it away.
+    if (isMoved && !store.volume.local)
+      setTimeout(() => store.volume.chore(() => takeAway(store, folder)), REMOTE_NAMES_MS).unref()
+    else await takeAway(store, folder)
   }
 }
 
