@@ -85,7 +85,7 @@ async function waysToVerify(): Promise<Way[]> {
   const groups = await groupsOfFiles()
   const members = setup.members.map(({ address, group }) => {
     const [host, port] = address.split(':')
-    const door = memberDoor({ host: host!, port: Number(port) })
+    const door = memberDoor({ host: host!, port: Number(port) }, clusterKey)
     return { door, isHere: (key: FileKey) => (groups.get(nameOf(key)) ?? group) === group }
   })
   const others = [

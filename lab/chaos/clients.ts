@@ -21,7 +21,7 @@ export interface ClientsSetup {
   readonly gateways: readonly string[]
   readonly virtual: string
   readonly token: string
-  /** Where the cluster has one. Programs of ours prove it; those that know only the old protocol come from a network that may. */
+  /** Where the cluster has one. */
   readonly clusterKey: string | undefined
 }
 

@@ -1,7 +1,9 @@
 /** kill -9 of every process of a cluster in turn, while clients work. */
 import { deepEqual, equal, ok } from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { Random } from '../faults/random.ts'
 import { machineSlowness } from '../testkit/machine-pace.ts'
 import { ROLES, RunningUp, type Role } from '../testkit/up.ts'
@@ -40,6 +42,8 @@ for (const engine of ENGINES) {
       const random = new Random()
 
       before(async () => {
+        // What other tests left in the kernel's memory is not to be waited for in a start that is timed.
+        await promisify(execFile)('sync')
         backing = await engine.start()
         up = await RunningUp.start(backing)
         load = new ClusterLoad({ doors: doorsOf(up), random, users: ['kills'] })

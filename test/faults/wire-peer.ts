@@ -1,4 +1,5 @@
 /** One connection to a server, spoken to in raw frames, as an existing client would; with HELLO, as one of ours. */
+import { createHmac, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import {
@@ -73,15 +74,23 @@ export class WirePeer {
     return new WirePeer(socket)
   }
 
-  /** A connection of one of our own programs: extension commands, and numbers in errors. */
-  static async greeted(address: Address): Promise<WirePeer> {
+  /**
+   * A connection of one of our own programs: extension commands, and numbers in errors.
+   *
+   * @param clusterKey of a cluster that has one: it is proved (docs/PROTOCOL.md, AUTHENTICATE)
+   */
+  static async greeted(address: Address, clusterKey?: string): Promise<WirePeer> {
     const peer = await WirePeer.open(address)
-    await peer.ask(
-      encodeFrame(
-        COMMANDS.STORAGE_HELLO.code,
-        encodeGreeting({ role: 'client', cluster: '', version: '0.0.0' })
-      )
-    )
+    const nonce = randomBytes(16).toString('hex')
+    const greeting = encodeGreeting({ role: 'client', cluster: '', version: '0.0.0', clusterKey }, nonce)
+    const hello = await peer.ask(encodeFrame(COMMANDS.STORAGE_HELLO.code, greeting))
+    if (clusterKey !== undefined) {
+      const { nonce: serverNonce } = extension.hello.decode(hello)
+      const said = `tributary authenticate 1\0client\0storage\0${nonce}\0${serverNonce}\0\0`
+      const proof = createHmac('sha256', clusterKey).update(said).digest('hex')
+      const { code } = COMMANDS.STORAGE_AUTHENTICATE
+      await peer.ask(encodeFrame(code, extension.authenticate.encode({ proof })))
+    }
     return peer
   }
 

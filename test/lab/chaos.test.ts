@@ -33,7 +33,6 @@ const FILM_PATH = '/files/media/players/film'
 const PATIENCE = ['-m', '17', '--retry', '2', '--retry-all-errors', '--retry-delay', '1']
 const FACTS = ' status %{http_code}, sent %{size_upload} bytes to %{remote_ip} in %{time_total} s\\n'
 const LAST_LINES = 15
-const CLIENT_NETWORK = '10.77.0.254/32'
 const PICTURED_MS = 60_000
 
 /** The run, and then healing and reckoning, which take as long as the machine needs. */
@@ -105,17 +104,13 @@ describe('a cluster of three machines', { skip, timeout: 12 * MINUTE_MS }, () =>
   })
 })
 
-/**
- * The description with a key that programs prove to each other, and a worker on a host. Who has no key are the test's own
- * clients: at the address of the machine under the lab.
- */
+/** The description with a key that programs prove to each other, and a worker on a host. */
 function locked(description: string): string {
   const roles = 'roles = ["tracker", "id", "gateway", "database"]'
   const at = description.lastIndexOf(roles)
   ok(at > 0)
   const worker = roles.replace(']', ', "worker"]')
-  const wire = `\n[wire]\ncluster_key = true\nlegacy_allow = ["${CLIENT_NETWORK}"]\n`
-  return `${description.slice(0, at)}${worker}${description.slice(at + roles.length)}${wire}`
+  return `${description.slice(0, at)}${worker}${description.slice(at + roles.length)}\n[wire]\ncluster_key = true\n`
 }
 
 /** The worker found the film by itself, and made what it makes. */

@@ -98,11 +98,11 @@ export function httpDoor(
 }
 
 /** A storage server that is asked itself, whatever the trackers think of it. A connection for every call. */
-export function memberDoor(address: Address): Door {
+export function memberDoor(address: Address, clusterKey?: string): Door {
   const call = async <T>(body: (peer: WirePeer) => Promise<T>): Promise<T> => {
     let peer: WirePeer | undefined
     try {
-      peer = await WirePeer.greeted(address)
+      peer = await WirePeer.greeted(address, clusterKey)
       return await body(peer)
     } catch (error) {
       if (error instanceof Refused) throw new Failure(error.code ?? 'PEER_ERROR', error.message)
