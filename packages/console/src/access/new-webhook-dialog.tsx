@@ -5,7 +5,9 @@ import { call } from '../api/api.ts'
 import { CopyField } from '../library/share-dialog.tsx'
 import { Dialog } from '../parts/dialog.tsx'
 import { sentenceOf } from '../parts/failure.ts'
+import { FormEnd } from '../parts/form-end.tsx'
 import { texts } from '../settings.ts'
+import { ApplicationField, CheckList } from './fields.tsx'
 
 const EVENTS: readonly WebhookEvent[] = ['stored', 'ready', 'deleted', 'degraded']
 const URL_LENGTH_MAX = 1_000
@@ -68,53 +70,20 @@ export function NewWebhookDialog({
           />
           <small>{t.webhookUrlHint}</small>
         </label>
-        <fieldset>
-          <legend>{t.webhookTells}</legend>
-          {EVENTS.map(name => (
-            <label key={name} class="check">
-              <input
-                type="checkbox"
-                checked={events.includes(name)}
-                onChange={event =>
-                  setEvents(
-                    event.currentTarget.checked
-                      ? EVENTS.filter(one => one === name || events.includes(one))
-                      : events.filter(one => one !== name)
-                  )
-                }
-              />
-              <span>{t.webhookEvents[name]}</span>
-            </label>
-          ))}
-        </fieldset>
-        <label>
-          <span>{t.application}</span>
-          <input
-            list="webhook-applications"
-            pattern="[A-Za-z0-9]{1,15}"
-            placeholder={t.everywhere}
-            value={application}
-            onInput={event => setApplication(event.currentTarget.value)}
-          />
-          <datalist id="webhook-applications">
-            {applications.map(one => (
-              <option key={one} value={one} />
-            ))}
-          </datalist>
-        </label>
-        {trouble !== '' && (
-          <p class="note bad" role="alert">
-            {trouble}
-          </p>
-        )}
-        <div class="row end">
-          <button type="button" onClick={onClose}>
-            {t.cancel}
-          </button>
-          <button type="submit" class="primary" disabled={events.length === 0}>
-            {t.webhookMake}
-          </button>
-        </div>
+        <CheckList
+          legend={t.webhookTells}
+          names={EVENTS}
+          labels={t.webhookEvents}
+          chosen={events}
+          onChange={setEvents}
+        />
+        <ApplicationField
+          listId="webhook-applications"
+          applications={applications}
+          value={application}
+          onChange={setApplication}
+        />
+        <FormEnd trouble={trouble} submit={t.webhookMake} disabled={events.length === 0} onCancel={onClose} />
       </form>
     </Dialog>
   )

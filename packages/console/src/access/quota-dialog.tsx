@@ -4,6 +4,7 @@ import { useState } from 'preact/hooks'
 import { call } from '../api/api.ts'
 import { Dialog } from '../parts/dialog.tsx'
 import { sentenceOf } from '../parts/failure.ts'
+import { FormEnd } from '../parts/form-end.tsx'
 import { say } from '../parts/sayings.tsx'
 import { texts } from '../settings.ts'
 import { bytesOf, countOf, typedOf, UNIT_NAMES, UNITS, type TypedBytes, type Unit } from './quota-figures.ts'
@@ -67,19 +68,7 @@ export function QuotaDialog({ rules, onClose }: { rules: ApplicationRules; onClo
           most={REQUESTS_PER_S_MAX}
           hint={t.quotaRequestsHint}
         />
-        {trouble !== '' && (
-          <p class="note bad" role="alert">
-            {trouble}
-          </p>
-        )}
-        <div class="row end">
-          <button type="button" onClick={onClose}>
-            {t.cancel}
-          </button>
-          <button type="submit" class="primary">
-            {t.save}
-          </button>
-        </div>
+        <FormEnd trouble={trouble} submit={t.save} onCancel={onClose} />
       </form>
     </Dialog>
   )

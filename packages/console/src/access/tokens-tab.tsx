@@ -8,12 +8,14 @@ import { CopyField } from '../library/share-dialog.tsx'
 import { confirm } from '../parts/confirm.tsx'
 import { Dialog } from '../parts/dialog.tsx'
 import { sentenceOf } from '../parts/failure.ts'
+import { FormEnd } from '../parts/form-end.tsx'
 import { Icon } from '../parts/icon.tsx'
 import { say } from '../parts/sayings.tsx'
 import { language, texts } from '../settings.ts'
 import type { Strings } from '../strings/en.ts'
 import { readRules } from './rules.ts'
 import { TabHead } from './tab-head.tsx'
+import { ApplicationField, CheckList } from './fields.tsx'
 
 type Right = Grant['rights'][number]
 type NewToken = BodyOf<EndpointOf<'POST /api/v1/tokens'>>
@@ -171,41 +173,14 @@ function NewTokenDialog({ applications, onClose }: { applications: readonly stri
           />
           <small>{t.tokenNameHint}</small>
         </label>
-        <fieldset>
-          <legend>{t.rights}</legend>
-          {RIGHTS.map(right => (
-            <label key={right} class="check">
-              <input
-                type="checkbox"
-                checked={rights.includes(right)}
-                onChange={event =>
-                  setRights(
-                    event.currentTarget.checked
-                      ? RIGHTS.filter(one => one === right || rights.includes(one))
-                      : rights.filter(one => one !== right)
-                  )
-                }
-              />
-              <span>{names[right]}</span>
-            </label>
-          ))}
-        </fieldset>
+        <CheckList legend={t.rights} names={RIGHTS} labels={names} chosen={rights} onChange={setRights} />
         <div class="row wrap">
-          <label>
-            <span>{t.application}</span>
-            <input
-              list="token-applications"
-              pattern="[A-Za-z0-9]{1,15}"
-              placeholder={t.everywhere}
-              value={application}
-              onInput={event => setApplication(event.currentTarget.value)}
-            />
-            <datalist id="token-applications">
-              {applications.map(one => (
-                <option key={one} value={one} />
-              ))}
-            </datalist>
-          </label>
+          <ApplicationField
+            listId="token-applications"
+            applications={applications}
+            value={application}
+            onChange={setApplication}
+          />
           <label>
             <span>{t.user}</span>
             <input
@@ -226,19 +201,7 @@ function NewTokenDialog({ applications, onClose }: { applications: readonly stri
             </select>
           </label>
         </div>
-        {trouble !== '' && (
-          <p class="note bad" role="alert">
-            {trouble}
-          </p>
-        )}
-        <div class="row end">
-          <button type="button" onClick={onClose}>
-            {t.cancel}
-          </button>
-          <button type="submit" class="primary" disabled={rights.length === 0}>
-            {t.tokenMake}
-          </button>
-        </div>
+        <FormEnd trouble={trouble} submit={t.tokenMake} disabled={rights.length === 0} onCancel={onClose} />
       </form>
     </Dialog>
   )

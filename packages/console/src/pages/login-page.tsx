@@ -5,6 +5,7 @@ import { logIn } from '../api/session.ts'
 import { question } from '../api/sign-in.ts'
 import { Dialog } from '../parts/dialog.tsx'
 import { sentenceOf } from '../parts/failure.ts'
+import { FormEnd } from '../parts/form-end.tsx'
 import { follow, query } from '../place.ts'
 import { texts } from '../settings.ts'
 
@@ -65,21 +66,7 @@ function LoginForm({ onDone, onCancel }: { onDone(): void; onCancel?(): void }) 
           onInput={event => setToken(event.currentTarget.value)}
         />
       </label>
-      {trouble !== '' && (
-        <p class="note bad" role="alert">
-          {trouble}
-        </p>
-      )}
-      <div class="row end">
-        {onCancel && (
-          <button type="button" onClick={onCancel}>
-            {t.cancel}
-          </button>
-        )}
-        <button type="submit" class="primary" disabled={busy}>
-          {t.logIn}
-        </button>
-      </div>
+      <FormEnd trouble={trouble} submit={t.logIn} disabled={busy} onCancel={onCancel} />
     </form>
   )
 }
