@@ -292,6 +292,44 @@ describe('room under a quota', () => {
     )
   })
 
+  it('is had by one of the uploads that begin together, whichever of them the index knows first', async () => {
+    const clock = new StillClock()
+    clock.sleep = async (ms: number) => void (clock.atMs += ms)
+    const rules = { application: 'media', reads: 'open' as const, quotas: { ...QUOTAS, bytesMax: 700 } }
+    const rows = new Set<string>()
+    const quotas = new Quotas(
+      {
+        index: (async (call: string, { before, except = [] }: { before?: string; except?: string[] }) => {
+          if (call === 'library.usage') return STORED
+          const others = [...rows].filter(id => !except.includes(id) && !(before && id >= before))
+          return { files: others.length, bytes: others.length * 300 }
+        }) as never
+      },
+      { rulesOf: () => rules } as unknown as AccessCopy,
+      clock
+    )
+    /** Names tell the order of beginning. Of 400 bytes each takes 300. */
+    const admit = async (id: string): Promise<void> => {
+      rows.add(id)
+      try {
+        await quotas.admit({ id, application: 'media', user: 'anna', sizeBytes: 300, joins: [] })
+      } catch (error) {
+        rows.delete(id)
+        throw error
+      }
+    }
+    await admit('b')
+    await rejects(admit('a'), { status: 507 }, 'b was told that it may before a was there')
+    deepEqual([...rows], ['b'])
+    rows.clear()
+    const together = await Promise.allSettled(['c', 'e', 'd'].map(admit))
+    deepEqual(
+      together.map(({ status }) => status),
+      ['fulfilled', 'rejected', 'rejected']
+    )
+    deepEqual([...rows], ['c'])
+  })
+
   it('is nobody’s business where there is none', async () => {
     const quotas = new Quotas(
       { index: (() => Promise.reject(new Error('asked'))) as never },

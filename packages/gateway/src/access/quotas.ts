@@ -10,6 +10,9 @@ const FRESH_MS = 5_000
 /** One that takes long is repeated less often: at most this part of the time is spent on it. */
 const SHARE_OF_TIME = 20
 const OWNERS_MAX = 2_000
+/** Uploads that begin at the same moment are decided within this. */
+const DECIDED_MS = 1_000
+const LOOK_AGAIN_MS = 50
 
 interface Usage {
   files: number
@@ -31,6 +34,12 @@ interface ResumableUpload {
   application: string
   user: string
   sizeBytes: number
+}
+
+interface BegunUpload extends ResumableUpload {
+  id: string
+  /** Uploads that it is joined of. */
+  joins: readonly string[]
 }
 
 /** A quota that says something, and what there is of it. */
@@ -106,6 +115,31 @@ export class Quotas {
   ): Promise<void> {
     const bounds = await this.#boundsOf(application, user, beside, 0)
     this.#roomIn(bounds, sizeBytes)
+  }
+
+  /**
+   * Whether an upload that is in the index since a moment ago may stay there: of those that were begun together and have no room
+   * together, at most one.
+   *
+   * The time that an upload bears is older than its row, so that one begun earlier may come to the index later: whoever was
+   * asked in between did not know of it, and stays. Thus all others count, at first. Those begun later that know of this one
+   * are refused, and gone soon: whether it is so is waited for, up to DECIDED_MS.
+   *
+   * @throws {HttpProblem} as `reserve`
+   */
+  async admit(upload: BegunUpload): Promise<void> {
+    const { id, joins } = upload
+    const untilMs = this.#clock.monotonicMs() + DECIDED_MS
+    for (;;) {
+      try {
+        await this.check(upload, { except: [id, ...joins] })
+        return
+      } catch (error) {
+        if (this.#clock.monotonicMs() >= untilMs) throw error
+        await this.check(upload, { before: id })
+        await this.#clock.sleep(LOOK_AGAIN_MS)
+      }
+    }
   }
 
   /** What had been promised is stored: it counts from now on, before it is reckoned anew. */

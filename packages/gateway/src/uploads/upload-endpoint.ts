@@ -157,9 +157,9 @@ export class UploadEndpoint {
     await quotas.check({ application, user, sizeBytes }, { except: joins })
     const created = await files.uploads.create({ ...labels, ...more, sizeBytes })
     try {
-      await quotas.check(created, { before: created.id })
+      await quotas.admit(created)
     } catch (error) {
-      // Another one was begun at the same moment, and before this one.
+      // Another one was begun at the same moment, and stays.
       await files.uploads.abort(created.id).catch(() => {})
       throw error
     }
