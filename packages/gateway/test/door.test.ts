@@ -772,7 +772,8 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
       equal((await join(secret, await partOf(secret, { 'upload-metadata': metadata }))).status, 201)
     })
 
-    it('count what uploads under way were promised, at every gateway', async () => {
+    it('count what uploads under way were promised, at every gateway', async t => {
+      t.after(() => setReads('open', { userBytesMax: null }))
       const metadata = `user ${Buffer.from('dora').toString('base64')}`
       const content = { 'content-type': 'application/offset+octet-stream', 'upload-offset': 0 }
       const tus = (to: HttpCaller, method: string, url: string, headers: object, body?: string) =>
@@ -840,7 +841,6 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
       })
       equal(joined.status, 201, joined.text)
       equal((await api('/usage?application=media&user=dora')).json.bytes, 150)
-      await setReads('open', { userBytesMax: null })
     })
 
     it('tell those who ask too often to wait, each by itself', async () => {
