@@ -3,6 +3,7 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { SERVER_NODE_FLAGS } from '@tributary/runtime'
 import type { Target, Task, TaskResult } from './task.ts'
 
 const READY_MS = 20_000
@@ -15,6 +16,16 @@ export interface Child {
   readonly target: Target
   readonly process: ChildProcess
   stop(): Promise<void>
+}
+
+/** A server under test, `./role.ts`, as it is started where it is installed. */
+export function startRole(
+  role: string,
+  flags: Record<string, string>,
+  nodeFlags: readonly string[] = []
+): Promise<Child> {
+  const args = [role, JSON.stringify({ port: '0', ...flags })]
+  return startChild('./role.ts', args, [...SERVER_NODE_FLAGS, ...nodeFlags])
 }
 
 export async function startChild(

@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises'
 import { migrateDatabase, openDatabase, type Control } from '@tributary/database'
 import { formatAddress } from '@tributary/protocol'
 import { startMariadb } from '../test/testkit/mariadb.ts'
-import { startChild, type Child } from './children.ts'
+import { startRole, type Child } from './children.ts'
 import { latencyOf, type LatencyRow } from './latency.ts'
 
 const FILMS = 1_000_000
@@ -65,10 +65,9 @@ async function measureOn(engine: string, url: string, signal: AbortSignal): Prom
   }
   const children: Child[] = []
   try {
-    const tracker = await startChild('./role.ts', ['tracker', JSON.stringify({ port: '0', database: url })])
+    const tracker = await startRole('tracker', { database: url })
     children.push(tracker)
-    const flags = { port: '0', trackers: formatAddress(tracker.target) }
-    const gateway = await startChild('./role.ts', ['gateway', JSON.stringify(flags)])
+    const gateway = await startRole('gateway', { trackers: formatAddress(tracker.target) })
     children.push(gateway)
     const base = `http://${gateway.target.host}:${gateway.target.port}/api/v1/films`
     const rows: LatencyRow[] = []

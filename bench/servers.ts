@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { migrateDatabase, openDatabase } from '@tributary/database'
 import { formatAddress } from '@tributary/protocol'
 import { initStore } from '@tributary/storage'
-import { startChild, type Child, type Generator } from './children.ts'
+import { startRole, type Child, type Generator } from './children.ts'
 import { APPLICATION } from './content.ts'
 import type { Target } from './task.ts'
 
@@ -59,7 +59,7 @@ export async function startServers(
     for (const child of started.toReversed()) await child.stop()
   }
   const start = async (role: string, flags: Record<string, string>): Promise<Child> => {
-    const child = await startChild('./role.ts', [role, JSON.stringify({ port: '0', ...flags })], nodeFlags)
+    const child = await startRole(role, flags, nodeFlags)
     started.push(child)
     return child
   }

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { Client } from '@tributary/client'
 import { formatAddress } from '@tributary/protocol'
-import { processTree, residentBytes, startChild, type Child } from './children.ts'
+import { processTree, residentBytes, startRole, type Child } from './children.ts'
 import { APPLICATION, USER } from './content.ts'
 import type { LatencyRow } from './latency.ts'
 import { makeClip } from './long-film.ts'
@@ -64,8 +64,7 @@ export async function measureFirstSegments(shop: Workshop, signal: AbortSignal):
   const master = await shop.longFilm()
   const { tracker } = await shop.servers()
   const freshGateway = async <T>(work: (base: string) => Promise<T>): Promise<T> => {
-    const flags = { port: '0', trackers: formatAddress(tracker.target) }
-    const gateway = await startChild('./role.ts', ['gateway', JSON.stringify(flags)])
+    const gateway = await startRole('gateway', { trackers: formatAddress(tracker.target) })
     try {
       return await work(urlOf(gateway.target))
     } finally {

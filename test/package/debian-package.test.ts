@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { SERVER_NODE_FLAGS } from '@tributary/runtime'
 import { cleanUps } from '../testkit/clean-ups.ts'
 import { DebianRoot, noDebianRoot } from './debian-root.ts'
 
@@ -113,6 +114,11 @@ describe('the Debian package', { skip, timeout: 300_000 }, () => {
     await execute('dpkg-deb', ['-x', path, join(folder, 'tree')])
     const node = await readFile(join(folder, 'tree/usr/lib/tributary/bin/node'))
     equal(node.readUInt16LE(ELF_MACHINE_AT), machine)
+  })
+
+  it('starts Node as servers start it', async () => {
+    const script = await readFile(join(ROOT, 'packaging/tributary'), 'utf8')
+    for (const flag of SERVER_NODE_FLAGS) ok(script.includes(` ${flag} `), flag)
   })
 
   it('installs without a network, starts and enables nothing, and makes its user and folders', async () => {

@@ -30,7 +30,7 @@ class StillClock implements Clock {
   monotonicMs(): number {
     return this.atMs
   }
-  async sleep(): Promise<void> {}
+  async sleep(_ms: number): Promise<void> {}
 }
 
 describe('the address of a client', () => {

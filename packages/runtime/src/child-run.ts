@@ -1,6 +1,7 @@
 import { fork as nodeFork, type ChildProcess, type SendHandle } from 'node:child_process'
 import { isFailed, isPong, isReady, type ReadyFields } from './child-message.ts'
 import { LineSplitter } from './line-splitter.ts'
+import { SERVER_NODE_FLAGS } from './server-node-flags.ts'
 
 /** A process that does not die of SIGKILL within this is stuck in the kernel, as in a hung file system. */
 const KILL_WAIT_MS = 2_000
@@ -16,7 +17,7 @@ export interface ChildCommand {
   args?: readonly string[]
   /** The child's whole environment; nothing is inherited that is not in here. */
   env: Readonly<Record<string, string | undefined>>
-  /** Node's flags, as `port.execArgv` has them. */
+  /** Node's flags beside those of all servers, which they override; as `port.execArgv` has them. */
   execArgv?: readonly string[]
   cwd?: string
 }
@@ -83,7 +84,7 @@ export class ChildRun {
     const { command } = options
     this.#child = (options.fork ?? nodeFork)(command.module, [...(command.args ?? [])], {
       env: { ...command.env },
-      execArgv: [...(command.execArgv ?? [])],
+      execArgv: [...SERVER_NODE_FLAGS, ...(command.execArgv ?? [])],
       cwd: command.cwd,
       // A process group of its own: Ctrl-C at the terminal reaches the parent alone, which stops its children
       // in order.

@@ -30,6 +30,7 @@ export {
   type ConfigValue
 } from './config-key.ts'
 export { formatHostPort, parseHostPort, type HostPort } from './host-port.ts'
+export { SERVER_NODE_FLAGS } from './server-node-flags.ts'
 export {
   describeStartFailure,
   EXIT,

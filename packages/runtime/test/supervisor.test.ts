@@ -3,7 +3,13 @@ import { fork, spawnSync } from 'node:child_process'
 import { describe, it, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { ChildStartError, ProcessSupervisor, type ChildEnd, type SupervisorOptions } from '../src/index.ts'
+import {
+  ChildStartError,
+  ProcessSupervisor,
+  SERVER_NODE_FLAGS,
+  type ChildEnd,
+  type SupervisorOptions
+} from '../src/index.ts'
 
 const MODULE = fileURLToPath(new URL('./children/server.ts', import.meta.url))
 
@@ -73,6 +79,17 @@ describe('a supervised process', { timeout: 60_000, concurrency: 2 }, () => {
     ok(lines.includes('stdout: starting serve x'), lines.join('\n'))
     match(lines.join('\n'), /stderr: .*stopped/)
     equal(supervisor.send({ type: 'echo' }), false)
+  })
+
+  it('has the flags of every server, and its own behind them, which count', async t => {
+    const command = { module: MODULE, args: ['flags'], env: {}, execArgv: ['--max-semi-space-size=2'] }
+    const { supervisor, lines } = supervised(t, 'flags', { command })
+    await supervisor.start()
+    await until(() => lines.some(line => line.includes('flags ')), 'the line')
+    equal(
+      lines.find(line => line.includes('flags ')),
+      `stdout: flags ${SERVER_NODE_FLAGS.join(' ')} --max-semi-space-size=2`
+    )
   })
 
   it('has a process group of its own', async t => {

@@ -20,6 +20,7 @@ await runMain(processPort(process), async port => {
   const server = {
     async start(signal: AbortSignal) {
       port.writeOut(`starting ${port.args.join(' ')}\n`)
+      if (behaviour === 'flags') port.writeOut(`flags ${port.execArgv.join(' ')}\n`)
       if (behaviour === 'die') port.exit(7)
       if (behaviour === 'never') await new Promise(() => {})
       if (behaviour === 'slow-start') {
