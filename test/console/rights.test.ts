@@ -177,6 +177,8 @@ describe('the page of access', { skip, timeout: 200_000 }, () => {
     const row = page.locator('#webhook-list li').filter({ hasText: address })
     await row.getByText('It was told nothing yet.').waitFor()
     ok(!(await page.content()).includes(secret))
+    await row.getByRole('button', { name: `Send a test to ${address}` }).click()
+    await row.getByText(/^Delivered .*: a test/).waitFor({ timeout: DELIVERED_WITHIN_MS })
     equal(await put('media/anna/told', 10), 201)
     await row.getByText(/^Delivered .*: a film is stored/).waitFor({ timeout: DELIVERED_WITHIN_MS })
     await check('webhooks')

@@ -6,6 +6,8 @@ import { NOTHING, TIME_MS } from './common.ts'
 
 export const WEBHOOK_EVENTS = ['stored', 'ready', 'deleted', 'degraded'] as const
 export type WebhookEvent = (typeof WEBHOOK_EVENTS)[number]
+/** Nothing happened: somebody wants to see whether it arrives. It is tried once. */
+export const TEST_EVENT = 'test'
 export const WEBHOOKS_MAX = 50
 export const WEBHOOK_URL_LENGTH_MAX = 1_000
 /** Deliveries that wait; further events are lost to their webhook, and counted. */
@@ -37,7 +39,7 @@ export type WebhookEntry = Static<typeof WEBHOOK>
 export const DELIVERY = Type.Object({
   id: Type.String({ pattern: '^[0-9a-f]{32}$' }),
   webhook: ACCESS_ID,
-  event: EVENT,
+  event: Type.Enum([...WEBHOOK_EVENTS, TEST_EVENT]),
   body: Type.String(),
   createdAtMs: TIME_MS,
   /** Tries so far. */
@@ -71,6 +73,12 @@ export const webhookCalls = {
   ),
   /** With what is still to be delivered to it. */
   'webhooks.remove': indexCall('safe', Type.Object({ id: ACCESS_ID }), NOTHING),
+  /** A delivery for it alone. `delivery` is the sender's, so that asking twice sends once. */
+  'webhooks.test': indexCall(
+    'safe',
+    Type.Object({ id: ACCESS_ID, delivery: Type.String({ pattern: '^[0-9a-f]{32}$' }) }),
+    NOTHING
+  ),
   /**
    * Something happened: a delivery for each webhook that wants to know. `id` is the sender's, so that asking twice tells
    * once; an event of the same id is one, whoever tells it.

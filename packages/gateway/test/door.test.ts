@@ -990,6 +990,52 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
       }
     })
 
+    it('sends a webhook a test when it is asked to, once, and tells how that went', async () => {
+      const got: { headers: IncomingHttpHeaders; body: string }[] = []
+      let status = 204
+      const receiver: Server = createServer((request, response) => {
+        let body = ''
+        request.on('data', (chunk: Buffer) => (body += chunk.toString()))
+        request.on('end', () => {
+          got.push({ headers: request.headers, body })
+          response.writeHead(status).end()
+        })
+      })
+      receiver.listen(0, '127.0.0.1')
+      await once(receiver, 'listening')
+      const { port } = receiver.address() as AddressInfo
+      try {
+        const url = `http://127.0.0.1:${port}/tested`
+        const made = await api('/webhooks', { method: 'POST', json: { url, events: ['degraded'] } })
+        equal(made.status, 201, made.text)
+        const { id } = made.json.webhook
+        const test = () => api(`/webhooks/${id}/test`, { method: 'POST' })
+        const last = async () => (await api('/webhooks')).json.webhooks.find((w: any) => w.id === id)
+        equal((await test()).status, 204)
+        await until(async () => (await last()).lastStatus === 'delivered', 30_000)
+        equal(got.length, 1)
+        const [, time, mac] = /^t=(\d+),v1=([0-9a-f]{64})$/.exec(
+          String(got[0]!.headers['tributary-signature'])
+        )!
+        const signed = `${time}.${got[0]!.body}`
+        equal(createHmac('sha256', made.json.secret).update(signed).digest('hex'), mac)
+        const { event, application } = JSON.parse(got[0]!.body)
+        deepEqual([event, application], ['test', ''])
+        status = 500
+        equal((await test()).status, 204)
+        await until(async () => (await last()).lastDelivery.state === 'failed', 30_000)
+        const { lastDelivery, waiting } = await last()
+        equal(lastDelivery.tries, 1, 'it is not tried again')
+        equal(lastDelivery.failure, 'it answered 500')
+        equal(waiting, 0)
+        equal((await api(`/webhooks/${id}`, { method: 'DELETE' })).status, 204)
+        equal((await test()).status, 404)
+      } finally {
+        receiver.close()
+        receiver.closeAllConnections()
+      }
+    })
+
     it('does not go to addresses inside, unless that is configured', async () => {
       for (const url of [
         'http://10.0.0.1/',

@@ -33,6 +33,7 @@ const DEEDS: readonly (readonly [RegExp, Deed])[] = [
   [/^PATCH \/api\/v1\/applications|^application\.setRules/, 'setRules'],
   [/^POST \/api\/v1\/keys|^key\.rotate/, 'rotateKey'],
   [/^DELETE \/api\/v1\/keys|^key\.remove/, 'removeKey'],
+  [/^POST \/api\/v1\/webhooks\/[^/]+\/test/, 'testWebhook'],
   [/^POST \/api\/v1\/webhooks/, 'makeWebhook'],
   [/^DELETE \/api\/v1\/webhooks/, 'removeWebhook'],
   [/^DELETE \/api\/v1\/shares/, 'endShare'],

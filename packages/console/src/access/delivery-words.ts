@@ -39,7 +39,7 @@ export function deliveryWords(
     case 'done':
       return t.deliveryDone(what, when)
     case 'failed':
-      return t.deliveryFailed(what, why, tries)
+      return tries === 1 ? t.deliveryNotTaken(what, why) : t.deliveryFailed(what, why, tries)
     case 'waiting':
       return failure === '' ? t.deliveryWaits(what) : t.deliveryAgain(what, why, when)
   }

@@ -53,6 +53,14 @@ export function WebhooksTab() {
       say(sentenceOf(error), { bad: true })
     }
   }
+  const test = async ({ id }: Webhook): Promise<void> => {
+    try {
+      await call('POST /api/v1/webhooks/{id}/test', { id })
+      await load()
+    } catch (error) {
+      say(sentenceOf(error), { bad: true })
+    }
+  }
   return (
     <>
       <TabHead hint={t.webhooksHint} trouble={trouble}>
@@ -71,7 +79,12 @@ export function WebhooksTab() {
       )}
       <ul class="rows" id="webhook-list">
         {webhooks?.map(webhook => (
-          <WebhookRow key={webhook.id} webhook={webhook} onRemove={() => void remove(webhook)} />
+          <WebhookRow
+            key={webhook.id}
+            webhook={webhook}
+            onTest={() => void test(webhook)}
+            onRemove={() => void remove(webhook)}
+          />
         ))}
       </ul>
       {making && (
@@ -87,7 +100,13 @@ export function WebhooksTab() {
   )
 }
 
-function WebhookRow({ webhook, onRemove }: { webhook: Webhook; onRemove(): void }) {
+interface WebhookRowProps {
+  webhook: Webhook
+  onTest(): void
+  onRemove(): void
+}
+
+function WebhookRow({ webhook, onTest, onRemove }: WebhookRowProps) {
   const t = texts.value
   const { url, application, events, lastDelivery, waiting } = webhook
   const level = lastDelivery?.state === 'failed' ? 'bad' : lastDelivery?.failure ? 'warn' : 'well'
@@ -108,6 +127,9 @@ function WebhookRow({ webhook, onRemove }: { webhook: Webhook; onRemove(): void 
           </span>
         </p>
       </div>
+      <button type="button" title={t.webhookTestHint} aria-label={t.webhookTestOf(url)} onClick={onTest}>
+        {t.webhookTest}
+      </button>
       <button type="button" class="danger" aria-label={t.webhookRemoveOf(url)} onClick={onRemove}>
         {t.webhookRemove}
       </button>

@@ -372,6 +372,9 @@ export const en = {
   webhookSecretHint:
     'What is sent is signed with it, in the header Tributary-Signature. Check that before you believe what arrives.',
   secretCopied: 'Secret copied',
+  webhookTest: 'Test',
+  webhookTestOf: (url: string) => `Send a test to ${url}`,
+  webhookTestHint: 'Sends a signed delivery that says “test”',
   webhookRemove: 'Remove',
   webhookRemoveOf: (url: string) => `Remove ${url}`,
   webhookRemoveTitle: 'Remove this webhook?',
@@ -381,7 +384,8 @@ export const en = {
     stored: 'a film is stored',
     ready: 'a film is ready',
     deleted: 'a film is deleted',
-    degraded: 'copies are missing'
+    degraded: 'copies are missing',
+    test: 'a test'
   },
   deliveryNone: 'It was told nothing yet.',
   deliveryDone: (what: string, when: string) => `Delivered ${when}: ${what}`,
@@ -390,6 +394,7 @@ export const en = {
     `Not taken: ${what}. ${why} Tried again ${when}.`,
   deliveryFailed: (what: string, why: string, tries: number) =>
     `Given up after ${tries} tries: ${what}. ${why}`,
+  deliveryNotTaken: (what: string, why: string) => `Not taken: ${what}. ${why}`,
   deliveriesWait: (count: string) => `${count} waiting`,
   /** `{status}` is one of HTTP. */
   deliveryReasons: {
@@ -436,6 +441,7 @@ export const en = {
     rotateKey: 'Make a signing key',
     removeKey: 'Remove a signing key',
     makeWebhook: 'Make a webhook',
+    testWebhook: 'Test a webhook',
     removeWebhook: 'Remove a webhook',
     endShare: 'End a share link',
     openShare: 'Open a share link',

@@ -26,6 +26,7 @@ export interface ReportHandlersOptions {
 
 const DAY_MS = 86_400_000
 const AUDIT_LIMIT_DEFAULT = 50
+const DELIVERY_ID_BYTES = 16
 const SECRET_BYTES = 32
 /** Reports of one address: a player sends one every ten seconds or so. */
 const REPORTS_PER_S = 2
@@ -58,6 +59,11 @@ export function reportHandlers({
     'DELETE /api/v1/webhooks/{id}': async ({ parameters: { id } }) => {
       await files.index('webhooks.remove', { id: checkAccessId(id) })
       await copy.refresh()
+    },
+
+    'POST /api/v1/webhooks/{id}/test': async ({ parameters: { id } }) => {
+      const delivery = randomBytes(DELIVERY_ID_BYTES).toString('hex')
+      await files.index('webhooks.test', { id: checkAccessId(id), delivery })
     },
 
     'GET /api/v1/audit': async ({ query: { outcome, after, limit = AUDIT_LIMIT_DEFAULT } }) => {

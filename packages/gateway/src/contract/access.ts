@@ -114,7 +114,8 @@ export const SHARE_PASSWORD = Type.Object({ password: Type.Optional(Type.String(
 
 export const WEBHOOK_EVENT = Type.Enum(['stored', 'ready', 'deleted', 'degraded'])
 const DELIVERY = Type.Object({
-  event: WEBHOOK_EVENT,
+  /** `test`: somebody asked for one. */
+  event: Type.Enum(['stored', 'ready', 'deleted', 'degraded', 'test']),
   state: Type.Enum(['waiting', 'done', 'failed']),
   /** Tries so far. */
   tries: Type.Integer(),

@@ -196,6 +196,10 @@ export const ENDPOINTS = {
     status: 201
   },
   'DELETE /api/v1/webhooks/{id}': { summary: 'No longer', right: 'admin' },
+  'POST /api/v1/webhooks/{id}/test': {
+    summary: 'Sends a delivery that says `test`, once; how it went, the webhook tells',
+    right: 'admin'
+  },
   'GET /api/v1/audit': {
     summary: 'Writes, and what was refused, newest first',
     right: 'admin',

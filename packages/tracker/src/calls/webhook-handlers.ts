@@ -2,8 +2,10 @@
 import {
   DELIVERIES_BATCH_MAX,
   DELIVERIES_KEPT_DAYS,
+  DELIVERIES_WAITING_MAX,
   DELIVERY_CLAIM_MS,
   DELIVERY_WAITS_S,
+  TEST_EVENT,
   WEBHOOKS_MAX,
   type DeliveryEntry,
   type TakenDelivery,
@@ -58,10 +60,23 @@ export function webhookHandlers({
     },
 
     async 'webhooks.remove'({ id }) {
-      if (!(await webhooks.list()).some(webhook => webhook.id === id)) {
-        throw new RejectedError('NO_SUCH_ENTRY', `there is no webhook ${id}`)
-      }
+      if (!(await webhooks.list()).some(webhook => webhook.id === id)) throw noSuchWebhook(id)
       await webhooks.remove(id)
+      return {}
+    },
+
+    async 'webhooks.test'({ id, delivery }) {
+      const [known, counts] = await Promise.all([webhooks.list(), webhooks.counts()])
+      const webhook = known.find(each => each.id === id)
+      if (!webhook) throw noSuchWebhook(id)
+      if ((counts.get(id)?.waiting ?? 0) >= DELIVERIES_WAITING_MAX) {
+        throw new RejectedError('TOO_MANY_ENTRIES', `${DELIVERIES_WAITING_MAX} deliveries wait already`)
+      }
+      const nowMs = clock.nowMs()
+      const { application } = webhook
+      const at = new Date(nowMs).toISOString()
+      const body = JSON.stringify({ id: delivery, event: TEST_EVENT, at, application })
+      await webhooks.tell([id], { id: delivery, event: TEST_EVENT, body, nowMs })
       return {}
     },
 
@@ -94,7 +109,8 @@ export function webhookHandlers({
         await webhooks.settle(id, holder, { state: 'done', dueAtMs: nowMs, failure })
         return {}
       }
-      const waitS = DELIVERY_WAITS_S[row.tries - 1]
+      // Of a test one wants to know now; and it says nothing that somebody has to hear later.
+      const waitS = row.event === TEST_EVENT ? undefined : DELIVERY_WAITS_S[row.tries - 1]
       await webhooks.settle(
         id,
         holder,
@@ -109,6 +125,10 @@ export function webhookHandlers({
       return { deliveries: (await webhooks.deliveriesOf(webhook, limit)).map(entryOf) }
     }
   })
+}
+
+function noSuchWebhook(id: string): RejectedError {
+  return new RejectedError('NO_SUCH_ENTRY', `there is no webhook ${id}`)
 }
 
 function entryOf(row: DeliveryRow): DeliveryEntry {
