@@ -21,11 +21,13 @@ export const FEATURES = {
   /** It has a cluster key: it gives a proof of it, and wants one. */
   AUTHENTICATE: 16,
   /** A storage server that knows TRASH. */
-  TRASH: 32
+  TRASH: 32,
+  /** Understands a SHUTTING_DOWN that it did not ask for: nothing that it sent behind the last reply was taken. */
+  GOODBYE: 64
 } as const
 /** Those of this program. */
 export const OWN_FEATURES =
-  FEATURES.WRONG_GROUP | FEATURES.REMOVE | FEATURES.CALL | FEATURES.PARTS | FEATURES.TRASH
+  FEATURES.WRONG_GROUP | FEATURES.REMOVE | FEATURES.CALL | FEATURES.PARTS | FEATURES.TRASH | FEATURES.GOODBYE
 
 /** HELLO (14, 41, 74), both directions: first on a new connection between our own programs. */
 const helloTable = {

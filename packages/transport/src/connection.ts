@@ -500,14 +500,14 @@ export class Connection {
       source = this.#stash.gathered
       headerAt = 0
     }
-    const call = this.#pending[0]
-    if (!call) return this.#distrust('sent a reply that nobody asked for', end)
     if (source[headerAt + 8] !== REPLY_CODES[this.role])
       return this.#distrust("answered with another role's code", end)
-    const bodyBytes = readBodyBytes(source, headerAt)
+    const call = this.#pending[0]
     const failed = source[headerAt + 9] !== 0
-    const streams = call.stream !== undefined && !failed
-    const boundBytes = failed ? ERROR_BODY_BYTES_MAX : streams ? Number.MAX_SAFE_INTEGER : call.replyBytesMax
+    if (!call && !failed) return this.#distrust('sent a reply that nobody asked for', end)
+    const bodyBytes = readBodyBytes(source, headerAt)
+    const streams = call?.stream !== undefined && !failed
+    const boundBytes = failed ? ERROR_BODY_BYTES_MAX : streams ? Number.MAX_SAFE_INTEGER : call!.replyBytesMax
     if (bodyBytes < 0 || bodyBytes > boundBytes)
       return this.#distrust(`announced a reply of ${bodyBytes} bytes`, end)
     if (streams) {
@@ -528,6 +528,7 @@ export class Connection {
       body = Buffer.from(chunk.subarray(end, end + bodyBytes))
       end += bodyBytes
     }
+    if (!call) return this.#heedGoodbye(body, end)
     this.#pending.shift()
     if (!failed) call.resolve(body)
     else {
@@ -536,6 +537,14 @@ export class Connection {
       if (!this.hello) this.destroy()
     }
     this.#idleIfSo()
+    return end
+  }
+
+  /** An error that nobody asked for: a server that stops says so (docs/PROTOCOL.md §4). */
+  #heedGoodbye(body: Buffer, end: number): number {
+    const error = decodeErrorBody(body)
+    if (error.code !== 'SHUTTING_DOWN') return this.#distrust('sent an error that nobody asked for', end)
+    this.destroy(error)
     return end
   }
 

@@ -21,6 +21,7 @@ import {
   readBodyBytes,
   REPLY_CODES,
   TributaryError,
+  UnavailableError,
   type Command,
   type CommandName,
   type ErrorCode,
@@ -173,7 +174,7 @@ export class ServerConnection<R extends Role> implements Peer {
   /** Ends after the reply in hand. */
   drain(): void {
     this.#draining = true
-    if (!this.#owes && this.#dropBytes === 0 && !this.#closing) this.#sayGoodbye(0)
+    if (!this.#owes && this.#dropBytes === 0 && !this.#closing) this.#takeLeave(0)
     else if (this.#closing) this.#cutAtMs = Math.min(this.#cutAtMs, performance.now() + DRAIN_LINGER_MS)
     else this.#goOn()
   }
@@ -510,7 +511,7 @@ export class ServerConnection<R extends Role> implements Peer {
     }
     if (this.#outBytes > 0) this.#writeOut()
     if (this.#slots.length > 0 || this.#pumped || this.#content !== undefined || this.#closing) return
-    if (this.#draining) this.#sayGoodbye(DRAIN_LINGER_MS)
+    if (this.#draining) this.#takeLeave(DRAIN_LINGER_MS)
     else if (this.#ended && this.#rest === undefined) this.#sayGoodbye(0)
   }
 
@@ -598,6 +599,17 @@ export class ServerConnection<R extends Role> implements Peer {
       this.#content?.fail(senderGone())
       this.#goOn()
     }
+  }
+
+  /**
+   * The server stops, and nothing is owed. What the peer has sent meanwhile is not read any more; from the end of a connection
+   * alone it could not know whether that was done, so whoever understands it is told.
+   */
+  #takeLeave(lingerMs: number): void {
+    if ((this.features & extension.FEATURES.GOODBYE) === 0) return this.#sayGoodbye(lingerMs)
+    this.#socket.write(this.#errorReply(new UnavailableError('SHUTTING_DOWN', 'the server is shutting down')))
+    // Closed under a request that comes now, the connection would be reset, and this reply with it.
+    this.#sayGoodbye(DRAIN_LINGER_MS)
   }
 
   /**

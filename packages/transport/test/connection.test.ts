@@ -57,6 +57,27 @@ describe('a connection', { timeout: 20_000 }, () => {
     await rejects(openTo(t, port), { code: 'CONNECTION_LOST', message: /^no connection to .*ECONNREFUSED$/ })
   })
 
+  it('knows of a request that met a stopping server that it was not done', async t => {
+    let asked = 0
+    const { port, server } = await startServer(t, {
+      FILESIZE: () => {
+        asked++
+        return SIZE_REPLY
+      }
+    })
+    const [busy, idle] = [await openTo(t, port), await openTo(t, port)]
+    for (const connection of [busy, idle]) {
+      await connection.greet({ role: 'client', cluster: '', version: 'test' }, CALL)
+      await connection.call(FILESIZE, CALL)
+    }
+    const stopping = server.stop(AbortSignal.timeout(2_000))
+    await rejects(busy.call(FILESIZE, CALL), { code: 'SHUTTING_DOWN' })
+    await stopping
+    equal(asked, 2)
+    equal(idle.alive, false)
+    await rejects(idle.call(FILESIZE, CALL), { code: 'SHUTTING_DOWN' })
+  })
+
   it('brings replies to their calls in order', async t => {
     let count = 0
     const { port } = await startServer(t, {

@@ -75,6 +75,35 @@ describe('stopping a server', { timeout: 5_000 }, () => {
     await peer.until(() => peer.ended, 'the end of an idle connection')
   })
 
+  it('tells programs of ours with their last reply that what they send behind it is not taken', async t => {
+    const hold = gate<Reply>()
+    const { server, port } = await startServer(t, { FILESIZE: () => hold.promise })
+    const [idle, busy, legacy] = [
+      await RawPeer.open(t, port),
+      await RawPeer.open(t, port),
+      await RawPeer.open(t, port)
+    ]
+    for (const peer of [idle, busy]) {
+      peer.send(encodeFrame(74, encodeGreeting({ role: 'client', cluster: '', version: 'test' })))
+      await peer.frame()
+    }
+    busy.send(FILESIZE, FILESIZE)
+    await sleep(20)
+    const startedMs = performance.now()
+    const stopping = server.stop(noDeadline)
+    equal(errnoOf(await idle.frame()), ERRORS.SHUTTING_DOWN.wire)
+    hold.open(SIZE_REPLY)
+    for (let reply = 0; reply < 2; reply++) deepEqual((await busy.frame()).bytes, SIZE_REPLY)
+    equal(errnoOf(await busy.frame()), ERRORS.SHUTTING_DOWN.wire)
+    for (const peer of [idle, busy, legacy]) {
+      await peer.until(() => peer.ended, 'the end')
+      equal(peer.received.byteLength, 0, 'nothing more')
+      peer.socket.end()
+    }
+    await stopping
+    ok(performance.now() - startedMs < 400)
+  })
+
   it('does not wait for half a request', async t => {
     const { server, port } = await startServer(t, { FILESIZE: sizeReply })
     const peer = await RawPeer.open(t, port)
