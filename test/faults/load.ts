@@ -5,7 +5,8 @@ import type { Ledger } from './ledger.ts'
 import { someSize, type Random } from './random.ts'
 import { Lost, Refused, WirePeer } from './wire-peer.ts'
 
-const CONNECTIONS = 8
+/** As many uploads are on their way at most. */
+export const CONNECTIONS = 8
 const RETRY_MS = 10
 
 export interface LoadOptions {

@@ -9,10 +9,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { runFsck } from '@tributary/storage'
+import { runFsck, type Finding } from '@tributary/storage'
 import { cleanUp } from './cleanup.ts'
 import { Ledger } from './ledger.ts'
-import { Load } from './load.ts'
+import { CONNECTIONS, Load } from './load.ts'
 import { execute, makeImage, mountImage, mountTmpfs, noMounts, unmount } from './mounts.ts'
 import { Random } from './random.ts'
 import { prepareHost, sqliteIn } from './storage-host.ts'
@@ -101,7 +101,16 @@ async function lose(t: TestContext, durability: string, rounds: number): Promise
     )
     if (durability === 'disk') {
       const { findings } = await runFsck({ stores, database: sqliteIn(copy), checksums: true })
-      deepEqual(findings, [])
+      // A name may reach the disk before the journal's record, while neither was promised: empty, and the sweeper's.
+      const isNobodys = ({ kind, detail }: Finding): boolean =>
+        kind === 'orphaned' && detail.startsWith('0 bytes,')
+      deepEqual(
+        findings.filter(finding => !isNobodys(finding)),
+        []
+      )
+      const nobodys = findings.length
+      ok(nobodys <= CONNECTIONS, `${nobodys} names that nobody has`)
+      if (nobodys > 0) t.diagnostic(`${nobodys} names of uploads that were on their way`)
     }
     await unmount(copy)
   }

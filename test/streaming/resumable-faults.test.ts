@@ -28,6 +28,8 @@ const BACK_WITHIN_MS = 60_000
 /** `up` gives up what dies five times in a minute. */
 const KILLS_MAX = 3
 const RESTS_MS = 70_000
+/** Of what `up` said, where something is wrong. */
+const SAID_CHARACTERS = 2_000
 const KILLED: readonly Role[] = ['storage1', 'storage2', 'gateway', 'tracker']
 
 const film = randomFillSync(Buffer.allocUnsafe(FILM_BYTES))
@@ -61,7 +63,7 @@ describe('a resumable upload', { timeout: 300_000 }, () => {
       const seen: string[] = []
       let reached = 0
       for (let step = 0; step < STEPS_MAX; step++) {
-        const status = await patiently(() => client.uploads.status(id))
+        const status = await patiently(up, () => client.uploads.status(id), seen)
         ok(
           status.offsetBytes >= reached,
           `acknowledged ${reached}, now ${status.offsetBytes}: ${seen.join()}`
@@ -113,11 +115,15 @@ describe('a resumable upload', { timeout: 300_000 }, () => {
         }
       }
       t.diagnostic(`${file}: ${seen.join(', ')}`)
-      await patiently(async () => {
-        const status = await client.uploads.status(id)
-        if (status.offsetBytes < FILM_BYTES) await append(up, status, FILM_BYTES)
-        await client.uploads.commit(id)
-      })
+      await patiently(
+        up,
+        async () => {
+          const status = await client.uploads.status(id)
+          if (status.offsetBytes < FILM_BYTES) await append(up, status, FILM_BYTES)
+          await client.uploads.commit(id)
+        },
+        seen
+      )
       await isWhole(up, file)
       thaw()
       await sleep(1_000)
@@ -174,7 +180,7 @@ describe('a resumable upload', { timeout: 300_000 }, () => {
         return refused.status === 507
       })
       await rm(junk)
-      await patiently(async () => {
+      await patiently(up, async () => {
         const status = await client.uploads.status(upload.id)
         if (status.offsetBytes < FILM_BYTES) await append(up, status, FILM_BYTES)
         await client.uploads.commit(upload.id)
@@ -217,18 +223,26 @@ async function http(method: string, url: string, headers: object = {}, body?: Bu
 }
 
 /** Servers are coming back: what they cannot do yet they are asked again. */
-function patiently<T>(work: () => Promise<T>): Promise<T> {
-  let answer: { value: T } | undefined
-  return until('it is done', BACK_WITHIN_MS, async () => {
+async function patiently<T>(
+  up: RunningUp,
+  work: () => Promise<T>,
+  before: readonly string[] = []
+): Promise<T> {
+  const endMs = performance.now() + BACK_WITHIN_MS
+  for (;;) {
     try {
-      answer = { value: await work() }
-      return answer
+      return await work()
     } catch (error) {
       if (!(error instanceof TributaryError)) throw error
+      if (performance.now() > endMs) {
+        const said = up.err.slice(-SAID_CHARACTERS)
+        throw new Error(`not within ${BACK_WITHIN_MS} ms, after ${before.join(', ')}; up said: ${said}`, {
+          cause: error
+        })
+      }
       await sleep(200)
-      return false
     }
-  }).then(({ value }) => value)
+  }
 }
 
 async function isWhole(up: RunningUp, file: string): Promise<void> {
