@@ -30,6 +30,7 @@ export interface StorageHostOptions {
   /** Another database for the ids, where the index is on a disk that the test takes away. */
   idDatabaseUrl?: string
   flags?: Readonly<Record<string, string>>
+  env?: Readonly<Record<string, string>>
 }
 
 /** Migrates the database, makes the stores, starts the ID server. */
@@ -89,7 +90,12 @@ export class StorageHost {
     }
     const child = fork(ENTRY, [JSON.stringify(all)], {
       execArgv: ['--conditions=tributary-source'],
-      env: { ...process.env, NODE_TEST_CONTEXT: undefined, NODE_COMPILE_CACHE: COMPILED },
+      env: {
+        ...process.env,
+        NODE_TEST_CONTEXT: undefined,
+        NODE_COMPILE_CACHE: COMPILED,
+        ...this.#options.env
+      },
       stdio: ['ignore', 'ignore', process.env['TRIBUTARY_TEST_LOG'] ? 'inherit' : 'ignore', 'ipc']
     })
     this.#child = child

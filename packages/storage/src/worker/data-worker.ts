@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { realpath, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { openDatabase, SchemaVersionError, type Database } from '@tributary/database'
 import { commandNamesOf, formatFileKey, UnavailableError, type CommandName } from '@tributary/protocol'
 import {
@@ -61,6 +62,8 @@ const LOOK_INTERVAL_MS = 500
 /** Copies are counted so often. */
 const COPIES_INTERVAL_MS = 1_000
 const COPIES_PATIENCE_MS = 2_000
+/** A disk that is quiet has synced within this. */
+const SYNC_PATIENCE_MS = 250
 /** A store path that is not there is tried again so often. */
 const OPEN_RETRY_MS = 1_000
 const SETTLE_INTERVAL_MS = 5_000
@@ -388,11 +391,7 @@ export class DataWorker {
     })
     // Nobody of an earlier boot writes any more. A schema that knows no such uploads has none.
     for (const name of writers) await this.#database!.uploads.releaseAll(name).catch(ignoreOldSchema)
-    if (recovered.folders.length > 0 && volume.local) {
-      // Rows that were found are perhaps in the page cache only, and the log that brings them back goes now.
-      await files.sync()
-      await syncFileSystem(root)
-    }
+    const isSettled = !volume.local || (await this.#bringToDisk(root, recovered.folders))
 
     const temporary = join(root, TEMPORARY_FOLDER, writer, boot)
     await volume.run('mkdir', () => makeStoreDirectory(root, join(TEMPORARY_FOLDER, writer, boot)))
@@ -413,10 +412,10 @@ export class DataWorker {
             },
             onTrouble: err => this.#log.error({ err }, `what was stored in ${root} cannot be brought to disk`)
           },
-          recovered.recycled.slice(0, 2)
+          isSettled ? recovered.recycled.slice(0, 2) : []
         )
       : undefined
-    for (const folder of recovered.folders) removeRedoFolder(folder)
+    if (isSettled) for (const folder of recovered.folders) removeRedoFolder(folder)
     const store = new Store({
       standstill: this.#standstill,
       marker,
@@ -452,6 +451,34 @@ export class DataWorker {
         )
       })
     return { store, small, path, mount, device }
+  }
+
+  /**
+   * Files and rows that were found, or made whole, are perhaps in the page cache only: until they are on disk, the logs that bring
+   * them back stay. A disk that has much to write is not waited for: if that is cut short, the next start does it again.
+   *
+   * @returns whether the logs may go now; else they do so by themselves.
+   * @throws {DiskSyncError} at once; later it is logged, and the logs stay.
+   */
+  async #bringToDisk(root: string, folders: readonly string[]): Promise<boolean> {
+    if (folders.length === 0) return true
+    const synced = this.#database!.files.sync().then(() => syncFileSystem(root))
+    const isSynced = await Promise.race([
+      synced.then(() => true),
+      sleep(SYNC_PATIENCE_MS, false, { ref: false })
+    ])
+    if (isSynced) return true
+    synced
+      .then(() => {
+        if (!this.#stopping) for (const folder of folders) removeRedoFolder(folder)
+      })
+      .catch((err: unknown) => {
+        this.#log.error(
+          { err },
+          `what an earlier run left in ${root} is not on disk; the next start tries again`
+        )
+      })
+    return false
   }
 
   /** A mount that was made a moment ago may reach its bricks one after the other: that is no news for anybody. */
