@@ -171,10 +171,15 @@ export class ServerConnection<R extends Role> implements Peer {
     return this.#slots.length > 0 || this.#pumped !== undefined || this.#socket.writableLength > 0
   }
 
-  /** Ends after the reply in hand. */
+  /** The server stops, and the peer is not in the middle of something that takes another request. */
+  get #leaves(): boolean {
+    return this.#draining && this.#options.isBusy?.(this) !== true
+  }
+
+  /** Ends after the reply in hand, and after what that is only the beginning of. */
   drain(): void {
     this.#draining = true
-    if (!this.#owes && this.#dropBytes === 0 && !this.#closing) this.#takeLeave(0)
+    if (this.#leaves && !this.#owes && this.#dropBytes === 0 && !this.#closing) this.#takeLeave(0)
     else if (this.#closing) this.#cutAtMs = Math.min(this.#cutAtMs, performance.now() + DRAIN_LINGER_MS)
     else this.#goOn()
   }
@@ -260,7 +265,7 @@ export class ServerConnection<R extends Role> implements Peer {
   #mustWait(): boolean {
     return (
       this.#content !== undefined ||
-      this.#draining ||
+      this.#leaves ||
       this.#slots.length >= PIPELINE_DEPTH_MAX ||
       this.#outBytes + this.#socket.writableLength > OUTPUT_BYTES_MAX
     )
@@ -511,7 +516,7 @@ export class ServerConnection<R extends Role> implements Peer {
     }
     if (this.#outBytes > 0) this.#writeOut()
     if (this.#slots.length > 0 || this.#pumped || this.#content !== undefined || this.#closing) return
-    if (this.#draining) this.#takeLeave(DRAIN_LINGER_MS)
+    if (this.#leaves) this.#takeLeave(DRAIN_LINGER_MS)
     else if (this.#ended && this.#rest === undefined) this.#sayGoodbye(0)
   }
 

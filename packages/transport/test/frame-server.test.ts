@@ -104,6 +104,25 @@ describe('stopping a server', { timeout: 5_000 }, () => {
     ok(performance.now() - startedMs < 400)
   })
 
+  it('waits for the rest of what takes more than one request', async t => {
+    let isBusy = true
+    const { server, port } = await startServer(t, { FILESIZE: sizeReply }, { isBusy: () => isBusy })
+    const peer = await RawPeer.open(t, port)
+    peer.send(FILESIZE)
+    await peer.frame()
+    const stopping = server.stop(noDeadline)
+    await sleep(50)
+    equal(peer.ended, false)
+    peer.send(FILESIZE)
+    await peer.frame()
+    isBusy = false
+    peer.send(FILESIZE)
+    await peer.until(() => peer.ended, 'the end')
+    equal(peer.received.byteLength, 0, 'what comes after the rest is not served')
+    peer.socket.end()
+    await stopping
+  })
+
   it('does not wait for half a request', async t => {
     const { server, port } = await startServer(t, { FILESIZE: sizeReply })
     const peer = await RawPeer.open(t, port)
