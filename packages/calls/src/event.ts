@@ -1,9 +1,9 @@
 /** Events as webhooks are told of them: the same whoever tells it. */
 import { createHash, randomBytes } from 'node:crypto'
-import type { WebhookEvent } from './webhooks.ts'
+import type { DeliveryEvent, WebhookEvent } from './webhooks.ts'
 
-export interface Happening {
-  event: WebhookEvent
+export interface Happening<E extends DeliveryEvent = WebhookEvent> {
+  event: E
   /** Empty: of no application in particular. */
   application: string
   /** What is said of it, as JSON. */
@@ -16,10 +16,10 @@ const ID_CHARACTERS = 32
 const ID_BYTES = 16
 
 /** What `events.tell` takes. */
-export function eventOf(
-  { event, application, facts, identity }: Happening,
+export function eventOf<E extends DeliveryEvent>(
+  { event, application, facts, identity }: Happening<E>,
   atMs: number
-): { id: string; event: WebhookEvent; application: string; body: string } {
+): { id: string; event: E; application: string; body: string } {
   const id =
     identity === undefined
       ? randomBytes(ID_BYTES).toString('hex')

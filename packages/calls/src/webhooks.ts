@@ -8,6 +8,7 @@ export const WEBHOOK_EVENTS = ['stored', 'ready', 'deleted', 'degraded'] as cons
 export type WebhookEvent = (typeof WEBHOOK_EVENTS)[number]
 /** Nothing happened: somebody wants to see whether it arrives. It is tried once. */
 export const TEST_EVENT = 'test'
+export type DeliveryEvent = WebhookEvent | typeof TEST_EVENT
 export const WEBHOOKS_MAX = 50
 export const WEBHOOK_URL_LENGTH_MAX = 1_000
 /** Deliveries that wait; further events are lost to their webhook, and counted. */

@@ -908,20 +908,8 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
     })
 
     it('reaches a webhook, once, signed, and again after a failure', async () => {
-      const got: { headers: IncomingHttpHeaders; body: string }[] = []
       let failures = 1
-      const receiver: Server = createServer((request, response) => {
-        let body = ''
-        request.on('data', (chunk: Buffer) => (body += chunk.toString()))
-        request.on('end', () => {
-          const fails = failures-- > 0
-          if (!fails) got.push({ headers: request.headers, body })
-          response.writeHead(fails ? 500 : 204).end()
-        })
-      })
-      receiver.listen(0, '127.0.0.1')
-      await once(receiver, 'listening')
-      const { port } = receiver.address() as AddressInfo
+      const { got, receiver, port } = await startReceiver(() => (failures-- > 0 ? 500 : 204))
       try {
         const made = await api('/webhooks', {
           method: 'POST',
@@ -963,10 +951,7 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
         const ofHooked = () => got.find(({ body }) => body.includes('"hooked"') && body.includes('"stored"'))
         await until(async () => ofHooked() !== undefined, 30_000)
         const stored = ofHooked()!
-        const [, time, mac] = /^t=(\d+),v1=([0-9a-f]{64})$/.exec(
-          String(stored.headers['tributary-signature'])
-        )!
-        equal(createHmac('sha256', secret).update(`${time}.${stored.body}`).digest('hex'), mac)
+        isSigned(stored, secret)
         equal(JSON.parse(stored.body).sizeBytes, 7)
         await until(async () => {
           const { json } = await api('/webhooks')
@@ -991,19 +976,8 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
     })
 
     it('sends a webhook a test when it is asked to, once, and tells how that went', async () => {
-      const got: { headers: IncomingHttpHeaders; body: string }[] = []
       let status = 204
-      const receiver: Server = createServer((request, response) => {
-        let body = ''
-        request.on('data', (chunk: Buffer) => (body += chunk.toString()))
-        request.on('end', () => {
-          got.push({ headers: request.headers, body })
-          response.writeHead(status).end()
-        })
-      })
-      receiver.listen(0, '127.0.0.1')
-      await once(receiver, 'listening')
-      const { port } = receiver.address() as AddressInfo
+      const { got, receiver, port } = await startReceiver(() => status)
       try {
         const url = `http://127.0.0.1:${port}/tested`
         const made = await api('/webhooks', { method: 'POST', json: { url, events: ['degraded'] } })
@@ -1014,11 +988,7 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
         equal((await test()).status, 204)
         await until(async () => (await last()).lastStatus === 'delivered', 30_000)
         equal(got.length, 1)
-        const [, time, mac] = /^t=(\d+),v1=([0-9a-f]{64})$/.exec(
-          String(got[0]!.headers['tributary-signature'])
-        )!
-        const signed = `${time}.${got[0]!.body}`
-        equal(createHmac('sha256', made.json.secret).update(signed).digest('hex'), mac)
+        isSigned(got[0]!, made.json.secret)
         const { event, application } = JSON.parse(got[0]!.body)
         deepEqual([event, application], ['test', ''])
         status = 500
@@ -1050,6 +1020,35 @@ describe('the door of a cluster with two gateways', { timeout: 120_000 }, () => 
     })
   })
 })
+
+interface Delivered {
+  headers: IncomingHttpHeaders
+  body: string
+}
+
+/** Of webhooks. `got` has what it took. */
+async function startReceiver(
+  statusOf: () => number
+): Promise<{ got: Delivered[]; receiver: Server; port: number }> {
+  const got: Delivered[] = []
+  const receiver = createServer((request, response) => {
+    let body = ''
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()))
+    request.on('end', () => {
+      const status = statusOf()
+      if (status < 300) got.push({ headers: request.headers, body })
+      response.writeHead(status).end()
+    })
+  })
+  receiver.listen(0, '127.0.0.1')
+  await once(receiver, 'listening')
+  return { got, receiver, port: (receiver.address() as AddressInfo).port }
+}
+
+function isSigned({ headers, body }: Delivered, secret: string): void {
+  const [, time, mac] = /^t=(\d+),v1=([0-9a-f]{64})$/.exec(String(headers['tributary-signature']))!
+  equal(createHmac('sha256', secret).update(`${time}.${body}`).digest('hex'), mac)
+}
 
 async function until(holds: () => Promise<boolean>, withinMs = 10_000): Promise<void> {
   const endMs = performance.now() + withinMs

@@ -112,10 +112,11 @@ export const OPENED_SHARE = Type.Object({
 export type OpenedShare = Static<typeof OPENED_SHARE>
 export const SHARE_PASSWORD = Type.Object({ password: Type.Optional(Type.String({ maxLength: 200 })) })
 
-export const WEBHOOK_EVENT = Type.Enum(['stored', 'ready', 'deleted', 'degraded'])
+const WEBHOOK_EVENTS = ['stored', 'ready', 'deleted', 'degraded'] as const
+export const WEBHOOK_EVENT = Type.Enum([...WEBHOOK_EVENTS])
 const DELIVERY = Type.Object({
   /** `test`: somebody asked for one. */
-  event: Type.Enum(['stored', 'ready', 'deleted', 'degraded', 'test']),
+  event: Type.Enum([...WEBHOOK_EVENTS, 'test']),
   state: Type.Enum(['waiting', 'done', 'failed']),
   /** Tries so far. */
   tries: Type.Integer(),

@@ -407,8 +407,7 @@ export class DataWorker {
             checkpoint: async () => {
               if (config.durability !== 'disk') return
               await small!.entered()
-              await files.sync()
-              await syncFileSystem(root)
+              await this.#syncAll(root)
             },
             onTrouble: err => this.#log.error({ err }, `what was stored in ${root} cannot be brought to disk`)
           },
@@ -462,7 +461,7 @@ export class DataWorker {
    */
   async #bringToDisk(root: string, folders: readonly string[]): Promise<boolean> {
     if (folders.length === 0) return true
-    const synced = this.#database!.files.sync().then(() => syncFileSystem(root))
+    const synced = this.#syncAll(root)
     const isSynced = await Promise.race([
       synced.then(() => true),
       sleep(SYNC_PATIENCE_MS, false, { ref: false })
@@ -479,6 +478,12 @@ export class DataWorker {
         )
       })
     return false
+  }
+
+  /** Rows and files that were written before. @throws {DiskSyncError} */
+  async #syncAll(root: string): Promise<void> {
+    await this.#database?.files.sync()
+    await syncFileSystem(root)
   }
 
   /** A mount that was made a moment ago may reach its bricks one after the other: that is no news for anybody. */
@@ -719,10 +724,7 @@ export class DataWorker {
   /** What is safe elsewhere need not be done again at the next start. */
   async #forgetRedo(store: Store, redo: RedoLog): Promise<void> {
     try {
-      if (store.durable) {
-        await this.#database?.files.sync()
-        await syncFileSystem(store.root)
-      }
+      if (store.durable) await this.#syncAll(store.root)
       redo.clear()
     } catch (err) {
       this.#log.warn({ err }, `the next start in ${store.root} finishes what this one cannot`)

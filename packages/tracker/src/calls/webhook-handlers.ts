@@ -5,6 +5,7 @@ import {
   DELIVERIES_WAITING_MAX,
   DELIVERY_CLAIM_MS,
   DELIVERY_WAITS_S,
+  eventOf,
   TEST_EVENT,
   WEBHOOKS_MAX,
   type DeliveryEntry,
@@ -74,9 +75,8 @@ export function webhookHandlers({
       }
       const nowMs = clock.nowMs()
       const { application } = webhook
-      const at = new Date(nowMs).toISOString()
-      const body = JSON.stringify({ id: delivery, event: TEST_EVENT, at, application })
-      await webhooks.tell([id], { id: delivery, event: TEST_EVENT, body, nowMs })
+      const event = eventOf({ event: TEST_EVENT, application, facts: {}, identity: delivery }, nowMs)
+      await webhooks.tell([id], { ...event, nowMs })
       return {}
     },
 
